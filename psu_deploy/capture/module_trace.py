@@ -1,0 +1,71 @@
+"""Runs the torch module itself, in parallel, and keeps what its neuron layers did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from psu_deploy.capture.trace import eval_mode
+from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.neurons import SpikingUnit
+
+
+def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
+    """Run a module on a whole sequence and record its neuron layers under the machine's names.
+
+    Args:
+        model: the module `machine` was captured from. Runs in eval form; left as it was.
+        machine: gives the layers' names and the shape of the output.
+        x: (T, B, *input_shape).
+
+    Returns:
+        Spikes of every neuron layer, and V, R and margin where the module can tell them. A network with a readout
+        gives one output for the whole sequence: `output` is then (1, B, ...).
+    """
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    with eval_mode(model), torch.no_grad(), _recording(model, machine, seen):
+        output = model(x)
+    output = output if output.ndim == 2 + len(machine.shapes[machine.output]) else output[None]
+    trace = Trace(output)
+    for name in machine.spiking:
+        current, spikes = seen[_path(name)].pop(0)
+        trace.spikes[name] = spikes
+        module = _module(model, name)
+        if isinstance(module, SpikingUnit):
+            _add_potentials(trace, name, module, current)
+    return trace
+
+
+def _add_potentials(trace: Trace, name: str, module: SpikingUnit, current: Tensor) -> None:
+    with torch.no_grad():
+        potential, reset = module.potentials(current)
+    trace.potential[name] = potential
+    trace.reset[name] = reset
+    trace.margin[name] = potential - reset - module.threshold
+
+
+@contextmanager
+def _recording(model: nn.Module, machine: StateMachine, seen: dict[str, list[tuple[Tensor, Tensor]]]) -> Iterator[None]:
+    def recorder(path: str) -> Any:
+        return lambda module, inputs, output: seen.setdefault(path, []).append((inputs[0], output))
+
+    paths = {_path(name): _module(model, name) for name in machine.spiking}
+    handles = [module.register_forward_hook(recorder(path)) for path, module in paths.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _path(name: str) -> str:
+    return name.split("#")[0]
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    modules = dict(model.named_modules())
+    return modules.get(_path(name), model)

@@ -1,0 +1,105 @@
+"""Every exception this package raises on purpose.
+
+    PsuDeployError
+    |-- InputError             a tensor or an argument has the wrong shape, dtype, range or holds NaN
+    |-- HorizonError           a step past the last one a learned T x T matrix is defined for
+    |-- StateError             a step without reset, or state that does not belong to this machine
+    |-- UnsupportedModelError  the model cannot become a state machine, or the target cannot express it
+    |-- ArtifactError          a file is missing, truncated, malformed or not ours
+    |-- MissingExtraError      an optional dependency is not installed
+    `-- InternalError          our fault: a promise this package makes to itself did not hold
+
+All but `InternalError` are something the caller can mend, and say how.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+
+class PsuDeployError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class InputError(PsuDeployError, ValueError):
+    """A tensor or an argument has the wrong shape, dtype, range, or holds NaN."""
+
+
+class HorizonError(PsuDeployError, IndexError):
+    """A step past the horizon: learned T x T matrices have no row for it."""
+
+
+class StateError(PsuDeployError):
+    """A step without reset, a changed batch size, or state of another machine."""
+
+
+class ArtifactError(PsuDeployError):
+    """A file is missing, truncated, malformed, cannot be written, or is not ours."""
+
+
+class MissingExtraError(PsuDeployError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class InternalError(PsuDeployError):
+    """A promise this package makes to itself did not hold: please report it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that stands in the way of a capture or an export.
+
+    Args:
+        path: where it is, as the module's path inside the model (`blocks.0.norm`).
+        kind: what it is, usually a class or function name.
+        reason: why it is not supported.
+        remedy: what the caller can do about it.
+    """
+
+    path: str
+    kind: str
+    reason: str
+    remedy: str
+
+
+class UnsupportedModelError(PsuDeployError):
+    """The model holds something we cannot express; lists everything that stands in the way.
+
+    Args:
+        problems: all of them, not just the first.
+        action: what was being attempted, as a clause ("turn the model into a state machine").
+    """
+
+    def __init__(self, problems: Sequence[Problem], action: str) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"cannot {action}: {len(self.problems)} problem(s)\n{_table(self.problems)}")
+
+
+def _table(problems: Sequence[Problem]) -> str:
+    rows = [("path", "type", "reason", "what to do")]
+    rows += [(p.path, p.kind, p.reason, p.remedy) for p in problems]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(f"  {line.rstrip()}" for line in lines)
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say in one sentence how to install it.
+
+    Args:
+        module: name to import, such as `"onnxruntime"`.
+        extra: the extra of this package that brings it, such as `"onnx"`.
+
+    Raises:
+        MissingExtraError: if the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        raise MissingExtraError(
+            f'{missing!r} is not installed; it comes with the {extra!r} extra: pip install "psu-deploy[{extra}]"'
+        ) from error

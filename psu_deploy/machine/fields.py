@@ -1,0 +1,78 @@
+"""Checks shared by the dataclasses of the state machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psu_deploy.errors import InputError
+
+Array = NDArray[np.float64]
+Shape = tuple[int, ...]
+
+
+def freeze(owner: object, name: str, ndim: int, *, optional: bool = False) -> None:
+    """Turn a field of a frozen dataclass into a read-only, finite float64 array of `ndim` axes.
+
+    float64 holds every float32 and float16 parameter exactly, so nothing is lost before an exporter rounds.
+
+    Raises:
+        InputError: if the field has another number of axes or holds NaN or infinity.
+    """
+    value = getattr(owner, name)
+    if value is None and optional:
+        return
+    array = np.array(value, dtype=np.float64)
+    if array.ndim != ndim:
+        raise InputError(f"{_label(owner, name)} must have {ndim} axes, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{_label(owner, name)} holds NaN or infinity")
+    array.setflags(write=False)
+    object.__setattr__(owner, name, array)
+
+
+def finite(owner: object, *names: str) -> None:
+    """Turn scalar fields of a frozen dataclass into finite floats."""
+    for name in names:
+        value = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise InputError(f"{_label(owner, name)} must be a finite number, got {value!r}")
+        object.__setattr__(owner, name, float(value))
+
+
+def whole_numbers(owner: object, name: str, minimum: int, length: int | None = None) -> None:
+    """Turn a field of a frozen dataclass into a tuple of whole numbers."""
+    value = getattr(owner, name)
+    numbers = tuple(value) if isinstance(value, list | tuple) else None
+    if numbers is None or not all(_is_whole(n) and n >= minimum for n in numbers):
+        raise InputError(f"{_label(owner, name)} must be whole numbers >= {minimum}, got {value!r}")
+    if length is not None and len(numbers) != length:
+        raise InputError(f"{_label(owner, name)} must have {length} entries, got {len(numbers)}")
+    object.__setattr__(owner, name, numbers)
+
+
+def pairs(owner: object, name: str, length: int) -> None:
+    """Turn a field of a frozen dataclass into a tuple of (before, after) pairs of whole numbers >= 0."""
+    value = getattr(owner, name)
+    good = isinstance(value, list | tuple) and len(value) == length
+    if not good or not all(isinstance(p, list | tuple) and len(p) == 2 for p in value):
+        raise InputError(f"{_label(owner, name)} must be {length} pairs (before, after), got {value!r}")
+    if not all(_is_whole(n) and n >= 0 for pair in value for n in pair):
+        raise InputError(f"{_label(owner, name)} must hold whole numbers >= 0, got {value!r}")
+    object.__setattr__(owner, name, tuple(tuple(pair) for pair in value))
+
+
+def one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:
+    """Check that a field of a frozen dataclass is one of the given words."""
+    if getattr(owner, name) not in choices:
+        raise InputError(f"{_label(owner, name)} must be one of {choices}, got {getattr(owner, name)!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _label(owner: object, name: str) -> str:
+    return f"{type(owner).__name__}.{name}"

@@ -1,0 +1,86 @@
+"""Strict checks of what a machine or a runner is fed. Work on numpy arrays and torch tensors alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from psu_deploy.errors import HorizonError, InputError
+from psu_deploy.machine.fields import Shape
+
+
+def check_sequence(x: Any, features: Shape, horizon: int | None, dtypes: tuple[str, ...]) -> None:
+    """Check a whole sequence: time-first, (T, B, *features), T within the horizon.
+
+    Raises:
+        InputError: wrong type, dtype, shape, or NaN.
+        HorizonError: more steps than the horizon.
+    """
+    _check_array(x, dtypes)
+    if x.ndim != len(features) + 2 or tuple(x.shape[2:]) != features or not all(x.shape[:2]):
+        raise InputError(
+            f"x must be time-first, (T, B, {_spell(features)}) with T, B >= 1; got {tuple(x.shape)}{_hint(x, features)}"
+        )
+    if horizon is not None and len(x) > horizon:
+        batch_first = x.shape[1] == horizon
+        advice = (
+            f"axis 1 has {horizon}: is x batch-first? Swap the axes with x.swapaxes(0, 1)"
+            if batch_first
+            else f"cut the sequence into windows of {horizon} and reset between them"
+        )
+        raise HorizonError(f"x has {len(x)} steps (axis 0) but the machine's horizon is {horizon}; {advice}")
+    check_finite(x)
+
+
+def check_step(x: Any, features: Shape, dtypes: tuple[str, ...]) -> None:
+    """Check one step: (B, *features).
+
+    Raises:
+        InputError: wrong type, dtype, shape, or NaN.
+    """
+    _check_array(x, dtypes)
+    if x.ndim != len(features) + 1 or tuple(x.shape[1:]) != features or not x.shape[0]:
+        raise InputError(f"one step must be (B, {_spell(features)}) with B >= 1; got {tuple(x.shape)}")
+    check_finite(x)
+
+
+def check_finite(x: Any) -> None:
+    """Raise `InputError` if x holds NaN or infinity, and say where the first one is."""
+    bad = ~(torch.isfinite(x) if isinstance(x, torch.Tensor) else np.isfinite(x))
+    if bool(bad.any()):
+        where = tuple(int(i[0]) for i in (bad.nonzero().T if isinstance(bad, torch.Tensor) else bad.nonzero()))
+        raise InputError(f"x holds NaN or infinity, first at index {where}; clean the input before running")
+
+
+def check_horizon(step: int, horizon: int | None) -> None:
+    """Raise `HorizonError` if there is no step number `step` (from 0)."""
+    if horizon is not None and step >= horizon:
+        raise HorizonError(
+            f"step {step + 1} is past the horizon: the learned T x T matrices are defined for {horizon} steps; "
+            "reset and start a new window"
+        )
+
+
+def _check_array(x: Any, dtypes: tuple[str, ...]) -> None:
+    if not isinstance(x, np.ndarray | torch.Tensor):
+        raise InputError(f"x must be a numpy array or a torch tensor, got {type(x).__name__}")
+    dtype = str(x.dtype).removeprefix("torch.")
+    if dtype not in dtypes:
+        raise InputError(f"x must be {' or '.join(dtypes)}, got {dtype}; {_conversion(x, dtypes[0])}")
+
+
+def _conversion(x: Any, dtype: str) -> str:
+    call = f"x.to(torch.{dtype})" if isinstance(x, torch.Tensor) else f"x.astype(numpy.{dtype})"
+    return f"convert with {call}"
+
+
+def _spell(features: Shape) -> str:
+    return ", ".join(map(str, features))
+
+
+def _hint(x: Any, features: Shape) -> str:
+    if x.ndim == len(features) + 1 and tuple(x.shape[1:]) == features:
+        return "; this looks like one step without time, or a sequence without batch: add the axis, x[:, None]"
+    return ""

@@ -1,0 +1,21 @@
+"""What is done to every captured machine, in this order."""
+
+from psu_deploy.machine.passes.base import Pass
+from psu_deploy.machine.passes.fold_channel_affine import FoldChannelAffine
+from psu_deploy.machine.passes.remove_dead_layers import RemoveDeadLayers
+from psu_deploy.machine.state_machine import StateMachine
+
+PASSES: tuple[Pass, ...] = (
+    RemoveDeadLayers(),  # first, so that a dead reader does not stop a layer from being folded
+    FoldChannelAffine(),
+)
+
+
+def simplify(machine: StateMachine) -> StateMachine:
+    """Run every pass, in order."""
+    for one_pass in PASSES:
+        machine = one_pass(machine)
+    return machine
+
+
+__all__ = ["PASSES", "FoldChannelAffine", "Pass", "RemoveDeadLayers", "simplify"]

@@ -1,0 +1,84 @@
+"""Folds BatchNorm (a per-channel affine) into the Linear or convolution before it, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from psu_deploy.errors import InternalError
+from psu_deploy.machine.fields import Array
+from psu_deploy.machine.ops import ChannelAffine, Conv1d, Conv2d, Linear
+from psu_deploy.machine.passes.base import Pass
+from psu_deploy.machine.state_machine import Node, StateMachine
+
+Foldable = Linear | Conv1d | Conv2d
+_TOLERANCE = 1e-12
+"""Relative; folding is two float64 roundings per weight, each 1e-16."""
+
+
+class FoldChannelAffine(Pass):
+    """`scale*(W x + b) + shift` becomes `(scale*W) x + (scale*b + shift)`.
+
+    Only where the affine is the sole reader of that layer. Its node goes; readers of it read the layer.
+    """
+
+    def apply(self, machine: StateMachine) -> StateMachine:
+        while (found := _find(machine)) is not None:
+            machine = _fold(machine, *found)
+        return machine
+
+    def ensures(self, before: StateMachine, after: StateMachine) -> None:
+        """Nothing foldable is left. That each fold is right was checked as it was made."""
+        if _find(after) is not None:
+            raise InternalError("a foldable BatchNorm remains")
+
+
+def _find(machine: StateMachine) -> tuple[Node, Node] | None:
+    by_name = {node.name: node for node in machine.nodes}
+    for node in machine.nodes:
+        producer = by_name.get(node.inputs[0])
+        if not isinstance(node.layer, ChannelAffine) or producer is None:
+            continue
+        readers = sum(node.inputs.count(producer.name) for node in machine.nodes) + (machine.output == producer.name)
+        # A Linear over (C, in) mixes the last axis; the affine's channels are the first.
+        channels_agree = isinstance(producer.layer, Conv1d | Conv2d) or (
+            isinstance(producer.layer, Linear) and len(machine.shapes[producer.name]) == 1
+        )
+        if readers == 1 and channels_agree:
+            return producer, node
+    return None
+
+
+def _fold(machine: StateMachine, producer: Node, affine: Node) -> StateMachine:
+    assert isinstance(producer.layer, Linear | Conv1d | Conv2d) and isinstance(affine.layer, ChannelAffine)
+    layer = _folded(producer.layer, affine.layer)
+    _check(machine.shapes[producer.inputs[0]], producer, affine, layer)
+    folded = Node(producer.name, layer, producer.inputs)
+    nodes = []
+    for node in machine.nodes:
+        if node.name == affine.name:
+            continue
+        inputs = tuple(producer.name if name == affine.name else name for name in node.inputs)
+        nodes.append(folded if node.name == producer.name else replace(node, inputs=inputs))
+    output = producer.name if machine.output == affine.name else machine.output
+    return StateMachine(tuple(nodes), machine.input_shape, output, machine.latency)
+
+
+def _folded(layer: Foldable, affine: ChannelAffine) -> Foldable:
+    scale = affine.scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    bias = np.zeros(len(affine.scale)) if layer.bias is None else layer.bias
+    return replace(layer, weight=layer.weight * scale, bias=affine.scale * bias + affine.shift)
+
+
+def _check(shape: tuple[int, ...], producer: Node, affine: Node, folded: Foldable) -> None:
+    """The folded layer equals layer then affine, on random input, in float64."""
+    x: Array = np.random.default_rng(0).standard_normal((1, 2, *shape))
+    name = producer.name
+    two = StateMachine((Node(name, producer.layer, ("x",)), Node("affine", affine.layer, (name,))), shape)
+    one = StateMachine((Node(name, folded, ("x",)),), shape)
+    expected, got = two.run(x), one.run(x)
+    if not np.allclose(got, expected, rtol=0, atol=_TOLERANCE * max(1.0, float(np.abs(expected).max()))):
+        raise InternalError(
+            f"folding {affine.name!r} into {name!r} changed the result by {np.abs(got - expected).max()}"
+        )

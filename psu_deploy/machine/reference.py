@@ -1,0 +1,238 @@
+"""The serial interpreter: what a state machine means, one step at a time, in torch.
+
+Every other form of the same network (ONNX, NIR, Lava) is judged against this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from psu_deploy.errors import InternalError
+from psu_deploy.machine import operators, ops
+from psu_deploy.machine.fields import Array
+
+if TYPE_CHECKING:
+    from psu_deploy.machine.state_machine import StateMachine
+
+State = Mapping[str, Tensor]
+
+
+class NeuronStep(NamedTuple):
+    """What one neuron layer did in one step, each (B, *features)."""
+
+    spikes: Tensor
+    potential: Tensor
+    reset: Tensor
+    margin: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the whole network: output, the next state, and every neuron layer's doing."""
+
+    output: Tensor
+    state: dict[str, Tensor]
+    neurons: dict[str, NeuronStep]
+
+
+@dataclass
+class _Moment:
+    """What a layer sees besides its inputs: its own state, the step counter, and where to put results."""
+
+    tensor: Callable[[Array], Tensor]
+    state: Mapping[str, Tensor]
+    step: int
+    new_state: dict[str, Tensor] = field(default_factory=dict)
+    neuron: NeuronStep | None = None
+
+
+class Interpreter:
+    """Runs a state machine in one dtype on one device.
+
+    Args:
+        machine: what to run.
+        dtype: torch.float32 or torch.float64; parameters are rounded to it once.
+        device: any torch device.
+    """
+
+    def __init__(self, machine: StateMachine, dtype: torch.dtype, device: torch.device) -> None:
+        self._machine = machine
+        self._dtype = dtype
+        self._device = device
+        self._cache: dict[int, Tensor] = {}
+
+    def step(self, x: Tensor, state: State, spikes: State | None = None) -> Step:
+        """Advance by one step; neither x nor state is changed.
+
+        Args:
+            x: input, (B, *features).
+            state: name -> tensor, as in `StateMachine.state_spec`.
+            spikes: neuron layer -> spikes (B, *features) it shall emit instead of its own decision; what it would
+                have decided is still in the margin.
+        """
+        step = int(state["step"]) if "step" in state else 0
+        values: dict[str, Tensor] = {"x": x}
+        new_state = {"step": state["step"] + 1} if "step" in state else {}
+        neurons: dict[str, NeuronStep] = {}
+        for node in self._machine.nodes:
+            own = {role: state[f"{node.name}.{role}"] for role in self._machine.roles(node.name)}
+            moment = _Moment(self._tensor, own, step)
+            value = _evaluate(node.layer, [values[name] for name in node.inputs], moment)
+            if moment.neuron is not None:
+                forced = None if spikes is None else spikes[node.name]
+                value = moment.neuron.spikes if forced is None else forced
+                neurons[node.name] = moment.neuron
+            values[node.name] = value
+            new_state |= {f"{node.name}.{role}": moment.new_state[role] for role in own}
+        return Step(values[self._machine.output], new_state, neurons)
+
+    def _tensor(self, array: Array) -> Tensor:
+        key = id(array)
+        if key not in self._cache:
+            self._cache[key] = torch.tensor(array, dtype=self._dtype, device=self._device)
+        return self._cache[key]
+
+
+def _evaluate(layer: ops.Layer, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    for kind, evaluate in _EVALUATORS.items():
+        if isinstance(layer, kind):
+            return evaluate(layer, inputs, moment)
+    raise InternalError(f"the reference interpreter has no rule for {type(layer).__name__}")
+
+
+def _linear(layer: ops.Linear, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    bias = None if layer.bias is None else moment.tensor(layer.bias)
+    return F.linear(inputs[0], moment.tensor(layer.weight), bias)
+
+
+def _conv(layer: Any, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    convolve: Callable[..., Tensor] = F.conv1d if isinstance(layer, ops.Conv1d) else F.conv2d
+    bias = None if layer.bias is None else moment.tensor(layer.bias)
+    padded = _pad(inputs[0], layer.padding, 0.0)
+    return convolve(padded, moment.tensor(layer.weight), bias, layer.stride, 0, layer.dilation, layer.groups)
+
+
+def _channel_affine(layer: ops.ChannelAffine, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    channels = (-1, *[1] * (inputs[0].ndim - 2))
+    return inputs[0] * moment.tensor(layer.scale).view(channels) + moment.tensor(layer.shift).view(channels)
+
+
+def _avg_pool(layer: ops.AvgPool, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    pool: Callable[..., Tensor] = F.avg_pool1d if len(layer.kernel) == 1 else F.avg_pool2d
+    mean = pool(_pad(inputs[0], layer.padding, 0.0), layer.kernel, layer.stride)
+    if layer.count_padding:
+        return mean
+    return mean / pool(_pad(torch.ones_like(inputs[0]), layer.padding, 0.0), layer.kernel, layer.stride)
+
+
+def _sum_pool(layer: ops.SumPool, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    pool: Callable[..., Tensor] = F.avg_pool1d if len(layer.kernel) == 1 else F.avg_pool2d
+    window = torch.tensor(layer.kernel).prod().item()
+    return pool(_pad(inputs[0], layer.padding, 0.0), layer.kernel, layer.stride) * window
+
+
+def _max_pool(layer: ops.MaxPool, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    pool: Callable[..., Tensor] = F.max_pool1d if len(layer.kernel) == 1 else F.max_pool2d
+    return pool(_pad(inputs[0], layer.padding, -torch.inf), layer.kernel, layer.stride)
+
+
+def _flatten(layer: ops.Flatten, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    return inputs[0].flatten(1) if inputs[0].ndim > 1 else inputs[0][:, None]
+
+
+def _add(layer: ops.Add, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    total = inputs[0]
+    for term in inputs[1:]:
+        total = total + term
+    return total
+
+
+def _delay(layer: ops.Delay, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    buffer = moment.state["buffer"]
+    moment.new_state["buffer"] = torch.cat([buffer[:, 1:], inputs[0][:, None]], dim=1)
+    return buffer[:, 0]
+
+
+def _readout(layer: ops.Readout, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    if layer.kind == "last":
+        return inputs[0]
+    total = moment.state["sum"] + inputs[0]
+    moment.new_state["sum"] = total
+    return total / (moment.step + 1) if layer.kind == "mean" else total
+
+
+def _spiking_neuron(layer: ops.SpikingNeuron, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+    current = inputs[0]
+    potential = _advance(layer.integrate, "V", current, moment)
+    reset = torch.zeros_like(potential)
+    if layer.reset is not None:
+        estimated = potential if layer.estimate is None else _advance(layer.estimate, "E", current, moment)
+        if isinstance(layer.estimator, operators.Sigmoid):
+            estimated = torch.sigmoid(estimated)
+        reset = _advance(layer.reset, "R", estimated, moment)
+    margin = potential - reset - layer.threshold
+    fired = margin >= 0 if layer.fire_on == ">=" else margin > 0
+    moment.neuron = NeuronStep(fired.to(margin.dtype), potential, reset, margin)
+    return moment.neuron.spikes
+
+
+_EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], _Moment], Tensor]] = {
+    ops.Linear: _linear,
+    ops.Conv1d: _conv,
+    ops.Conv2d: _conv,
+    ops.ChannelAffine: _channel_affine,
+    ops.AvgPool: _avg_pool,
+    ops.SumPool: _sum_pool,
+    ops.MaxPool: _max_pool,
+    ops.Flatten: _flatten,
+    ops.Add: _add,
+    ops.Delay: _delay,
+    ops.Readout: _readout,
+    ops.SpikingNeuron: _spiking_neuron,
+}
+
+
+def _advance(operator: operators.Operator, role: str, x: Tensor, moment: _Moment) -> Tensor:
+    """One step of a causal operator: its output; its next state goes into the moment."""
+    state = moment.state.get(role)
+    match operator:
+        case operators.Identity():
+            return x
+        case operators.StrictLeak(gain, decay):
+            assert state is not None
+            moment.new_state[role] = (state + gain * x) * decay
+            return state
+        case operators.Leak(gain, decay):
+            assert state is not None
+            moment.new_state[role] = state * decay + gain * x
+            return moment.new_state[role]
+        case operators.Exponentials():
+            assert state is not None
+            terms = (1, -1, *[1] * (x.ndim - 1))
+            gains, decays = (moment.tensor(v).view(terms) for v in (operator.gains, operator.decays))
+            moment.new_state[role] = decays * state + gains * x[:, None]
+            return moment.new_state[role].sum(1)
+        case operators.PartialSums():
+            return _advance_partial_sums(operator, role, x, moment)
+    raise InternalError(f"the reference interpreter has no rule for {type(operator).__name__}")
+
+
+def _advance_partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: _Moment) -> Tensor:
+    row = 0 if operator.time_invariant else moment.step
+    column = moment.tensor(operator.columns)[row].view(1, -1, *[1] * (x.ndim - 1))
+    sums = column * x[:, None]
+    if role in moment.state:
+        sums[:, :-1] += moment.state[role]
+        moment.new_state[role] = sums[:, 1:]
+    return sums[:, 0] + moment.tensor(operator.bias)[row]
+
+
+def _pad(x: Tensor, padding: ops.Padding, value: float) -> Tensor:
+    flat = [n for pair in reversed(padding) for n in pair]
+    return F.pad(x, flat, value=value) if any(flat) else x

@@ -1,0 +1,288 @@
+"""The state machine: a whole network, fed one time step at a time. Plain data, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psu_deploy.errors import InputError, StateError
+from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.inputs import check_horizon, check_sequence, check_step
+from psu_deploy.machine.ops import Layer, SpikingNeuron
+from psu_deploy.machine.reference import Interpreter, Step
+from psu_deploy.machine.trace import Trace
+
+INPUT = "x"
+STEP = "step"
+_DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer and where its inputs come from.
+
+    Args:
+        name: unique; the module's path in the captured model.
+        layer: what it computes.
+        inputs: names of earlier nodes, or `"x"` for the network's input.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+
+
+class StateTensor(NamedTuple):
+    """One tensor of state: (B, *shape), or () for the step counter, which all samples share. Starts at zero."""
+
+    shape: Shape
+    dtype: str
+    batched: bool
+
+
+@dataclass(frozen=True, eq=False)
+class StateMachine:
+    """A network as a directed acyclic graph of layers plus named state tensors.
+
+    Args:
+        nodes: layers in an order in which every input is computed before it is used.
+        input_shape: features of one input step, no time, no batch.
+        output: name of the node that is the network's output; None = the last one.
+        latency: steps between an input and its output.
+
+    Raises:
+        InputError: if a name is used twice or unknown, a layer gets the wrong number of inputs, or shapes do not fit.
+    """
+
+    nodes: tuple[Node, ...]
+    input_shape: Shape
+    output: str = ""
+    latency: int = 0
+    _interpreters: dict[Any, Interpreter] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", tuple(self.nodes))
+        object.__setattr__(self, "input_shape", _features(self.input_shape))
+        if not self.nodes:
+            raise InputError("a state machine needs at least one layer")
+        object.__setattr__(self, "output", self.output or self.nodes[-1].name)
+        if not isinstance(self.latency, int) or self.latency < 0:
+            raise InputError(f"latency must be a whole number of steps >= 0, got {self.latency!r}")
+        if self.output not in self.shapes:
+            raise InputError(f"output {self.output!r} is not a layer; layers are {[n.name for n in self.nodes]}")
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Name of every layer (and `"x"`) -> features of one step."""
+        shapes = {INPUT: self.input_shape}
+        for node in self.nodes:
+            if not node.name or node.name in shapes or node.name == STEP:
+                raise InputError(f"layer name {node.name!r} is empty, reserved or used twice")
+            unknown = [name for name in node.inputs if name not in shapes]
+            if unknown:
+                raise InputError(f"layer {node.name!r}: inputs {unknown} are not computed before it")
+            if len(node.inputs) != node.layer.arity and (node.layer.arity is not None or len(node.inputs) < 2):
+                raise InputError(f"layer {node.name!r}: {type(node.layer).__name__} got {len(node.inputs)} input(s)")
+            try:
+                shapes[node.name] = node.layer.output_shape(*(shapes[name] for name in node.inputs))
+            except InputError as error:
+                raise InputError(f"layer {node.name!r}: {error}") from error
+        return shapes
+
+    @cached_property
+    def horizon(self) -> int | None:
+        """Number of steps the machine is defined for; None = any number."""
+        return min((n.layer.horizon for n in self.nodes if n.layer.horizon is not None), default=None)
+
+    @cached_property
+    def state_spec(self) -> dict[str, StateTensor]:
+        """Name -> shape and dtype of every state tensor. The step counter, where one is needed, is `"step"`."""
+        spec = {}
+        if any(node.layer.uses_step for node in self.nodes):
+            spec[STEP] = StateTensor((), "int64", batched=False)
+        for node in self.nodes:
+            for role, shape in self._layer_state(node).items():
+                spec[f"{node.name}.{role}"] = StateTensor(shape, "float32", batched=True)
+        return spec
+
+    @cached_property
+    def spiking(self) -> tuple[str, ...]:
+        """Names of the neuron layers, in network order."""
+        return tuple(node.name for node in self.nodes if isinstance(node.layer, SpikingNeuron))
+
+    def roles(self, name: str) -> tuple[str, ...]:
+        """Roles of the state tensors that layer `name` owns."""
+        return self._roles[name]
+
+    @cached_property
+    def _roles(self) -> dict[str, tuple[str, ...]]:
+        return {node.name: tuple(self._layer_state(node)) for node in self.nodes}
+
+    def _layer_state(self, node: Node) -> dict[str, Shape]:
+        return node.layer.state_shapes(*(self.shapes[name] for name in node.inputs))
+
+    def initial_state(self, batch_size: int = 1, dtype: str = "float32") -> dict[str, Any]:
+        """State before the first step: zeros, numpy, name -> (batch_size, *shape).
+
+        Args:
+            batch_size: B, at least 1.
+            dtype: "float32" or "float64".
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if dtype not in _DTYPES:
+            raise InputError(f"dtype must be one of {_DTYPES}, got {dtype!r}")
+        return {
+            name: np.zeros((batch_size, *spec.shape), dtype) if spec.batched else np.zeros((), np.int64)
+            for name, spec in self.state_spec.items()
+        }
+
+    def step(self, x: Any, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Advance by one step. Pure: neither x nor state is changed.
+
+        Args:
+            x: one input step, (B, *input_shape), float32 or float64, numpy or torch on any device.
+            state: as returned by `initial_state` or by the step before.
+
+        Returns:
+            Output (B, *features) and the next state, in x's own kind, dtype and device.
+
+        Raises:
+            InputError: wrong shape or dtype, or NaN.
+            StateError: state of another machine or batch size.
+            HorizonError: no such step.
+        """
+        check_step(x, self.input_shape, _DTYPES)
+        tensor, give = _tensor(x), _kind_of(x)
+        done = self._step(tensor, self._state_for(tensor, len(x), state))
+        return give(done.output), {name: give(value) for name, value in done.state.items()}
+
+    def run(self, x: Any, state: Mapping[str, Any] | None = None) -> Any:
+        """Run a whole sequence serially.
+
+        Args:
+            x: (T, B, *input_shape), float32 or float64, numpy or torch on any device.
+            state: where to start; None = the initial state.
+
+        Returns:
+            Output of every step, (T, B, *features), in x's own kind, dtype and device. With a readout, `y[-1]` is the
+            network's answer.
+        """
+        give = _kind_of(x)
+        return give(torch.stack([step.output for step in self._steps(x, state, None)]))
+
+    def trace(
+        self, x: Any, state: Mapping[str, Any] | None = None, *, spikes: Mapping[str, Any] | None = None
+    ) -> Trace:
+        """Run a whole sequence serially and keep what every neuron layer did.
+
+        Args:
+            x: (T, B, *input_shape), float32 or float64, numpy or torch on any device.
+            state: where to start; None = the initial state.
+            spikes: neuron layer -> spikes (T, B, *features) it shall emit instead of deciding by itself. The trace
+                still holds what it would have decided.
+        """
+        return _stack(list(self._steps(x, state, spikes)), self.spiking, _kind_of(x))
+
+    def _steps(self, x: Any, state: Mapping[str, Any] | None, spikes: Mapping[str, Any] | None) -> Iterator[Step]:
+        check_sequence(x, self.input_shape, self.horizon, _DTYPES)
+        tensor = _tensor(x)
+        now = self._state_for(tensor, x.shape[1], self.initial_state(x.shape[1]) if state is None else state)
+        forced = None if spikes is None else {name: _tensor(s).to(tensor) for name, s in spikes.items()}
+        for t, x_t in enumerate(tensor):
+            step = self._step(x_t, now, None if forced is None else {name: s[t] for name, s in forced.items()})
+            now = step.state
+            yield step
+
+    def _step(self, x: Tensor, state: Mapping[str, Tensor], spikes: Mapping[str, Tensor] | None = None) -> Step:
+        if STEP in state:
+            check_horizon(int(state[STEP]), self.horizon)
+        key = (x.dtype, x.device)
+        if key not in self._interpreters:
+            self._interpreters[key] = Interpreter(self, x.dtype, x.device)
+        with torch.no_grad():
+            return self._interpreters[key].step(x, state, spikes)
+
+    def _state_for(self, x: Tensor, batch: int, state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The given state as tensors of x's dtype and device, checked."""
+        check_state(state, self.state_spec, batch)
+        return {
+            name: _tensor(value).to(x) if self.state_spec[name].batched else torch.as_tensor(value)
+            for name, value in state.items()
+        }
+
+    def summary(self) -> str:
+        """A table: layer, kind, output shape, number of parameters, bytes of float32 state per sample."""
+        from psu_deploy.machine.summary import summarise
+
+        return summarise(self)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over the graph and every number in it; the same for two machines that compute the same."""
+        from psu_deploy.machine.storage import content_hash
+
+        return content_hash(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the machine to one file (safetensors with a JSON header; no pickle). Whole or not at all."""
+        from psu_deploy.machine.storage import save
+
+        return save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> StateMachine:
+        """Read a machine from a file written by `save`.
+
+        Raises:
+            ArtifactError: if the file is missing, truncated, malformed or not a machine.
+        """
+        from psu_deploy.machine.storage import load
+
+        return load(path)
+
+
+def check_state(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch: int) -> None:
+    """Raise `StateError` unless state has exactly the tensors of spec, for this batch size."""
+    if set(state) != set(spec):
+        missing, unknown = sorted(set(spec) - set(state)), sorted(set(state) - set(spec))
+        raise StateError(f"state does not belong to this machine: missing {missing}, unknown {unknown}")
+    for name, tensor in spec.items():
+        expected = (batch, *tensor.shape) if tensor.batched else ()
+        if tuple(np.shape(state[name])) != expected:
+            raise StateError(
+                f"state {name!r} has shape {tuple(np.shape(state[name]))} but the input needs {expected}; "
+                f"start from initial_state(batch_size={batch})"
+            )
+
+
+def _features(shape: Iterable[int] | int) -> Shape:
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not sizes or not all(isinstance(n, int | np.integer) and n >= 1 for n in sizes):
+        raise InputError(f"input_shape must be features only, whole numbers >= 1, such as (700,); got {shape!r}")
+    return tuple(int(n) for n in sizes)
+
+
+def _stack(steps: Sequence[Step], spiking: Sequence[str], give: Any) -> Trace:
+    def column(kind: int) -> dict[str, Any]:
+        return {name: give(torch.stack([step.neurons[name][kind] for step in steps])) for name in spiking}
+
+    output = give(torch.stack([step.output for step in steps]))
+    return Trace(output, spikes=column(0), potential=column(1), reset=column(2), margin=column(3))
+
+
+def _tensor(x: Any) -> Tensor:
+    """As a torch tensor, sharing memory where numpy allows it."""
+    return x if isinstance(x, Tensor) else torch.from_numpy(np.require(x, requirements=["C", "W"]))
+
+
+def _kind_of(x: Any) -> Callable[[Tensor], Any]:
+    """What turns a result into the caller's kind: numpy in, numpy out."""
+    return (lambda result: result) if isinstance(x, Tensor) else (lambda result: result.numpy())

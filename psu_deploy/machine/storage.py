@@ -1,0 +1,137 @@
+"""State machines on disk: one safetensors file whose header carries the graph as JSON. No pickle, no code.
+
+Header keys: `format` = "psu-deploy.machine", `version` = "1", `machine` = JSON:
+`{"input_shape", "latency", "output", "nodes": [{"name", "inputs", "layer": {"type", ...fields}}]}`.
+An array field is `{"tensor": key}`; a nested operator is again `{"type", ...fields}`.
+Numbers that float32 holds exactly are stored as float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.machine import operators, ops
+from psu_deploy.machine.fields import Array
+from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.state_machine import Node, StateMachine
+
+FORMAT = "psu-deploy.machine"
+VERSION = "1"
+
+_KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        *(ops.Linear, ops.Conv1d, ops.Conv2d, ops.ChannelAffine, ops.AvgPool, ops.SumPool, ops.MaxPool),
+        *(ops.Flatten, ops.Add, ops.Delay, ops.SpikingNeuron, ops.Readout),
+        *(operators.Identity, operators.Leak, operators.StrictLeak, operators.PartialSums, operators.Exponentials),
+        *(operators.Sigmoid, operators.RawCurrent),
+    )
+}
+
+
+def save(machine: StateMachine, path: str | Path) -> Path:
+    """Write a machine to a file, whole or not at all."""
+    header, arrays = _encode_machine(machine)
+    metadata = {"format": FORMAT, "version": VERSION, "machine": json.dumps(header)}
+    with atomic_path(path) as temporary:
+        save_file({key: _compact(array) for key, array in arrays.items()}, temporary, metadata)
+    return Path(path)
+
+
+def load(path: str | Path) -> StateMachine:
+    """Read a machine from a file written by `save`; anything else is an `ArtifactError`."""
+    source = Path(path)
+    if not source.is_file():
+        raise ArtifactError(f"{source} does not exist or is not a file")
+    try:
+        with safe_open(source, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            _check_format(source, metadata)
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
+        return _decode_machine(json.loads(metadata["machine"]), arrays)
+    except SafetensorError as error:
+        raise ArtifactError(f"{source} is truncated or is not a psu-deploy machine: {error}") from error
+    except (InputError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{source} is malformed: {error}") from error
+
+
+def content_hash(machine: StateMachine) -> str:
+    """SHA-256 over the graph and every number in it, as hex."""
+    header, arrays = _encode_machine(machine)
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for array in arrays.values():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _check_format(source: Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise ArtifactError(f"{source} is a safetensors file but not a psu-deploy machine")
+    if metadata.get("version") != VERSION:
+        raise ArtifactError(
+            f"{source} has machine format version {metadata.get('version')!r}; this release reads {VERSION!r}"
+        )
+
+
+def _compact(array: Array) -> np.ndarray[Any, Any]:
+    single = array.astype(np.float32)
+    return single if np.array_equal(single.astype(np.float64), array) else array
+
+
+def _encode_machine(machine: StateMachine) -> tuple[dict[str, Any], dict[str, Array]]:
+    arrays: dict[str, Array] = {}
+    nodes = [
+        {"name": node.name, "inputs": list(node.inputs), "layer": _encode(node.layer, str(index), arrays)}
+        for index, node in enumerate(machine.nodes)
+    ]
+    header = {"input_shape": list(machine.input_shape), "latency": machine.latency, "output": machine.output}
+    return header | {"nodes": nodes}, arrays
+
+
+def _encode(value: Any, key: str, arrays: dict[str, Array]) -> Any:
+    if isinstance(value, np.ndarray):
+        arrays[key] = value
+        return {"tensor": key}
+    if is_dataclass(value):
+        encoded = {f.name: _encode(getattr(value, f.name), f"{key}.{f.name}", arrays) for f in fields(value)}
+        return {"type": type(value).__name__} | encoded
+    return value
+
+
+def _decode_machine(header: Any, arrays: Mapping[str, Any]) -> StateMachine:
+    nodes = tuple(
+        Node(str(node["name"]), _layer(node["layer"], arrays), tuple(map(str, node["inputs"])))
+        for node in header["nodes"]
+    )
+    return StateMachine(nodes, tuple(header["input_shape"]), str(header["output"]), header["latency"])
+
+
+def _layer(value: Any, arrays: Mapping[str, Any]) -> ops.Layer:
+    layer = _decode(value, arrays)
+    if not isinstance(layer, ops.Layer):
+        raise InputError(f"{type(layer).__name__} is not a layer")
+    return layer
+
+
+def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"tensor"}:
+        return arrays[value["tensor"]]
+    kind = _KINDS.get(value.get("type", ""))
+    if kind is None:
+        raise InputError(f"unknown type {value.get('type')!r}")
+    arguments = {name: _decode(item, arrays) for name, item in value.items() if name != "type"}
+    if set(arguments) != {field.name for field in fields(kind)}:
+        raise InputError(f"{kind.__name__} has fields {sorted(arguments)}")
+    return kind(**arguments)

@@ -1,0 +1,47 @@
+"""A state machine as a table for people."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from psu_deploy.machine.state_machine import StateMachine
+
+_BYTES = 4
+"""State is counted as float32."""
+
+
+def summarise(machine: StateMachine) -> str:
+    """Layer, kind, output shape, number of parameters, bytes of float32 state per sample; then the totals."""
+    rows = [("layer", "kind", "output shape", "parameters", "state bytes")]
+    total_parameters = total_state = 0
+    for node in machine.nodes:
+        parameters = count_parameters(node.layer)
+        state = _BYTES * sum(prod(machine.state_spec[f"{node.name}.{role}"].shape) for role in machine.roles(node.name))
+        total_parameters, total_state = total_parameters + parameters, total_state + state
+        shape = str(machine.shapes[node.name])
+        rows.append((node.name, type(node.layer).__name__, shape, f"{parameters:,}", f"{state:,}"))
+    rows.append(("total", "", "", f"{total_parameters:,}", f"{total_state:,}"))
+    horizon = "unbounded" if machine.horizon is None else f"{machine.horizon} steps"
+    counter = ", 8 bytes of step counter" if "step" in machine.state_spec else ""
+    footer = f"input {machine.input_shape}, horizon {horizon}, latency {machine.latency} steps{counter}"
+    return "\n".join([*_align(rows), footer])
+
+
+def count_parameters(layer: object) -> int:
+    """Number of entries in every array of a layer, nested operators included."""
+    values = vars(layer).values()
+    arrays = sum(v.size for v in values if isinstance(v, np.ndarray))
+    return arrays + sum(count_parameters(v) for v in values if hasattr(v, "__dataclass_fields__"))
+
+
+def _align(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    left = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}" for a, b, c, _, _ in rows]
+    right = [f"{row[3]:>{widths[3]}}  {row[4]:>{widths[4]}}" for row in rows]
+    lines = [f"{a}  {b}" for a, b in zip(left, right, strict=True)]
+    rule = "-" * len(lines[0])
+    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]

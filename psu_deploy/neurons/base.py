@@ -1,0 +1,95 @@
+"""The frame every neuron of the family shares: causal operators around a pointwise estimator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from psu_deploy.errors import InputError
+from psu_deploy.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
+from psu_deploy.temporal import CausalOperator
+
+
+class TimeFirst(nn.Module):
+    """Marks a module whose forward works on whole sequences (T, B, ...).
+
+    Any other module is stateless to us: it sees (T*B, ...), once for all steps.
+    """
+
+
+class SpikingUnit(TimeFirst):
+    """A neuron layer with all time steps computed at once.
+
+        V = A_I I + b_I             integrate: membrane potential without reset
+        E = A_R I + b_R             what the spike estimate looks at
+        R = B estimator(E)          reset, B strictly lower triangular
+        S = Theta(V - R - V_th)     fire
+
+    Attributes:
+        integrate: A_I, a causal operator.
+        estimate: A_R, a causal operator; the very same object as `integrate` where the neuron shares it;
+            None where the neuron has no reset.
+        reset: B, a causal operator, or None.
+        estimator: the pointwise function, `torch.nn.Sigmoid` or `torch.nn.Identity`.
+        threshold: V_th.
+        fire_on: ">=" or ">".
+        surrogate: gives the gradient of Theta.
+
+    Shapes: (T, B, *features) in and out, any features. Spikes are 0.0 or 1.0 in the input's dtype
+    (float32 where the input is half precision, so that a decision never hangs on 11 bits).
+    """
+
+    integrate: CausalOperator
+    estimate: CausalOperator | None
+    reset: CausalOperator | None
+    estimator: nn.Module
+
+    def __init__(self, threshold: float, fire_on: FireOn, surrogate: Surrogate | None) -> None:
+        super().__init__()
+        check_fire_on(fire_on)
+        self._threshold = float(threshold)
+        self.fire_on: FireOn = fire_on
+        self.surrogate: Surrogate = Atan() if surrogate is None else surrogate
+
+    @property
+    def threshold(self) -> float:
+        """V_th. Fixed at construction, because the reset matrix is scaled by it."""
+        return self._threshold
+
+    @property
+    def horizon(self) -> int | None:
+        """Number of steps the neuron is defined for; None = any number."""
+        operators = (self.integrate, self.estimate, self.reset)
+        return min((o.horizon for o in operators if o is not None and o.horizon is not None), default=None)
+
+    def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """V and R of every step.
+
+        Args:
+            x: input current, (T, B, *features).
+
+        Returns:
+            V and R, each (T, B, *features).
+        """
+        _check_sequence(x)
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+            potential = self.integrate(x)
+            if self.reset is None or self.estimate is None:
+                return potential, torch.zeros_like(potential)
+            estimated = potential if self.estimate is self.integrate else self.estimate(x)
+            return potential, self.reset(self.estimator(estimated))
+
+    def forward(self, x: Tensor) -> Tensor:
+        potential, reset = self.potentials(x)
+        return fire(potential - reset - self.threshold, self.surrogate, self.fire_on)
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold:g}, fire_on={self.fire_on!r}, surrogate={self.surrogate}"
+
+
+def _check_sequence(x: Tensor) -> None:
+    if x.ndim < 2 or len(x) == 0:
+        raise InputError(f"a neuron needs a sequence (T, B, *features) with T >= 1, got shape {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise InputError(f"a neuron needs floating point input, got {x.dtype}; convert with x.float()")

@@ -1,0 +1,72 @@
+"""Parallel Spiking Neurons (Fang et al., NeurIPS 2023): one matrix along time and no reset."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from psu_deploy.errors import HorizonError, InputError
+from psu_deploy.neurons.base import SpikingUnit, TimeFirst
+from psu_deploy.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
+from psu_deploy.temporal import SlidingWindow
+
+
+class PSN(TimeFirst):
+    """Parallel Spiking Neuron, `S = Theta(W I + b)` with a full T x T matrix.
+
+    Row t of W looks at later steps too, so PSN trains but has no serial form: it cannot be exported.
+
+    Args:
+        T: number of time steps; a sequence must have exactly T.
+        fire_on: ">=" or ">", whether a sum of exactly zero fires.
+        surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
+
+    Reference: arXiv 2304.12760, Eq. 8.
+    """
+
+    def __init__(self, T: int, *, fire_on: FireOn = ">=", surrogate: Surrogate | None = None) -> None:
+        super().__init__()
+        if T < 1:
+            raise InputError(f"T must be at least 1, got {T}")
+        check_fire_on(fire_on)
+        self.fire_on: FireOn = fire_on
+        self.surrogate: Surrogate = Atan() if surrogate is None else surrogate
+        self.weight = nn.Parameter(torch.empty(T, T).uniform_(-(T**-0.5), T**-0.5))
+        self.step_bias = nn.Parameter(torch.full((T,), -1.0))
+
+    @property
+    def horizon(self) -> int:
+        """T."""
+        return len(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) != self.horizon:
+            raise HorizonError(f"PSN is defined for exactly {self.horizon} steps, got {len(x)}; x is (T, B, ...)")
+        margin = (self.weight @ x.flatten(1) + self.step_bias[:, None]).view_as(x)
+        return fire(margin, self.surrogate, self.fire_on)
+
+
+class SlidingPSN(SpikingUnit):
+    """Sliding Parallel Spiking Neuron, `S[t] = Theta(sum_{l<k} w[l] I[t-l] + b)`.
+
+    Serial form: k - 1 partial sums per neuron, any number of steps.
+
+    Args:
+        order: k, the number of inputs a step looks at, its own included.
+        fire_on: ">=" or ">", whether a sum of exactly zero fires.
+        surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
+
+    The weights start at 1, 1/2, 1/4, ... and b at -1, which takes the place of a threshold.
+
+    Reference: arXiv 2304.12760, Eq. 12.
+    """
+
+    def __init__(self, order: int, *, fire_on: FireOn = ">=", surrogate: Surrogate | None = None) -> None:
+        super().__init__(0.0, fire_on, surrogate)
+        window = SlidingWindow(order, bias=True, gain=1.0, decay=0.5)
+        assert window.step_bias is not None
+        nn.init.constant_(window.step_bias, -1.0)
+        self.integrate = window
+        self.estimate = None
+        self.reset = None
+        self.estimator = nn.Identity()

@@ -1,0 +1,95 @@
+"""The spike function and its surrogate gradients.
+
+Forward: a step, `S = 1 if margin >= 0 else 0` (or `> 0`). Backward: the derivative of a smooth
+stand-in, because the step's own derivative is zero almost everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from psu_deploy.errors import InputError
+
+FireOn = Literal[">=", ">"]
+
+
+class Surrogate(Protocol):
+    """Anything with the derivative of a smooth step."""
+
+    def derivative(self, margin: Tensor) -> Tensor:
+        """dS/dmargin, elementwise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Atan:
+    """`dS/dz = (alpha/2) / (1 + (pi*alpha*z/2)**2)`.
+
+    Args:
+        alpha: sharpness; the paper uses 2.
+
+    Reference: arXiv 2402.00449, section 5 (Atan surrogate).
+    """
+
+    alpha: float = 2.0
+
+    def derivative(self, margin: Tensor) -> Tensor:
+        """dS/dmargin, elementwise."""
+        return (self.alpha / 2) / (1 + (math.pi / 2 * self.alpha * margin) ** 2)
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear:
+    """`dS/dz = alpha - alpha**2 * |z|` for `|z| <= 1/alpha`, else 0.
+
+    Args:
+        alpha: height of the triangle and inverse of its half width; the paper uses 2.
+
+    Reference: arXiv 2402.00449, section 5 (PWL surrogate, DVS-CIFAR10).
+    """
+
+    alpha: float = 2.0
+
+    def derivative(self, margin: Tensor) -> Tensor:
+        """dS/dmargin, elementwise."""
+        return (self.alpha - self.alpha**2 * margin.abs()).clamp(min=0)
+
+
+def fire(margin: Tensor, surrogate: Surrogate, fire_on: FireOn = ">=") -> Tensor:
+    """`S = Theta(margin)` with a surrogate gradient.
+
+    Args:
+        margin: V - R - threshold, any shape.
+        surrogate: gives the gradient.
+        fire_on: whether a margin of exactly zero fires (`">="`) or not (`">"`).
+
+    Returns:
+        Spikes, 0.0 or 1.0, same shape and dtype.
+    """
+    spikes: Tensor = _Fire.apply(margin, surrogate, fire_on)  # type: ignore[no-untyped-call]
+    return spikes
+
+
+def check_fire_on(fire_on: str) -> None:
+    """Raise `InputError` unless fire_on is ">=" or ">"."""
+    if fire_on not in (">=", ">"):
+        raise InputError(f'fire_on must be ">=" or ">", got {fire_on!r}')
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, margin: Tensor, surrogate: Surrogate, fire_on: FireOn) -> Tensor:
+        ctx.save_for_backward(margin)
+        ctx.surrogate = surrogate
+        fired = margin >= 0 if fire_on == ">=" else margin > 0
+        return fired.to(margin.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (margin,) = ctx.saved_tensors
+        return grads[0] * ctx.surrogate.derivative(margin), None, None
