@@ -34,9 +34,10 @@ class Recurrence:
     | identity | `y = x` | |
     | leak | `y = decay*y + gain*x` | gain, decay |
     | strict_leak | read y, then `y = decay*(y + gain*x)` | gain, decay |
-    | partial_sums | add `columns[t]` times x to the sums still to come, read the first, shift | columns (rows, k), bias (rows,) |
+    | partial_sums | add `columns[t]` times x to the sums still to come, read the first, shift | columns, bias |
     | exponentials | r leaks, summed | gains (r,), decays (r,) |
 
+    Shapes: gain, decay (); columns (rows, k); bias (rows,); gains, decays (r,); all float64.
     With `horizon=None` the coefficients hold for every step and `columns`, `bias` have one row;
     otherwise row t belongs to step t.
     """

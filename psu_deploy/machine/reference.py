@@ -42,7 +42,7 @@ class Step:
 
 
 @dataclass
-class _Moment:
+class Moment:
     """What a layer sees besides its inputs: its own state, the step counter, and where to put results."""
 
     tensor: Callable[[Array], Tensor]
@@ -82,8 +82,8 @@ class Interpreter:
         neurons: dict[str, NeuronStep] = {}
         for node in self._machine.nodes:
             own = {role: state[f"{node.name}.{role}"] for role in self._machine.roles(node.name)}
-            moment = _Moment(self._tensor, own, step)
-            value = _evaluate(node.layer, [values[name] for name in node.inputs], moment)
+            moment = Moment(self._tensor, own, step)
+            value = evaluate(node.layer, [values[name] for name in node.inputs], moment)
             if moment.neuron is not None:
                 forced = None if spikes is None else spikes[node.name]
                 value = moment.neuron.spikes if forced is None else forced
@@ -99,31 +99,32 @@ class Interpreter:
         return self._cache[key]
 
 
-def _evaluate(layer: ops.Layer, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def evaluate(layer: ops.Layer, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+    """One step of a layer: its output; its next state goes into the moment."""
     for kind, evaluate in _EVALUATORS.items():
         if isinstance(layer, kind):
             return evaluate(layer, inputs, moment)
     raise InternalError(f"the reference interpreter has no rule for {type(layer).__name__}")
 
 
-def _linear(layer: ops.Linear, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _linear(layer: ops.Linear, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     bias = None if layer.bias is None else moment.tensor(layer.bias)
     return F.linear(inputs[0], moment.tensor(layer.weight), bias)
 
 
-def _conv(layer: Any, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _conv(layer: Any, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     convolve: Callable[..., Tensor] = F.conv1d if isinstance(layer, ops.Conv1d) else F.conv2d
     bias = None if layer.bias is None else moment.tensor(layer.bias)
     padded = _pad(inputs[0], layer.padding, 0.0)
     return convolve(padded, moment.tensor(layer.weight), bias, layer.stride, 0, layer.dilation, layer.groups)
 
 
-def _channel_affine(layer: ops.ChannelAffine, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _channel_affine(layer: ops.ChannelAffine, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     channels = (-1, *[1] * (inputs[0].ndim - 2))
     return inputs[0] * moment.tensor(layer.scale).view(channels) + moment.tensor(layer.shift).view(channels)
 
 
-def _avg_pool(layer: ops.AvgPool, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _avg_pool(layer: ops.AvgPool, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     pool: Callable[..., Tensor] = F.avg_pool1d if len(layer.kernel) == 1 else F.avg_pool2d
     mean = pool(_pad(inputs[0], layer.padding, 0.0), layer.kernel, layer.stride)
     if layer.count_padding:
@@ -131,35 +132,35 @@ def _avg_pool(layer: ops.AvgPool, inputs: Sequence[Tensor], moment: _Moment) -> 
     return mean / pool(_pad(torch.ones_like(inputs[0]), layer.padding, 0.0), layer.kernel, layer.stride)
 
 
-def _sum_pool(layer: ops.SumPool, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _sum_pool(layer: ops.SumPool, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     pool: Callable[..., Tensor] = F.avg_pool1d if len(layer.kernel) == 1 else F.avg_pool2d
     window = torch.tensor(layer.kernel).prod().item()
     return pool(_pad(inputs[0], layer.padding, 0.0), layer.kernel, layer.stride) * window
 
 
-def _max_pool(layer: ops.MaxPool, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _max_pool(layer: ops.MaxPool, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     pool: Callable[..., Tensor] = F.max_pool1d if len(layer.kernel) == 1 else F.max_pool2d
     return pool(_pad(inputs[0], layer.padding, -torch.inf), layer.kernel, layer.stride)
 
 
-def _flatten(layer: ops.Flatten, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _flatten(layer: ops.Flatten, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     return inputs[0].flatten(1) if inputs[0].ndim > 1 else inputs[0][:, None]
 
 
-def _add(layer: ops.Add, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _add(layer: ops.Add, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     total = inputs[0]
     for term in inputs[1:]:
         total = total + term
     return total
 
 
-def _delay(layer: ops.Delay, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _delay(layer: ops.Delay, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     buffer = moment.state["buffer"]
     moment.new_state["buffer"] = torch.cat([buffer[:, 1:], inputs[0][:, None]], dim=1)
     return buffer[:, 0]
 
 
-def _readout(layer: ops.Readout, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _readout(layer: ops.Readout, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     if layer.kind == "last":
         return inputs[0]
     total = moment.state["sum"] + inputs[0]
@@ -167,22 +168,22 @@ def _readout(layer: ops.Readout, inputs: Sequence[Tensor], moment: _Moment) -> T
     return total / (moment.step + 1) if layer.kind == "mean" else total
 
 
-def _spiking_neuron(layer: ops.SpikingNeuron, inputs: Sequence[Tensor], moment: _Moment) -> Tensor:
+def _spiking_neuron(layer: ops.SpikingNeuron, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     current = inputs[0]
-    potential = _advance(layer.integrate, "V", current, moment)
+    potential = advance(layer.integrate, "V", current, moment)
     reset = torch.zeros_like(potential)
     if layer.reset is not None:
-        estimated = potential if layer.estimate is None else _advance(layer.estimate, "E", current, moment)
+        estimated = potential if layer.estimate is None else advance(layer.estimate, "E", current, moment)
         if isinstance(layer.estimator, operators.Sigmoid):
             estimated = torch.sigmoid(estimated)
-        reset = _advance(layer.reset, "R", estimated, moment)
+        reset = advance(layer.reset, "R", estimated, moment)
     margin = potential - reset - layer.threshold
     fired = margin >= 0 if layer.fire_on == ">=" else margin > 0
     moment.neuron = NeuronStep(fired.to(margin.dtype), potential, reset, margin)
     return moment.neuron.spikes
 
 
-_EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], _Moment], Tensor]] = {
+_EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], Moment], Tensor]] = {
     ops.Linear: _linear,
     ops.Conv1d: _conv,
     ops.Conv2d: _conv,
@@ -198,7 +199,7 @@ _EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], _Moment], Tensor]] = {
 }
 
 
-def _advance(operator: operators.Operator, role: str, x: Tensor, moment: _Moment) -> Tensor:
+def advance(operator: operators.Operator, role: str, x: Tensor, moment: Moment) -> Tensor:
     """One step of a causal operator: its output; its next state goes into the moment."""
     state = moment.state.get(role)
     match operator:
@@ -223,7 +224,7 @@ def _advance(operator: operators.Operator, role: str, x: Tensor, moment: _Moment
     raise InternalError(f"the reference interpreter has no rule for {type(operator).__name__}")
 
 
-def _advance_partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: _Moment) -> Tensor:
+def _advance_partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: Moment) -> Tensor:
     row = 0 if operator.time_invariant else moment.step
     column = moment.tensor(operator.columns)[row].view(1, -1, *[1] * (x.ndim - 1))
     sums = column * x[:, None]

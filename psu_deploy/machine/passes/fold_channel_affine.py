@@ -51,7 +51,8 @@ def _find(machine: StateMachine) -> tuple[Node, Node] | None:
 
 
 def _fold(machine: StateMachine, producer: Node, affine: Node) -> StateMachine:
-    assert isinstance(producer.layer, Linear | Conv1d | Conv2d) and isinstance(affine.layer, ChannelAffine)
+    assert isinstance(producer.layer, Linear | Conv1d | Conv2d)
+    assert isinstance(affine.layer, ChannelAffine)
     layer = _folded(producer.layer, affine.layer)
     _check(machine.shapes[producer.inputs[0]], producer, affine, layer)
     folded = Node(producer.name, layer, producer.inputs)

@@ -1,0 +1,76 @@
+"""Writes ONNX nodes down one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from psu_deploy.exporters.onnx.target import TARGET
+from psu_deploy.machine.fields import Shape
+
+
+class Builder:
+    """Collects nodes and constants; gives every value a readable, unique name."""
+
+    def __init__(self) -> None:
+        self._tape = Tape()
+        self._constants: dict[tuple[Any, ...], ir.Value] = {}
+        self._names: dict[str, int] = {}
+
+    @property
+    def nodes(self) -> list[ir.Node]:
+        """Nodes so far, in order."""
+        return list(self._tape.nodes)
+
+    @property
+    def initializers(self) -> list[ir.Value]:
+        """Constants so far."""
+        return list(self._tape.initializers)
+
+    def op(self, kind: str, *inputs: ir.Value | None, name: str, **attributes: Any) -> ir.Value:
+        """Append one node and return its output, named `name` (or `name_2`, ... if taken)."""
+        value: ir.Value = self._tape.op(kind, list(inputs), attributes or None)
+        value.name = self._unique(name)
+        return value
+
+    def rename(self, value: ir.Value, name: str) -> ir.Value:
+        """Give a value the name it has at the border of the graph."""
+        value.name = self._unique(name)
+        return value
+
+    def floats(self, array: Any, name: str) -> ir.Value:
+        """A float32 constant."""
+        return self._constant(np.asarray(array, dtype=np.float32), name)
+
+    def integers(self, array: Any, name: str) -> ir.Value:
+        """An int64 constant."""
+        return self._constant(np.asarray(array, dtype=np.int64), name)
+
+    def input(self, name: str, shape: Shape, dtype: str, *, batched: bool) -> ir.Value:
+        """A graph input."""
+        self._unique(name)
+        axes = [TARGET.batch, *shape] if batched else list(shape)
+        return ir.Input(name, ir.Shape(axes), ir.TensorType(_DTYPES[dtype]))
+
+    def output(self, value: ir.Value, shape: Shape, dtype: str, *, batched: bool) -> ir.Value:
+        """Give a graph output its type."""
+        value.shape = ir.Shape([TARGET.batch, *shape] if batched else list(shape))
+        value.type = ir.TensorType(_DTYPES[dtype])
+        return value
+
+    def _constant(self, array: np.ndarray[Any, Any], name: str) -> ir.Value:
+        # Small constants are shared, large ones are not worth comparing.
+        key = (array.dtype.str, array.shape, array.tobytes()) if array.size <= 16 else (id(array),)
+        if key not in self._constants:
+            self._constants[key] = self._tape.initializer(ir.tensor(array), self._unique(name))
+        return self._constants[key]
+
+    def _unique(self, name: str) -> str:
+        self._names[name] = self._names.get(name, 0) + 1
+        return name if self._names[name] == 1 else self._unique(f"{name}_{self._names[name]}")
+
+
+_DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}

@@ -1,0 +1,76 @@
+"""The ONNX exporter: emit, write, load again, check, move into place."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from psu_deploy.errors import InputError, InternalError
+from psu_deploy.exporters.onnx.emit import emit
+from psu_deploy.exporters.onnx.file import FORMAT, read_artifact
+from psu_deploy.exporters.onnx.runner import OnnxRunner
+from psu_deploy.exporters.onnx.target import SUFFIX
+from psu_deploy.machine import StateMachine
+from psu_deploy.machine.files import atomic_path
+from psu_deploy.runtime import Artifact
+from psu_deploy.verify import certify
+
+_CHECK_STEPS = 3
+_CHECK_BATCH = 2
+
+
+def export(machine: StateMachine, path: str | Path) -> Artifact:
+    """Write a machine as an ONNX step graph, `(x, state...) -> (y, state...)`, float32.
+
+    Before the file is moved into place, onnxruntime loads it and runs a few steps from a random state that is not
+    zero; every spike and output must be what exact arithmetic makes of it.
+
+    Args:
+        machine: what to export.
+        path: file to write, ending in `.onnx`.
+
+    Raises:
+        InputError: if the path does not end in `.onnx`.
+        ArtifactError: if the file cannot be written.
+        InternalError: if the written file does not compute what the machine computes.
+    """
+    target = Path(path)
+    if target.suffix != SUFFIX:
+        raise InputError(f"an ONNX file must end in {SUFFIX}, got {target}")
+    model = emit(machine, _metadata(machine))
+    with atomic_path(target) as temporary:
+        onnx.save(model, temporary)
+        _self_check(machine, temporary)
+    return read_artifact(target)
+
+
+def _metadata(machine: StateMachine) -> dict[str, object]:
+    packages = ("psu-deploy", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
+    return {
+        "format": FORMAT,
+        "fidelity": "faithful",
+        "approximations": [],
+        "horizon": machine.horizon,
+        "latency": machine.latency,
+        "machine_hash": machine.content_hash,
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def _self_check(machine: StateMachine, path: Path) -> None:
+    random = np.random.default_rng(0)
+    steps = _CHECK_STEPS if machine.horizon is None else min(_CHECK_STEPS, machine.horizon)
+    x = (random.random((steps, _CHECK_BATCH, *machine.input_shape)) < 0.3).astype(np.float32)
+    state = {
+        name: random.standard_normal(value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
+        for name, value in machine.initial_state(_CHECK_BATCH).items()
+    }
+    certificate = certify(machine, x, OnnxRunner(path).trace(x, state), state)
+    if not certificate.ok:
+        raise InternalError(
+            f"the exported graph does not compute what the machine computes: {len(certificate.disputed)} disputed "
+            f"spike(s), outputs off by {certificate.output_error:.3g}; nothing was written. Please report this model"
+        )

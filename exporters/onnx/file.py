@@ -1,0 +1,99 @@
+"""What an exported ONNX file says of itself, and the session that runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime as ort
+from google.protobuf.message import DecodeError
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.target import PREFIX
+from psu_deploy.runtime import Artifact
+
+FORMAT = "psu-deploy.onnx.1"
+_QUIET = 3
+"""onnxruntime's log level: errors only."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a file."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The file as a protobuf."""
+    try:
+        return onnx.load_model_from_string(read_bytes(path))
+    except DecodeError as error:
+        raise ArtifactError(f"{path} is truncated or is not an ONNX file: {error}") from error
+
+
+def read_metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
+    """Our metadata, decoded: fidelity, horizon, states, neurons, ..."""
+    return _decode(path, {entry.key: entry.value for entry in model.metadata_props})
+
+
+def read_artifact(path: str | Path) -> Artifact:
+    """What an exported file promises.
+
+    Raises:
+        ArtifactError: if the file is missing, damaged or not ours.
+    """
+    source = Path(path)
+    return artifact_of(source, read_metadata(source, read_model(source)))
+
+
+def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:
+    """An artifact from decoded metadata."""
+    return Artifact(
+        path=path,
+        target="onnx",
+        fidelity=metadata["fidelity"],
+        machine_hash=metadata["machine_hash"],
+        horizon=metadata["horizon"],
+        latency=metadata["latency"],
+        versions=metadata["versions"],
+        approximations=tuple(metadata["approximations"]),
+    )
+
+
+def open_session(path: Path, model: bytes, threads: int | None) -> ort.InferenceSession:
+    """An onnxruntime session on the CPU.
+
+    Args:
+        path: for the error message.
+        model: serialised model.
+        threads: None = onnxruntime's own choice.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _QUIET
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(f"{path} is damaged, or onnxruntime {ort.__version__} cannot run it: {reason}") from error
+
+
+def _decode(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
+    ours = {key.removeprefix(PREFIX): value for key, value in properties.items() if key.startswith(PREFIX)}
+    if not ours:
+        raise ArtifactError(f"{path} is an ONNX file but was not written by psu-deploy: it has no {PREFIX}* metadata")
+    try:
+        metadata = {key: json.loads(value) for key, value in ours.items()}
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{path} has malformed {PREFIX}* metadata: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ArtifactError(f"{path} has format {metadata.get('format')!r}; this release reads {FORMAT!r}")
+    return metadata

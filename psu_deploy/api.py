@@ -1,0 +1,127 @@
+"""The main road in three functions: export, load, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from psu_deploy import exporters
+from psu_deploy.capture import to_state_machine, trace_module
+from psu_deploy.errors import InputError
+from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine.inputs import check_sequence
+from psu_deploy.runtime import Artifact, Runner
+from psu_deploy.verify import EquivalenceReport, compare
+
+
+def export(
+    model: nn.Module | StateMachine,
+    path: str | Path,
+    *,
+    target: str = "onnx",
+    input_shape: tuple[int, ...] | None = None,
+    **options: Any,
+) -> Artifact:
+    """Export a network, and check what was written before it is moved into place.
+
+    Args:
+        model: a state machine, or a module, which is captured first.
+        path: file to write; its suffix is the target's (`.onnx`).
+        target: one of `psu_deploy.exporters.EXPORTERS`.
+        input_shape: features of one step, needed for a module.
+        options: of the target.
+
+    Returns:
+        What was written and what it promises.
+
+    Raises:
+        UnsupportedModelError: listing everything that cannot be exported.
+        ArtifactError: if the file cannot be written.
+        MissingExtraError: if the target's dependencies are not installed.
+    """
+    write = exporters.exporter(target)
+    return write(_machine(model, input_shape), Path(path), **options)
+
+
+def load(artifact: Artifact | str | Path, **options: Any) -> Runner:
+    """Open an exported file on the engine it was made for.
+
+    Args:
+        artifact: what `export` returned, or the path of its file.
+        options: of the runner, such as `threads=1`.
+
+    Raises:
+        ArtifactError: if the file is missing, damaged or not ours.
+        MissingExtraError: if the engine is not installed.
+    """
+    path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
+    return exporters.loader(path)(path, **options)
+
+
+def verify(
+    model: nn.Module | StateMachine, artifact: Artifact | str | Path | Runner | StateMachine, x: Any
+) -> EquivalenceReport:
+    """Run a network in every form it has, and compare spike by spike.
+
+    A module is run in parallel, as its state machine, and as the artifact: two comparisons. A machine and its artifact:
+    one. Spikes are compared exactly; see `EquivalenceReport.ok` for what counts as equal.
+
+    Args:
+        model: the module or the machine.
+        artifact: what was exported from it, its path, an open runner, or a machine (module against machine only).
+        x: input, (T, B, *input_shape), float32, numpy or torch.
+    """
+    machine = _machine(model, None if isinstance(model, StateMachine) else _features(x))
+    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
+    check_sequence(x, machine.input_shape, machine.horizon, ("float32", "float64"))
+    runs: list[tuple[str, Trace]] = [("machine", machine.trace(x))]
+    if isinstance(model, nn.Module):
+        runs.insert(0, ("module", trace_module(model, machine, _like_parameters(x, model))))
+    notes: list[str] = []
+    if isinstance(artifact, StateMachine):
+        _note_hash(artifact.content_hash, machine, notes)
+        if not isinstance(model, nn.Module):
+            runs.append(("other machine", artifact.trace(x)))
+    else:
+        runner = artifact if isinstance(artifact, Runner) else load(artifact)
+        _note_hash(runner.artifact.machine_hash, machine, notes)
+        notes += runner.artifact.approximations
+        runs.append((runner.artifact.target, runner.trace(x)))
+    pairs = zip(runs, runs[1:], strict=False)
+    return EquivalenceReport(tuple(compare(machine, x, a, b, precision=str(x.dtype)) for a, b in pairs), tuple(notes))
+
+
+def _machine(model: nn.Module | StateMachine, input_shape: Iterable[int] | None) -> StateMachine:
+    if isinstance(model, StateMachine):
+        return model
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a torch module or a StateMachine, got {type(model).__name__}")
+    if input_shape is None:
+        raise InputError("a module needs input_shape, the features of one step, such as input_shape=(700,)")
+    return to_state_machine(model, tuple(input_shape))
+
+
+def _features(x: Any) -> tuple[int, ...]:
+    if not isinstance(x, np.ndarray | Tensor) or x.ndim < 3:
+        raise InputError(f"x must be time-first, (T, B, *features); got {getattr(x, 'shape', type(x).__name__)}")
+    return tuple(x.shape[2:])
+
+
+def _like_parameters(x: Any, model: nn.Module) -> Tensor:
+    """x on the module's device, in its dtype."""
+    tensor = torch.from_numpy(np.array(x))
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    return tensor if parameter is None else tensor.to(parameter)
+
+
+def _note_hash(content_hash: str, machine: StateMachine, notes: list[str]) -> None:
+    if content_hash != machine.content_hash:
+        notes.append(
+            "the artifact was made from other numbers than this model holds now "
+            f"(machine {content_hash[:12]}, here {machine.content_hash[:12]}); export it again if that is not intended"
+        )

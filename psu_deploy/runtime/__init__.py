@@ -1,0 +1,6 @@
+"""Artifacts and the runners that execute them."""
+
+from psu_deploy.runtime.artifact import Artifact, Fidelity
+from psu_deploy.runtime.runner import Runner
+
+__all__ = ["Artifact", "Fidelity", "Runner"]

@@ -1,0 +1,40 @@
+"""What every runner can do, whatever engine it drives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from psu_deploy.machine import Trace
+from psu_deploy.runtime.artifact import Artifact
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Executes an artifact step by step on its real engine. Strict: what does not fit is an error, never a guess."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """What is executed."""
+        ...
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """A copy of the current state, name -> array (B, *shape)."""
+        ...
+
+    def reset(self, batch_size: int = 1, state: Mapping[str, Any] | None = None) -> None:
+        """Start over with a batch size, from the initial state or a given one."""
+        ...
+
+    def step(self, x: Any) -> Any:
+        """Advance by one step: (B, *input_shape) -> (B, *features)."""
+        ...
+
+    def run(self, x: Any, *, reset: bool = True) -> Any:
+        """Run a sequence: (T, B, *input_shape) -> (T, B, *features). Starts over unless reset=False."""
+        ...
+
+    def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:
+        """Run a sequence on its own, from the initial or a given state, and keep what every neuron layer did."""
+        ...

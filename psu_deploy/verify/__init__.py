@@ -1,0 +1,15 @@
+"""Proof that two runs of a network are the same, spike for spike, and an account of every difference."""
+
+from psu_deploy.verify.certificate import Certificate, Decision, certify
+from psu_deploy.verify.compare import compare
+from psu_deploy.verify.report import Comparison, EquivalenceReport, LayerComparison
+
+__all__ = [
+    "Certificate",
+    "Comparison",
+    "Decision",
+    "EquivalenceReport",
+    "LayerComparison",
+    "certify",
+    "compare",
+]

@@ -1,0 +1,111 @@
+"""Is a run right on its own? Every decision and output of a trace, judged by exact arithmetic.
+
+The reference machine is run in float64 on the same input, with every neuron layer emitting the very spikes the
+trace holds. So each decision is judged given its own past, and one knife-edge decision cannot make everything behind
+it look wrong, nor hide a real error behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine.fields import Array
+from psu_deploy.verify.rounding import Bounds, rounding_bounds
+
+
+class Decision(NamedTuple):
+    """One spike/no-spike comparison that came out differently.
+
+    Attributes:
+        layer: name of the neuron layer.
+        t: time step, from 0.
+        sample: index in the batch.
+        neuron: index in the layer's features.
+        margin: V - R - threshold in exact arithmetic, given the spikes before it.
+        bound: how far rounding can move that margin.
+    """
+
+    layer: str
+    t: int
+    sample: int
+    neuron: tuple[int, ...]
+    margin: float
+    bound: float
+
+    @property
+    def knife_edge(self) -> bool:
+        """Whether rounding alone can turn this decision."""
+        return abs(self.margin) <= self.bound
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How one trace stands against exact arithmetic.
+
+    Attributes:
+        disputed: decisions that exact arithmetic, given the trace's own earlier spikes, would make differently.
+        exact: the reference trace with those spikes, float64.
+        output_error: |output - exact output|, largest.
+        output_ok: whether every output is within its rounding bound.
+        bounds: the rounding bounds used.
+    """
+
+    disputed: tuple[Decision, ...]
+    exact: Trace
+    output_error: float
+    output_ok: bool
+    bounds: Bounds
+
+    @property
+    def ok(self) -> bool:
+        """Whether rounding alone explains every dispute, and every output is within its bound."""
+        return self.output_ok and all(decision.knife_edge for decision in self.disputed)
+
+
+def certify(
+    machine: StateMachine, x: Any, trace: Trace, state: Mapping[str, Any] | None = None, precision: str = "float32"
+) -> Certificate:
+    """Judge a trace by exact arithmetic.
+
+    Args:
+        machine: the network that was run.
+        x: its input, (T, B, *input_shape).
+        trace: spikes of every neuron layer, and the output of the last step(s).
+        state: where the run started; None = the initial state.
+        precision: of the arithmetic that made the trace, "float32" or "float64".
+    """
+    exact_x = _exact(x)
+    start = machine.initial_state(exact_x.shape[1], "float64") if state is None else state
+    exact_state = {name: _exact(v) if machine.state_spec[name].batched else torch.as_tensor(v) for name, v in start.items()}
+    spikes = {name: _exact(s) for name, s in trace.spikes.items()}
+    exact = machine.trace(exact_x, exact_state, spikes=spikes)
+    bounds = rounding_bounds(machine, exact_x, spikes, exact_state, precision)
+    disputed = tuple(d for name in machine.spiking for d in _disputed(machine, name, spikes[name], exact, bounds))
+    output = _exact(trace.output)
+    error = (output - exact.output[-len(output) :]).abs()
+    allowed = bounds.output[-len(output) :]
+    within = bool((error <= allowed).all())
+    return Certificate(disputed, exact, float(error.max()), within, bounds)
+
+
+def _disputed(machine: StateMachine, name: str, spikes: Tensor, exact: Trace, bounds: Bounds) -> list[Decision]:
+    layer = next(node.layer for node in machine.nodes if node.name == name)
+    margin = exact.margin[name]
+    expected = margin >= 0 if layer.fire_on == ">=" else margin > 0  # type: ignore[attr-defined]
+    where = torch.nonzero(expected != (spikes != 0))
+    return [
+        Decision(name, t, b, tuple(neuron), float(margin[t, b, *neuron]), float(bounds.margin[name][t, b, *neuron]))
+        for t, b, *neuron in where.tolist()
+    ]
+
+
+def _exact(x: Any) -> Tensor:
+    values: Array = np.asarray(x.cpu() if isinstance(x, Tensor) else x, dtype=np.float64)
+    return torch.from_numpy(values.copy())

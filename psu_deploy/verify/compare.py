@@ -1,0 +1,112 @@
+"""Two runs of one network, compared spike by spike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.verify.certificate import Certificate, Decision, certify
+from psu_deploy.verify.report import Comparison, LayerComparison
+
+
+def compare(
+    machine: StateMachine,
+    x: Any,
+    first: tuple[str, Trace],
+    second: tuple[str, Trace],
+    *,
+    state: Mapping[str, Any] | None = None,
+    precision: str = "float32",
+) -> Comparison:
+    """Compare two runs of a machine on the same input.
+
+    Spikes are compared exactly. Each run is also judged on its own by exact arithmetic, so that a flip is told apart
+    from what merely follows from it.
+
+    Args:
+        machine: the network both runs claim to be.
+        x: their input, (T, B, *input_shape).
+        first: name and trace of the run that counts as expected.
+        second: name and trace of the run under test.
+        state: where both started; None = the initial state.
+        precision: of both runs' arithmetic.
+    """
+    names, traces = (first[0], second[0]), (_numpy_trace(first[1]), _numpy_trace(second[1]))
+    failures = [f"{name}: {reason}" for name, trace in zip(names, traces, strict=True) for reason in _holes(machine, x, trace)]
+    if failures:
+        return Comparison(*names, (), (), float("nan"), tuple(failures), None)
+    same = all(np.array_equal(traces[0].spikes[n], traces[1].spikes[n]) for n in machine.spiking)
+    certificates = [certify(machine, x, trace, state, precision) for trace in traces]
+    failures = [
+        f"{name}: an output is off by {c.output_error:.3g}, more than rounding explains"
+        for name, c in zip(names, certificates, strict=True)
+        if not c.output_ok
+    ]
+    disputed = tuple(dict.fromkeys(d for c in certificates for d in c.disputed))
+    layers = tuple(_layer(name, *traces) for name in machine.spiking)
+    divergence = None if same else _first_divergence(machine, traces, certificates[0])
+    return Comparison(*names, layers, disputed, _output_error(*traces), tuple(failures), divergence)
+
+
+def _holes(machine: StateMachine, x: Any, trace: Trace) -> list[str]:
+    """What is missing from a trace, has the wrong shape, or is NaN."""
+    reasons = []
+    lead = tuple(x.shape[:2])
+    for name in machine.spiking:
+        expected = (*lead, *machine.shapes[name])
+        if name not in trace.spikes:
+            reasons.append(f"layer {name!r} is missing")
+        elif trace.spikes[name].shape != expected:
+            reasons.append(f"spikes of {name!r} have shape {trace.spikes[name].shape}, expected {expected}")
+        elif not np.isin(trace.spikes[name], (0.0, 1.0)).all():
+            reasons.append(f"spikes of {name!r} are not all 0 or 1")
+    features = machine.shapes[machine.output]
+    if trace.output.shape not in ((lead[0], lead[1], *features), (1, lead[1], *features)):
+        reasons.append(f"output has shape {trace.output.shape}, expected {(*lead, *features)}")
+    elif not np.isfinite(trace.output).all():
+        reasons.append("output holds NaN or infinity")
+    return reasons
+
+
+def _layer(name: str, first: Trace, second: Trace) -> LayerComparison:
+    a, b = first.spikes[name], second.spikes[name]
+    error = None
+    if name in first.potential and name in second.potential:
+        error = float(np.abs(first.potential[name] - second.potential[name]).max())
+    return LayerComparison(name, a.size, int((a != b).sum()), float(a.mean()), error)
+
+
+def _output_error(first: Trace, second: Trace) -> float:
+    steps = min(len(first.output), len(second.output))
+    return float(np.abs(first.output[-steps:] - second.output[-steps:]).max())
+
+
+def _first_divergence(machine: StateMachine, traces: tuple[Trace, Trace], judged: Certificate) -> Decision | None:
+    """The earliest flip in time; within a step, that of the earliest layer."""
+    flips = []
+    for depth, name in enumerate(machine.spiking):
+        where = np.argwhere(traces[0].spikes[name] != traces[1].spikes[name])
+        if len(where):
+            flips.append((int(where[0][0]), depth, name, [int(i) for i in where[0]]))
+    if not flips:
+        return None
+    _, _, name, (t, sample, *neuron) = min(flips)
+    at = (t, sample, *neuron)
+    margin, bound = judged.exact.margin[name][at], judged.bounds.margin[name][at]
+    return Decision(name, t, sample, tuple(neuron), float(margin), float(bound))
+
+
+def _numpy_trace(trace: Trace) -> Trace:
+    def convert(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: _numpy(value) for name, value in values.items()}
+
+    parts = (convert(p) for p in (trace.spikes, trace.potential, trace.reset, trace.margin))
+    return Trace(_numpy(trace.output), *parts)
+
+
+def _numpy(value: Any) -> Any:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)

@@ -1,0 +1,173 @@
+"""How far rounding can move a decision: a running error bound, step by step and layer by layer.
+
+Any floating point evaluation of a sum of n products, in any order, errs by at most `(n + 2) u sum |w||x|`,
+u being the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). Beside every value
+we therefore carry a magnitude M (the same network with absolute weights and inputs) and an error bound E:
+
+    M' = |W| M + |b|,   E' = |W| E + (n + 2) u M'
+
+Spikes are exact, so E starts again from zero behind every neuron layer. A decision whose margin is smaller than its
+bound may fall either way in correct arithmetic: a knife-edge decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psu_deploy.machine import StateMachine, operators, ops
+from psu_deploy.machine.fields import Array
+from psu_deploy.machine.reference import Moment, advance, evaluate
+
+UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
+"""Half the distance from 1 to the next number."""
+
+SAFETY = 2.0
+"""The module may evaluate BatchNorm unfolded: the same numbers through twice as many roundings."""
+
+SIGMOID_ERROR = 8.0
+"""Error of a sigmoid in units of u; libraries reach 1 to 4."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Error bounds of one run.
+
+    Attributes:
+        margin: neuron layer -> bound of |computed margin - exact margin|, (T, B, *features).
+        output: bound of the output's error, (T, B, *features).
+    """
+
+    margin: dict[str, Tensor]
+    output: Tensor
+
+
+def rounding_bounds(
+    machine: StateMachine, x: Tensor, spikes: Mapping[str, Tensor], state: Mapping[str, Tensor], precision: str
+) -> Bounds:
+    """Bound the rounding errors of a run in which every neuron layer emitted the given spikes.
+
+    Args:
+        machine: the network.
+        x: (T, B, *input_shape), float64.
+        spikes: neuron layer -> (T, B, *features), float64.
+        state: where the run started, name -> (B, *shape), float64.
+        precision: of the arithmetic that is judged, "float32" or "float64".
+    """
+    unit = SAFETY * UNIT_ROUNDOFF[precision]
+    walk = _Walk(machine, unit, {name: _double(value) for name, value in state.items()})
+    steps = [walk.step(x_t, {name: s[t] for name, s in spikes.items()}) for t, x_t in enumerate(x)]
+    margin = {name: torch.stack([step[0][name] for step in steps]) for name in machine.spiking}
+    return Bounds(margin, torch.stack([step[1] for step in steps]))
+
+
+class _Walk:
+    """Carries M and E as the two halves of a doubled batch, through the layers with absolute numbers."""
+
+    def __init__(self, machine: StateMachine, unit: float, state: dict[str, Tensor]) -> None:
+        self._machine = machine
+        self._unit = unit
+        self._state = state
+        self._layers = {node.name: _absolute(node.layer) for node in machine.nodes}
+
+    def step(self, x: Tensor, spikes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        now = int(self._state.get("step", torch.zeros(())))
+        values = {"x": _double(x)}
+        margins: dict[str, Tensor] = {}
+        for node in self._machine.nodes:
+            own = {role: self._state[f"{node.name}.{role}"] for role in self._machine.roles(node.name)}
+            moment = Moment(_tensor, own, now)
+            inputs = [values[name] for name in node.inputs]
+            layer = self._layers[node.name]
+            if isinstance(layer, ops.SpikingNeuron):
+                margins[node.name] = self._margin(layer, inputs[0], moment)
+                values[node.name] = _double(spikes[node.name])
+            else:
+                value, terms = evaluate(layer, inputs, moment), _terms(node.layer, now)
+                values[node.name] = self._rounded(value, terms, _offset(node.layer, value.ndim))
+            for role, value in moment.new_state.items():
+                self._state[f"{node.name}.{role}"] = self._rounded(value, 1)
+        if "step" in self._state:
+            self._state["step"] = self._state["step"] + 1
+        return margins, values[self._machine.output].chunk(2)[1]
+
+    def _margin(self, layer: ops.SpikingNeuron, current: Tensor, moment: Moment) -> Tensor:
+        potential = self._advance(layer.integrate, "V", current, moment)
+        parts = [potential]
+        if layer.reset is not None:
+            estimated = potential if layer.estimate is None else self._advance(layer.estimate, "E", current, moment)
+            if isinstance(layer.estimator, operators.Sigmoid):
+                _, error = estimated.chunk(2)
+                # |sigmoid'| <= 1/4, and a sigmoid is at most 1.
+                estimated = torch.cat([torch.ones_like(error), error / 4 + SIGMOID_ERROR * self._unit])
+            parts.append(self._advance(layer.reset, "R", estimated, moment))
+        total = sum(parts[1:], parts[0])
+        return self._rounded(total, 2, torch.tensor(abs(layer.threshold))).chunk(2)[1]
+
+    def _advance(self, operator: operators.Operator, role: str, current: Tensor, moment: Moment) -> Tensor:
+        terms = operator.order if isinstance(operator, operators.PartialSums) else 1
+        return self._rounded(advance(operator, role, current, moment), terms, _bias_at(operator, moment.step))
+
+    def _rounded(self, value: Tensor, terms: int, offset: Tensor | None = None) -> Tensor:
+        """Add the rounding of a sum of `terms` products and a constant."""
+        magnitude, error = value.chunk(2)
+        magnitude = magnitude if offset is None else magnitude + offset
+        return torch.cat([magnitude, error + (terms + 2) * self._unit * magnitude])
+
+
+def _double(value: Tensor) -> Tensor:
+    """M = |value|, E = 0; the step counter stays what it is."""
+    return value if value.ndim == 0 else torch.cat([value.abs(), torch.zeros_like(value)])
+
+
+def _absolute(layer: Any) -> Any:
+    """The same layer with absolute numbers and without its constant."""
+    changed: dict[str, Any] = {}
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if field.name in ("bias", "shift"):
+            changed[field.name] = None if value is None or hasattr(layer, "weight") else np.zeros_like(value)
+        elif isinstance(value, np.ndarray):
+            changed[field.name] = np.abs(value)
+        elif isinstance(value, float):
+            changed[field.name] = abs(value)
+        elif is_dataclass(value):
+            changed[field.name] = _absolute(value)
+    return replace(layer, **changed)
+
+
+def _offset(layer: ops.Layer, ndim: int) -> Tensor | None:
+    """|bias|, shaped to be added to a value (B, *features) of ndim axes."""
+    match layer:
+        case ops.Linear(bias=bias):
+            return None if bias is None else _tensor(np.abs(bias))
+        case ops.Conv1d(bias=bias) | ops.Conv2d(bias=bias) | ops.ChannelAffine(shift=bias):
+            return None if bias is None else _tensor(np.abs(bias)).view(-1, *[1] * (ndim - 2))
+    return None
+
+
+def _bias_at(operator: operators.Operator, step: int) -> Tensor | None:
+    if not isinstance(operator, operators.PartialSums):
+        return None
+    return _tensor(np.abs(operator.bias))[0 if operator.time_invariant else step]
+
+
+def _terms(layer: ops.Layer, step: int) -> int:
+    """How many products are summed into one output."""
+    match layer:
+        case ops.Linear() | ops.Conv1d() | ops.Conv2d():
+            return int(np.prod(layer.weight.shape[1:]))
+        case ops.AvgPool() | ops.SumPool():
+            return int(np.prod(layer.kernel))
+        case ops.Readout():
+            return step + 1
+    return 1
+
+
+def _tensor(array: Array) -> Tensor:
+    return torch.tensor(array, dtype=torch.float64)
