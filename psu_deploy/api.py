@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,8 @@ def verify(
         _note_hash(runner.artifact.machine_hash, machine, notes)
         notes += runner.artifact.approximations
         runs.append((runner.artifact.target, runner.trace(x)))
-    pairs = zip(runs, runs[1:], strict=False)
-    return EquivalenceReport(tuple(compare(machine, x, a, b, precision=str(x.dtype)) for a, b in pairs), tuple(notes))
+    comparisons = tuple(compare(machine, x, a, b, precision=str(x.dtype)) for a, b in pairwise(runs))
+    return EquivalenceReport(comparisons, tuple(notes))
 
 
 def _machine(model: nn.Module | StateMachine, input_shape: Iterable[int] | None) -> StateMachine:

@@ -91,7 +91,8 @@ class Residual(TimeFirst):
 
 def _lift(layer: nn.Module, x: Tensor) -> Tensor:
     y: Tensor = layer(x.flatten(0, 1))
-    return y.unflatten(0, x.shape[:2])
+    sequence: Tensor = y.unflatten(0, x.shape[:2])  # type: ignore[no-untyped-call]
+    return sequence
 
 
 def _refuse_time_inside(layer: nn.Module) -> None:

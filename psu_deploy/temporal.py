@@ -34,15 +34,16 @@ class Recurrence:
     | identity | `y = x` | |
     | leak | `y = decay*y + gain*x` | gain, decay |
     | strict_leak | read y, then `y = decay*(y + gain*x)` | gain, decay |
-    | partial_sums | add `columns[t]` times x to the sums still to come, read the first, shift | columns, bias |
+    | partial_sums | add column t of `matrix` times x to the sums of the steps to come, read sum t | matrix, bias |
+    | window | add `columns[t]` times x to the k sums from step t on, read the first, shift | columns, bias |
     | exponentials | r leaks, summed | gains (r,), decays (r,) |
 
-    Shapes: gain, decay (); columns (rows, k); bias (rows,); gains, decays (r,); all float64.
-    With `horizon=None` the coefficients hold for every step and `columns`, `bias` have one row;
-    otherwise row t belongs to step t.
+    Shapes: gain, decay (); matrix (T, T); columns (rows, k); bias (rows,); gains, decays (r,); all float64.
+    `columns[t, l]` is the entry (t + l, t) of the matrix. With `horizon=None` the coefficients hold for every step
+    and `columns`, `bias` have one row; otherwise row t belongs to step t.
     """
 
-    kind: Literal["identity", "leak", "strict_leak", "partial_sums", "exponentials"]
+    kind: Literal["identity", "leak", "strict_leak", "partial_sums", "window", "exponentials"]
     coefficients: dict[str, Tensor]
     horizon: int | None = None
 
@@ -260,10 +261,12 @@ class CausalMatrix(CausalOperator):
 
     def recurrence(self) -> Recurrence:
         matrix, bias = self.matrix(self.steps), self.bias(self.steps)
+        if self.order == self.steps:
+            return Recurrence("partial_sums", {"matrix": matrix, "bias": bias}, horizon=self.steps)
         columns = torch.zeros(self.steps, self.order, dtype=torch.float64)
         for lag in range(self.order):
             columns[: self.steps - lag, lag] = torch.diagonal(matrix, -lag)
-        return Recurrence("partial_sums", {"columns": columns, "bias": bias}, horizon=self.steps)
+        return Recurrence("window", {"columns": columns, "bias": bias}, horizon=self.steps)
 
     def _dense(self, entries: Tensor) -> Tensor:
         dense = entries.new_zeros(self.steps, self.steps)

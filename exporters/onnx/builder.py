@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ class Builder:
         self._tape = Tape()
         self._constants: dict[tuple[Any, ...], ir.Value] = {}
         self._names: dict[str, int] = {}
+        self._shared: dict[str, ir.Value] = {}
 
     @property
     def nodes(self) -> list[ir.Node]:
@@ -36,6 +38,12 @@ class Builder:
         value.name = self._unique(name)
         return value
 
+    def once(self, key: str, make: Callable[[], ir.Value]) -> ir.Value:
+        """A value that several layers share, made at its first use."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
     def rename(self, value: ir.Value, name: str) -> ir.Value:
         """Give a value the name it has at the border of the graph."""
         value.name = self._unique(name)
@@ -52,12 +60,11 @@ class Builder:
     def input(self, name: str, shape: Shape, dtype: str, *, batched: bool) -> ir.Value:
         """A graph input."""
         self._unique(name)
-        axes = [TARGET.batch, *shape] if batched else list(shape)
-        return ir.Input(name, ir.Shape(axes), ir.TensorType(_DTYPES[dtype]))
+        return ir.Input(name, _shape(shape, batched), ir.TensorType(_DTYPES[dtype]))
 
     def output(self, value: ir.Value, shape: Shape, dtype: str, *, batched: bool) -> ir.Value:
         """Give a graph output its type."""
-        value.shape = ir.Shape([TARGET.batch, *shape] if batched else list(shape))
+        value.shape = _shape(shape, batched)
         value.type = ir.TensorType(_DTYPES[dtype])
         return value
 
@@ -71,6 +78,11 @@ class Builder:
     def _unique(self, name: str) -> str:
         self._names[name] = self._names.get(name, 0) + 1
         return name if self._names[name] == 1 else self._unique(f"{name}_{self._names[name]}")
+
+
+def _shape(features: Shape, batched: bool) -> ir.Shape:
+    axes: list[int | str] = [*features]
+    return ir.Shape([TARGET.batch, *axes] if batched else axes)
 
 
 _DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}

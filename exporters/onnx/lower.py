@@ -10,7 +10,6 @@ from typing import Any
 import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
-from psu_deploy.exporters.onnx.builder import Builder
 from psu_deploy.exporters.onnx.operators import advance
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.machine import operators, ops

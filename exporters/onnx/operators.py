@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.machine import operators
+from psu_deploy.machine.fields import Array
 
 
 def advance(operator: operators.Operator, role: str, x: ir.Value, scope: Scope) -> ir.Value:
@@ -20,6 +22,8 @@ def advance(operator: operators.Operator, role: str, x: ir.Value, scope: Scope) 
             return _leak(gain, decay, role, x, scope)
         case operators.PartialSums():
             return _partial_sums(operator, role, x, scope)
+        case operators.Window():
+            return _window(operator, role, x, scope)
         case operators.Exponentials():
             return _exponentials(operator, role, x, scope)
     raise InternalError(f"the ONNX exporter has no rule for {type(operator).__name__}")
@@ -36,7 +40,9 @@ def _leak(gain: float, decay: float, role: str, x: ir.Value, scope: Scope) -> ir
 def _strict_leak(gain: float, decay: float, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     name = f"{scope.name}.{role}"
     total = scope.builder.op("Add", scope.state(role), _scaled(x, gain, f"{name}.gain", scope), name=f"{name}.total")
-    scope.set_state(role, scope.builder.op("Mul", total, _scalar(decay, f"{name}.decay", scope), name=f"{name}.decayed"))
+    scope.set_state(
+        role, scope.builder.op("Mul", total, _scalar(decay, f"{name}.decay", scope), name=f"{name}.decayed")
+    )
     return scope.state(role)
 
 
@@ -53,24 +59,52 @@ def _exponentials(operator: operators.Exponentials, role: str, x: ir.Value, scop
 
 
 def _partial_sums(operator: operators.PartialSums, role: str, x: ir.Value, scope: Scope) -> ir.Value:
-    """The first column entry feeds this step's sum, the others the sums still to come, shifted by one."""
-    b, name = scope.builder, f"{scope.name}.{role}"
+    """Row t of every table belongs to step t; a step past the horizon is an index error of the runtime."""
+    b, name, steps = scope.builder, f"{scope.name}.{role}", len(operator.bias)
     ones = [1] * len(scope.features)
-    now = _row(operator, operator.columns[:, :1].reshape(-1, 1, *ones), f"{name}.now", scope)
-    total = b.op("Mul", x, now, name=f"{name}.drive")
-    if operator.order > 1:
+    total = b.op(
+        "Mul", x, _row(np.diag(operator.matrix).reshape(-1, 1, *ones), f"{name}.now", scope), name=f"{name}.drive"
+    )
+    if steps > 1:
+        sums = scope.state(role)
+        due = b.op("Gather", sums, scope.previous_step(), name=f"{name}.due", axis=1)
+        total = b.op("Add", total, due, name=f"{name}.total")
+        columns = np.tril(operator.matrix, -1)[1:].T.reshape(-1, 1, steps - 1, *ones)
+        driven = _spread(x, _row(columns, f"{name}.later", scope), name, scope)
+        scope.set_state(role, b.op("Add", sums, driven, name=f"{name}.sums"))
+    if operator.bias.any():
+        bias = _row(operator.bias.reshape(-1, 1, *ones), f"{name}.bias", scope)
+        total = b.op("Add", total, bias, name=f"{name}.biased")
+    return total
+
+
+def _window(operator: operators.Window, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+    """The first column entry feeds this step's sum, the others the sums still to come, shifted by one."""
+    b, name, order = scope.builder, f"{scope.name}.{role}", operator.order
+    ones = [1] * len(scope.features)
+
+    def row(table: Array, what: str) -> ir.Value:
+        shaped = table.reshape(len(table), 1, *table.shape[1:], *ones)
+        return (
+            b.floats(shaped[0], f"{name}.{what}") if operator.time_invariant else _row(shaped, f"{name}.{what}", scope)
+        )
+
+    total = b.op("Mul", x, row(operator.columns[:, 0], "now"), name=f"{name}.drive")
+    if order > 1:
         pending = scope.state(role)
         due = b.op("Gather", pending, b.integers(0, "first"), name=f"{name}.due", axis=1)
         total = b.op("Add", total, due, name=f"{name}.total")
-        rest = operator.columns[:, 1:].reshape(-1, 1, operator.order - 1, *ones)
-        later = _row(operator, rest, f"{name}.later", scope)
-        current = b.op("Unsqueeze", x, b.integers([1], "axis_1"), name=f"{name}.current")
-        driven = b.op("Mul", current, later, name=f"{name}.driven")
+        driven = _spread(x, row(operator.columns[:, 1:], "later"), name, scope)
         scope.set_state(role, b.op("Add", _shifted(pending, name, scope), driven, name=f"{name}.sums"))
     if operator.bias.any():
-        bias = _row(operator, operator.bias.reshape(-1, 1, *ones), f"{name}.bias", scope)
-        total = b.op("Add", total, bias, name=f"{name}.biased")
+        total = b.op("Add", total, row(operator.bias, "bias"), name=f"{name}.biased")
     return total
+
+
+def _spread(x: ir.Value, column: ir.Value, name: str, scope: Scope) -> ir.Value:
+    """x times a column: (B, *features), (1, k, 1, ...) -> (B, k, *features)."""
+    current = scope.builder.op("Unsqueeze", x, scope.builder.integers([1], "axis_1"), name=f"{name}.current")
+    return scope.builder.op("Mul", current, column, name=f"{name}.driven")
 
 
 def _shifted(pending: ir.Value, name: str, scope: Scope) -> ir.Value:
@@ -80,12 +114,9 @@ def _shifted(pending: ir.Value, name: str, scope: Scope) -> ir.Value:
     return scope.builder.op("Pad", pending, pads, name=f"{name}.shifted")
 
 
-def _row(operator: operators.PartialSums, table: operators.Array, name: str, scope: Scope) -> ir.Value:
-    """The table's row of this step, shape (1, ...). A step past the horizon is an index error of the runtime."""
-    if operator.time_invariant:
-        return scope.builder.floats(table, name)
-    rows = scope.builder.floats(table[:, 0], f"{name}s")
-    return scope.builder.op("Gather", rows, scope.counter(), name=name, axis=0)
+def _row(table: Array, name: str, scope: Scope) -> ir.Value:
+    """Row t of a table at step t: (T, ...) -> (...)."""
+    return scope.builder.op("Gather", scope.builder.floats(table, f"{name}s"), scope.counter(), name=name, axis=0)
 
 
 def _scaled(value: ir.Value, factor: float, name: str, scope: Scope) -> ir.Value:

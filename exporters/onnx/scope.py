@@ -43,6 +43,11 @@ class Scope:
         assert self.step is not None, f"layer {self.name!r} reads a step counter that the machine does not declare"
         return self.step
 
+    def previous_step(self) -> ir.Value:
+        """The number of the step before this one, int64; -1 at first."""
+        b = self.builder
+        return b.once("previous_step", lambda: b.op("Sub", self.counter(), b.integers(1, "one"), name="previous_step"))
+
     def steps_done(self) -> ir.Value:
         """Number of steps done, this one included, float32."""
         count = self.builder.op("Add", self.counter(), self.builder.integers(1, "one"), name=f"{self.name}.count")

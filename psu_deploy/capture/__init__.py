@@ -1,7 +1,7 @@
 """The bridge: torch modules on one side, state machines on the other."""
 
-from psu_deploy.capture.layers import Converter, Unsupported
+from psu_deploy.capture.layers import ConversionError, Converter
 from psu_deploy.capture.module_trace import trace_module
 from psu_deploy.capture.trace import to_state_machine
 
-__all__ = ["Converter", "Unsupported", "to_state_machine", "trace_module"]
+__all__ = ["ConversionError", "Converter", "to_state_machine", "trace_module"]

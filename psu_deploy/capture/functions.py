@@ -1,36 +1,191 @@
-"""Functions and tensor methods a forward may call between its modules."""
+"""Functions and tensor methods between the modules of a forward -> layers of the state machine."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-ADD: tuple[Any, ...] = (operator.add, operator.iadd, torch.add, "add", "add_")
-"""x + y."""
-
-RESHAPE: tuple[Any, ...] = (
-    *(torch.flatten, torch.reshape, torch.unflatten),
-    *("flatten", "reshape", "view", "unflatten", "view_as", "reshape_as"),
-)
-"""Same numbers in the same order, other axes."""
-
-SAME: tuple[Any, ...] = (
-    *(F.dropout, F.dropout1d, F.dropout2d, torch.clone),
-    *("contiguous", "clone", "detach", "float", "double", "to"),
-)
-"""Nothing happens to the numbers in eval mode."""
-
-REDUCE: dict[Any, str] = {torch.mean: "mean", "mean": "mean", torch.sum: "sum", "sum": "sum"}
-"""Reductions; over time they are readouts."""
-
-SHAPE: tuple[Any, ...] = ("size", "dim", "numel", len, getattr)
-"""Questions about a tensor, answered with numbers."""
+from psu_deploy.capture.layers import ConversionError
+from psu_deploy.capture.values import Example, Layout, Value
+from psu_deploy.machine import ops
 
 
-def describe(target: Callable[..., Any] | str) -> str:
+@dataclass(frozen=True)
+class Call:
+    """One traced call that has at least one tensor of the network among its arguments.
+
+    Args:
+        target: the function, or the name of the tensor method.
+        args: positional arguments, tensors of the network as `Value`.
+        kwargs: keyword arguments.
+        result: what it returned on the example.
+        example: sizes of the example.
+    """
+
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    result: Tensor
+    example: Example
+
+    @property
+    def values(self) -> list[Value]:
+        """The tensors of the network among the arguments."""
+        return [a for a in (*self.args, *self.kwargs.values()) if isinstance(a, Value)]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a call became.
+
+    Attributes:
+        layer: None where the numbers stay what they are.
+        inputs: what the layer reads.
+        layout: of the result.
+    """
+
+    layer: ops.Layer | None
+    inputs: tuple[Value, ...]
+    layout: Layout
+
+
+def convert_call(call: Call) -> Converted:
+    """Find the rule for a call.
+
+    Raises:
+        ConversionError: if there is none, or the rule does not apply.
+    """
+    for targets, rule in _RULES:
+        if call.target in targets:
+            return rule(call)
+    raise ConversionError("no serial form known", "use modules, +, reshapes, x.mean(0)")
+
+
+def describe(target: Any) -> str:
     """How a person would name a traced function or method."""
     return f"Tensor.{target}" if isinstance(target, str) else getattr(target, "__name__", str(target))
+
+
+def short_name(target: Any) -> str:
+    """Name of the layer a call becomes; the brackets tell it from a module."""
+    return f"{target if isinstance(target, str) else getattr(target, '__name__', 'call')}()"
+
+
+def reshape(value: Value, result: Tensor, example: Example) -> Converted:
+    """The same numbers in the same order with other axes: nothing at all, or Flatten.
+
+    Raises:
+        ConversionError: if time, batch and features are mixed, or features get any other shape than one axis.
+    """
+    layout = example.layout_of(result, value.layout)
+    if layout is None:
+        before, after = tuple(value.tensor.shape), tuple(result.shape)
+        reason = f"turns {before} into {after}, which mixes time, batch and features"
+        raise ConversionError(reason, "keep (T, B, ...) or (T*B, ...) in front")
+    features = tuple(result.shape[layout.leading :])
+    if features == value.features:
+        return Converted(None, (value,), layout)
+    if len(features) == 1:
+        return Converted(ops.Flatten(), (value,), layout)
+    raise ConversionError(f"reshapes features {value.features} to {features}", "flatten them to one axis")
+
+
+def _reshape(call: Call) -> Converted:
+    return reshape(call.values[0], call.result, call.example)
+
+
+def _add(call: Call) -> Converted:
+    if len(call.values) == 1:
+        return _shift(call, 1.0)
+    first, second = call.values
+    if call.kwargs or first.layout is not second.layout or first.features != second.features:
+        reason = f"adds {first.layout.value} {first.features} and {second.layout.value} {second.features}"
+        raise ConversionError(reason, "add two tensors of one shape, without further arguments")
+    return Converted(ops.Add(), (first, second), first.layout)
+
+
+def _subtract(call: Call) -> Converted:
+    if len(call.values) != 1 or not isinstance(call.args[0], Value):
+        raise ConversionError("subtracts tensors", "fold the sign into the layer before and add")
+    return _shift(call, -1.0)
+
+
+def _shift(call: Call, sign: float) -> Converted:
+    return _affine(call, 1.0, sign * _number(call))
+
+
+def _multiply(call: Call) -> Converted:
+    return _affine(call, _number(call), 0.0)
+
+
+def _divide(call: Call) -> Converted:
+    number = _number(call)
+    if not isinstance(call.args[0], Value) or number == 0:
+        raise ConversionError("divides by a tensor or by zero", "divide by a number")
+    return _affine(call, 1.0 / number, 0.0)
+
+
+def _number(call: Call) -> float:
+    """The one other argument, a plain number."""
+    others = [a for a in call.args if not isinstance(a, Value)]
+    if len(others) != 1 or call.kwargs or not isinstance(others[0], int | float):
+        raise ConversionError("combines a tensor with something that is not a plain number", "use a number or a layer")
+    return float(others[0])
+
+
+def _affine(call: Call, scale: float, shift: float) -> Converted:
+    (value,) = call.values
+    if not value.features:
+        raise ConversionError("has no features", "keep at least one feature axis")
+    channels = value.features[0]
+    return Converted(ops.ChannelAffine(np.full(channels, scale), np.full(channels, shift)), (value,), value.layout)
+
+
+def _same(call: Call) -> Converted:
+    value = call.values[0]
+    if call.result.shape != value.tensor.shape or not torch.equal(call.result.to(value.tensor), value.tensor):
+        raise ConversionError("changes the numbers in eval mode", "use nn.Dropout, or pass training=self.training")
+    return Converted(None, (value,), value.layout)
+
+
+def _reduce(kind: str) -> Callable[[Call], Converted]:
+    def rule(call: Call) -> Converted:
+        value = call.values[0]
+        axis = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", call.kwargs.get("axis"))
+        axis = axis[0] if isinstance(axis, list | tuple) and len(axis) == 1 else axis
+        over_time = axis in (0, -value.tensor.ndim) and value.layout is Layout.SEQUENCE
+        if not over_time or call.result.shape != value.tensor.shape[1:]:
+            raise ConversionError(f"reduces axis {axis} of {value.layout.value}", f"use x.{kind}(0), over time, only")
+        return Converted(ops.Readout(kind), (value,), Layout.STEP)
+
+    return rule
+
+
+def _index(call: Call) -> Converted:
+    value = call.values[0]
+    last = call.example.steps - 1
+    if value.layout is not Layout.SEQUENCE or call.args[1] not in (-1, last) or call.example.steps == 1:
+        raise ConversionError("picks part of a tensor", "only x[-1], the last step, is supported")
+    return Converted(ops.Readout("last"), (value,), Layout.STEP)
+
+
+_RULES: tuple[tuple[tuple[Any, ...], Callable[[Call], Converted]], ...] = (
+    ((operator.add, operator.iadd, torch.add, "add", "add_"), _add),
+    ((operator.sub, operator.isub, torch.sub, "sub", "sub_"), _subtract),
+    ((operator.mul, operator.imul, torch.mul, "mul", "mul_"), _multiply),
+    ((operator.truediv, operator.itruediv, torch.div, "div", "div_"), _divide),
+    ((torch.flatten, torch.reshape, torch.unflatten, "flatten", "reshape", "view"), _reshape),
+    (("unflatten", "view_as", "reshape_as"), _reshape),
+    ((F.dropout, F.dropout1d, F.dropout2d, torch.clone), _same),
+    (("contiguous", "clone", "detach", "float", "double", "to"), _same),
+    ((torch.mean, "mean"), _reduce("mean")),
+    ((torch.sum, "sum"), _reduce("sum")),
+    ((operator.getitem,), _index),
+)

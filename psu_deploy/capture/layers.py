@@ -12,7 +12,7 @@ from psu_deploy.machine import ops
 from psu_deploy.machine.fields import Array, Shape
 
 
-class Unsupported(Exception):
+class ConversionError(Exception):
     """Raised by a converter: why this module cannot be converted, and what to do."""
 
     def __init__(self, reason: str, remedy: str) -> None:
@@ -38,7 +38,7 @@ def linear(module: nn.Linear, features: Shape) -> ops.Layer:
 def conv(module: nn.Conv1d | nn.Conv2d, features: Shape) -> ops.Layer:
     """nn.Conv1d, nn.Conv2d -> Conv1d, Conv2d; zero padding, given or `"same"`."""
     if module.padding_mode != "zeros":
-        raise Unsupported(f"padding_mode={module.padding_mode!r}", 'use padding_mode="zeros"')
+        raise ConversionError(f"padding_mode={module.padding_mode!r}", 'use padding_mode="zeros"')
     kind = ops.Conv1d if isinstance(module, nn.Conv1d) else ops.Conv2d
     return kind(
         weight=array(module.weight),
@@ -53,7 +53,7 @@ def conv(module: nn.Conv1d | nn.Conv2d, features: Shape) -> ops.Layer:
 def batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, features: Shape) -> ops.Layer:
     """nn.BatchNorm -> ChannelAffine of its running statistics, in float64."""
     if module.running_mean is None or module.running_var is None:
-        raise Unsupported("no running statistics: its result depends on the batch", "use track_running_stats=True")
+        raise ConversionError("no running statistics: its result depends on the batch", "use track_running_stats=True")
     scale = 1.0 / np.sqrt(array(module.running_var) + module.eps)
     shift = -array(module.running_mean) * scale
     if module.affine:
@@ -65,7 +65,7 @@ def batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, features: Shape) -> ops.
 def avg_pool(module: nn.AvgPool1d | nn.AvgPool2d, features: Shape) -> ops.Layer:
     """nn.AvgPool -> AvgPool."""
     if getattr(module, "divisor_override", None) is not None:
-        raise Unsupported("divisor_override", "scale the next layer's weights instead")
+        raise ConversionError("divisor_override", "scale the next layer's weights instead")
     kernel, stride, padding = _window(module, features)
     return ops.AvgPool(kernel, stride, padding, bool(module.count_include_pad))
 
@@ -73,7 +73,7 @@ def avg_pool(module: nn.AvgPool1d | nn.AvgPool2d, features: Shape) -> ops.Layer:
 def max_pool(module: nn.MaxPool1d | nn.MaxPool2d, features: Shape) -> ops.Layer:
     """nn.MaxPool -> MaxPool."""
     if any(d != 1 for d in _tuple(module.dilation, 1)) or module.return_indices:
-        raise Unsupported("dilation or return_indices", "use a plain MaxPool")
+        raise ConversionError("dilation or return_indices", "use a plain MaxPool")
     return ops.MaxPool(*_window(module, features))
 
 
@@ -83,14 +83,14 @@ def adaptive_avg_pool(module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, featu
     wanted = _tuple(module.output_size, len(size))
     output = tuple(n if w is None else w for w, n in zip(wanted, size, strict=True))
     if any(n % w for n, w in zip(size, output, strict=True)):
-        raise Unsupported(f"output {output} does not divide input {size}: windows differ in size", "use AvgPool")
+        raise ConversionError(f"output {output} does not divide input {size}: windows differ in size", "use AvgPool")
     kernel = tuple(n // w for n, w in zip(size, output, strict=True))
     return ops.AvgPool(kernel, kernel, ((0, 0),) * len(size))
 
 
 def nothing(module: nn.Module, features: Shape) -> None:
     """Dropout, Identity: nothing in eval mode."""
-    return None
+    return
 
 
 STATELESS: dict[type[nn.Module], Converter] = {
@@ -133,7 +133,7 @@ def _window(module: Any, features: Shape) -> tuple[Shape, Shape, ops.Padding]:
     stride = kernel if module.stride is None else _tuple(module.stride, axes)
     spans = [n + 2 * p - k for n, p, k in zip(features[1:], padding, kernel, strict=True)]
     if module.ceil_mode and any(span % s for span, s in zip(spans, stride, strict=True)):
-        raise Unsupported("ceil_mode=True with windows that overhang the edge", "use ceil_mode=False")
+        raise ConversionError("ceil_mode=True with windows that overhang the edge", "use ceil_mode=False")
     return kernel, stride, tuple((p, p) for p in padding)
 
 

@@ -32,7 +32,8 @@ def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
     output = output if output.ndim == 2 + len(machine.shapes[machine.output]) else output[None]
     trace = Trace(output)
     for name in machine.spiking:
-        current, spikes = seen[_path(name)].pop(0)
+        path, _, use = name.partition("#")
+        current, spikes = seen[path][int(use or 1) - 1]
         trace.spikes[name] = spikes
         module = _module(model, name)
         if isinstance(module, SpikingUnit):
@@ -51,7 +52,7 @@ def _add_potentials(trace: Trace, name: str, module: SpikingUnit, current: Tenso
 @contextmanager
 def _recording(model: nn.Module, machine: StateMachine, seen: dict[str, list[tuple[Tensor, Tensor]]]) -> Iterator[None]:
     def recorder(path: str) -> Any:
-        return lambda module, inputs, output: seen.setdefault(path, []).append((inputs[0], output))
+        return lambda _, inputs, output: seen.setdefault(path, []).append((inputs[0], output))
 
     paths = {_path(name): _module(model, name) for name in machine.spiking}
     handles = [module.register_forward_hook(recorder(path)) for path, module in paths.items()]
@@ -67,5 +68,5 @@ def _path(name: str) -> str:
 
 
 def _module(model: nn.Module, name: str) -> nn.Module:
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     return modules.get(_path(name), model)

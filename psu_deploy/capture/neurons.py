@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from torch import nn
 
-from psu_deploy.capture.layers import Converter, Unsupported
+from psu_deploy.capture.layers import ConversionError, Converter
 from psu_deploy.machine import operators
 from psu_deploy.machine.fields import Shape
 from psu_deploy.machine.ops import SpikingNeuron
@@ -40,8 +39,9 @@ def operator(module: CausalOperator) -> operators.Operator:
         case "exponentials":
             return operators.Exponentials(numbers["gains"], numbers["decays"])
         case "partial_sums":
-            columns, bias = np.array(numbers["columns"]), np.array(numbers["bias"])
-            return operators.PartialSums(columns, bias, time_invariant=recurrence.horizon is None)
+            return operators.PartialSums(numbers["matrix"], numbers["bias"])
+        case "window":
+            return operators.Window(numbers["columns"], numbers["bias"], time_invariant=recurrence.horizon is None)
 
 
 def estimator(module: nn.Module) -> operators.Estimator:
@@ -50,12 +50,12 @@ def estimator(module: nn.Module) -> operators.Estimator:
         return operators.Sigmoid()
     if type(module) is nn.Identity:
         return operators.RawCurrent()
-    raise Unsupported(f"estimator {type(module).__name__} has no serial form", "use torch.nn.Sigmoid")
+    raise ConversionError(f"estimator {type(module).__name__} has no serial form", "use torch.nn.Sigmoid")
 
 
 def refuse_psn(module: PSN, features: Shape) -> None:
     """PSN is not causal."""
-    raise Unsupported(
+    raise ConversionError(
         "not causal: step t needs inputs of later steps, so there is no serial form",
         "train with IPSU, RPSU or SlidingPSN",
     )

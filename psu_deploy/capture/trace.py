@@ -7,8 +7,7 @@ the caller sees everything that stands in the way at once.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from psu_deploy.capture import functions
-from psu_deploy.capture.layers import ANY_LAYOUT, STATELESS, Converter, Unsupported
+from psu_deploy.capture.check import check_layer
+from psu_deploy.capture.functions import Call, Converted
+from psu_deploy.capture.layers import ANY_LAYOUT, STATELESS, ConversionError, Converter
 from psu_deploy.capture.neurons import NEURONS
 from psu_deploy.capture.values import Example, Layout, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, UnsupportedModelError
@@ -55,9 +56,9 @@ def to_state_machine(
         UnsupportedModelError: listing every module and operation that has no serial form here.
         InputError: if the model itself fails on an input of this shape.
     """
-    walker = _Walker(_Root(model), STATELESS | NEURONS | dict(converters or {}))
+    features = _features(input_shape)
     with eval_mode(model), torch.no_grad():
-        return simplify(walker.capture(_features(input_shape)))
+        return simplify(_Walker(_Root(model), STATELESS | NEURONS | dict(converters or {})).capture(features))
 
 
 class _Root(nn.Module):
@@ -113,20 +114,16 @@ class _Walker(fx.Interpreter):
         x = torch.rand(self._example.steps, self._example.batch, *features, generator=generator).to(parameter)
         try:
             output = self.run(Value(x, "x", Layout.SEQUENCE))
-        except PsuDeployError:
-            raise
-        except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            shape = tuple(x.shape)
-            if self._problems:
-                self._note(
-                    "forward", type(self._root.model).__name__, f"stopped there: {reason}", "mend the above first"
-                )
-                raise UnsupportedModelError(self._problems, ACTION) from error
-            raise InputError(
-                f"the model fails on an example x of shape (T, B, *input_shape) = {shape}: {reason}"
-            ) from error
+        except _ModelFailureError as failure:
+            raise self._failure(str(failure), tuple(x.shape)) from failure.__cause__
         return self._machine(output, features)
+
+    def _failure(self, reason: str, shape: tuple[int, ...]) -> PsuDeployError:
+        """The model itself failed: on what was refused before, or else on the input."""
+        if not self._problems:
+            return InputError(f"the model fails on an example x of shape (T, B, *input_shape) = {shape}: {reason}")
+        self._note("forward", type(self._root.model).__name__, f"stopped there: {reason}", "mend the above first")
+        return UnsupportedModelError(self._problems, ACTION)
 
     def _machine(self, output: Any, features: Shape) -> StateMachine:
         if not isinstance(output, Value):
@@ -142,130 +139,103 @@ class _Walker(fx.Interpreter):
             raise InternalError(f"captured output shape {machine.shapes[output.node]}, model gives {output.features}")
         return machine
 
-    # -- modules -------------------------------------------------------------------------------------------------
+    # -- what fx calls ------------------------------------------------------------------------------------------
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module, path = self.fetch_attr(target), _path(target)
-        concrete = module(*_concrete(args), **_concrete(kwargs))
+        result = _execute(module, *_concrete(args), **_concrete(kwargs))
         values = [v for v in (*args, *kwargs.values()) if isinstance(v, Value)]
-        if len(values) != 1 or not isinstance(concrete, Tensor):
-            return self._refuse(path, module, "needs one tensor in and one out", "split the module", values, concrete)
-        value = values[0]
-        if isinstance(module, nn.Flatten | nn.Unflatten):
-            return self._reshape(path or type(module).__name__, value, concrete)
+        name = path or type(module).__name__.lower()
         try:
-            layer = self._convert(module, value.features)
-            _check_layout(module, layer, value.layout)
-        except Unsupported as error:
-            return self._refuse(path, module, error.reason, error.remedy, values, concrete)
-        if layer is None:
-            return Value(concrete, value.node, value.layout)
-        return self._emit(path or type(module).__name__.lower(), layer, (value,), concrete, value.layout)
-
-    def _convert(self, module: nn.Module, features: Shape) -> ops.Layer | None:
-        converter = self._converters.get(type(module))
-        if converter is None:
-            raise Unsupported("no converter for this type", "replace it, or pass converters={type: function}")
-        return converter(module, features)
-
-    # -- functions and methods -----------------------------------------------------------------------------------
+            return self._emit(name, self._convert_module(module, values, result), result)
+        except ConversionError as error:
+            return self._refuse(path, type(module).__name__, error, values, result)
 
     def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        concrete = super().call_method(target, _concrete(args), _concrete(kwargs))
-        return self._call(target, args, kwargs, concrete)
+        result = _execute(super().call_method, target, _concrete(args), _concrete(kwargs))
+        return self._call(target, args, kwargs, result)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        concrete = super().call_function(target, _concrete(args), _concrete(kwargs))
-        return self._call(target, args, kwargs, concrete)
+        result = _execute(super().call_function, target, _concrete(args), _concrete(kwargs))
+        return self._call(target, args, kwargs, result)
 
-    def _call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], concrete: Any) -> Any:
-        values = [v for v in (*args, *kwargs.values()) if isinstance(v, Value)]
-        if not values or not isinstance(concrete, Tensor):
-            return concrete
-        name = functions.describe(target)
-        if target in functions.ADD and len(values) == 2 and len(args) == 2 and not kwargs:
-            return self._add(name, values, concrete)
-        if target in functions.RESHAPE and len(values) <= 2:
-            return self._reshape(name, values[0], concrete)
-        if target in functions.SAME and concrete.shape == values[0].tensor.shape:
-            return Value(concrete, values[0].node, values[0].layout)
-        if target in functions.REDUCE and len(values) == 1:
-            return self._reduce(target, values[0], args[1:], kwargs, concrete)
-        if target is operator.getitem and args[1] == -1 and values[0].layout is Layout.SEQUENCE:
-            return self._emit("readout", ops.Readout("last"), (values[0],), concrete, Layout.STEP)
-        return self._refuse(name, target, "no serial form known", "use modules, +, reshapes, mean(0)", values, concrete)
+    def _call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        call = Call(target, args, kwargs, result, self._example)
+        if not call.values or not _holds_tensors(result):
+            return result
+        try:
+            if not isinstance(result, Tensor):
+                raise ConversionError("returns several tensors", "a layer has one output")
+            return self._emit(functions.short_name(target), functions.convert_call(call), result)
+        except ConversionError as error:
+            return self._refuse("forward", functions.describe(target), error, call.values, result)
 
-    def _add(self, name: str, values: list[Value], concrete: Tensor) -> Value:
-        first, second = values
-        if first.layout is not second.layout or first.features != second.features:
-            reason = f"adds {first.layout.value} {first.features} and {second.layout.value} {second.features}"
-            return self._refuse(name, name, reason, "add tensors of one shape", values, concrete)
-        return self._emit("add", ops.Add(), (first, second), concrete, first.layout)
+    # -- book-keeping -------------------------------------------------------------------------------------------
 
-    def _reshape(self, name: str, value: Value, concrete: Tensor) -> Value:
-        layout = self._example.layout_of(concrete, value.layout)
-        if layout is None:
-            reason = (
-                f"turns {tuple(value.tensor.shape)} into {tuple(concrete.shape)}, which mixes time, batch and features"
-            )
-            return self._refuse(name, name, reason, "keep (T, B, ...) or (T*B, ...) in front", [value], concrete)
-        features = tuple(concrete.shape[layout.leading :])
-        if features == value.features:
-            return Value(concrete, value.node, layout)
-        if len(features) == 1:
-            return self._emit("flatten", ops.Flatten(), (value,), concrete, layout)
-        reason = f"reshapes features {value.features} to {features}"
-        return self._refuse(name, name, reason, "only flattening to one axis is supported", [value], concrete)
+    def _convert_module(self, module: nn.Module, values: list[Value], result: Any) -> Converted:
+        if len(values) != 1 or not isinstance(result, Tensor):
+            raise ConversionError("needs one tensor in and one out", "split the module")
+        value = values[0]
+        if isinstance(module, nn.Flatten | nn.Unflatten):
+            return functions.reshape(value, result, self._example)
+        converter = self._converters.get(type(module))
+        if converter is None:
+            raise ConversionError("no converter for this type", "replace it, or pass converters={type: function}")
+        layer = converter(module, value.features)
+        _check_layout(module, layer, value.layout)
+        return Converted(layer, (value,), value.layout)
 
-    def _reduce(
-        self, target: Any, value: Value, args: tuple[Any, ...], kwargs: dict[str, Any], concrete: Tensor
-    ) -> Value:
-        kind = functions.REDUCE[target]
-        axis = args[0] if args else kwargs.get("dim", kwargs.get("axis"))
-        over_time = axis in (0, [0], (0,)) and value.layout is Layout.SEQUENCE
-        if not over_time or concrete.shape != value.tensor.shape[1:]:
-            reason = f"reduces axis {axis} of {value.layout.value}"
-            return self._refuse(kind, target, reason, f"only .{kind}(0) over time is supported", [value], concrete)
-        return self._emit("readout", ops.Readout(kind), (value,), concrete, Layout.STEP)
-
-    # -- book-keeping --------------------------------------------------------------------------------------------
-
-    def _emit(self, path: str, layer: ops.Layer, inputs: tuple[Value, ...], concrete: Tensor, layout: Layout) -> Value:
-        name = self._unique(path)
-        self._nodes.append(Node(name, layer, tuple(value.node for value in inputs)))
-        value = Value(concrete, name, layout)
-        if _UNKNOWN not in self._nodes[-1].inputs:
-            computed = layer.output_shape(*(v.features for v in inputs))
-            if computed != value.features:
-                raise InternalError(
-                    f"layer {name!r} was captured with output {computed}, the model gives {value.features}"
-                )
+    def _emit(self, path: str, converted: Converted, result: Tensor) -> Value:
+        if converted.layer is None:
+            return Value(result, converted.inputs[0].node, converted.layout)
+        value = Value(result, self._unique(path), converted.layout)
+        if all(v.node != _UNKNOWN for v in converted.inputs):
+            check_layer(converted.layer, converted.inputs, value)
+        self._nodes.append(Node(value.node, converted.layer, tuple(v.node for v in converted.inputs)))
         return value
 
     def _unique(self, path: str) -> str:
         self._uses[path] = self._uses.get(path, 0) + 1
         return path if self._uses[path] == 1 else f"{path}#{self._uses[path]}"
 
-    def _refuse(self, path: str, what: Any, reason: str, remedy: str, values: list[Value], concrete: Any) -> Any:
-        kind = type(what).__name__ if isinstance(what, nn.Module) else functions.describe(what)
-        self._note(path, kind, reason, remedy)
-        if not isinstance(concrete, Tensor):
-            return concrete
-        layout = self._example.layout_of(concrete, values[0].layout if values else Layout.SEQUENCE)
-        return Value(concrete, _UNKNOWN, layout or Layout.STEP)
+    def _refuse(self, path: str, kind: str, error: ConversionError, values: list[Value], result: Any) -> Any:
+        """Note the problem and go on with the concrete result, to find the next one."""
+        self._note(path, kind, error.reason, error.remedy)
+        if not isinstance(result, Tensor):
+            return result
+        layout = self._example.layout_of(result, values[0].layout if values else Layout.SEQUENCE)
+        return Value(result, _UNKNOWN, layout or Layout.STEP)
 
     def _note(self, path: str, kind: str, reason: str, remedy: str) -> None:
         self._problems.append(Problem(path or "(root)", kind, reason, remedy))
+
+
+class _ModelFailureError(Exception):
+    """The model's own code raised."""
+
+
+def _execute(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return call(*args, **kwargs)
+    except PsuDeployError:
+        raise
+    except Exception as error:
+        first_line = str(error).partition("\n")[0]
+        raise _ModelFailureError(first_line or type(error).__name__) from error
 
 
 def _check_layout(module: nn.Module, layer: ops.Layer | None, layout: Layout) -> None:
     """Neurons need the whole sequence; torch layers that treat axis 0 as the batch must not get it."""
     along_time = isinstance(layer, ops.SpikingNeuron | ops.Delay | ops.Readout)
     if along_time and layout is not Layout.SEQUENCE:
-        raise Unsupported(f"works along time but is applied to {layout.value}", "pass it the whole (T, B, ...)")
+        raise ConversionError(f"works along time but is applied to {layout.value}", "pass it the whole (T, B, ...)")
     batched = type(module) in STATELESS and type(module) not in ANY_LAYOUT
     if batched and layout is Layout.SEQUENCE:
-        raise Unsupported("is applied to (T, B, ...) and takes T for the batch", "wrap it in psu.Lift")
+        raise ConversionError("is applied to (T, B, ...) and takes T for the batch", "wrap it in psu.Lift")
+
+
+def _holds_tensors(result: Any) -> bool:
+    return isinstance(result, Tensor) or (isinstance(result, tuple | list) and any(map(_holds_tensors, result)))
 
 
 def _concrete(arguments: Any) -> Any:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from psu_deploy.errors import InputError
 from psu_deploy.machine.fields import Array, Shape, finite, freeze
 
@@ -53,40 +55,76 @@ class StrictLeak(Leak):
 
 @dataclass(frozen=True, eq=False)
 class PartialSums:
-    """Learned T x T, banded and sliding operators of order k.
+    """Learned T x T operator: the sums of all steps to come are kept, and grow with every input.
 
-    `sums = pending shifted in from step t-1, with 0 last; sums[l] += columns[t, l]*x; y = sums[0] + bias[t]`,
-    and `sums[1:]` is what is pending for the following steps. `columns[t, l] = A[t + l, t]`.
+    At step t: `y = sums[t-1] + A[t, t]*x + b[t]`, then `sums[s-1] += A[s, t]*x` for every later step s.
 
-    State: k - 1 numbers per neuron, (B, k-1, *features); none for k = 1.
+    State: one sum for each of the steps 1 .. T-1, (B, T-1, *features); none for T = 1. Step 0 has no sum of its own:
+    it reads the last one, which is still zero then.
 
     Args:
-        columns: (rows, k); row t belongs to step t, or one row for all steps.
+        matrix: A, (T, T), lower triangular.
+        bias: b, (T,).
+    """
+
+    matrix: Array
+    bias: Array
+
+    def __post_init__(self) -> None:
+        freeze(self, "matrix", 2)
+        freeze(self, "bias", 1)
+        if not 0 < len(self.bias) == self.matrix.shape[0] == self.matrix.shape[1]:
+            raise InputError(f"PartialSums: matrix {self.matrix.shape} and bias {self.bias.shape} must be (T, T), (T,)")
+        if np.triu(self.matrix, 1).any():
+            raise InputError("PartialSums: matrix has entries above the diagonal, so it is not causal")
+
+    @property
+    def horizon(self) -> int | None:
+        """T."""
+        return len(self.bias)
+
+    def state_shape(self, features: Shape) -> Shape | None:
+        """T - 1 numbers per neuron."""
+        return (len(self.bias) - 1, *features) if len(self.bias) > 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Banded and sliding operators of order k: the sums of the next k - 1 steps are kept.
+
+    At step t: `sums = pending, then 0; sums[l] += columns[t, l]*x; y = sums[0] + bias[t]; pending = sums[1:]`.
+
+    State: k - 1 numbers per neuron, (B, k-1, *features), the next step's first; none for k = 1.
+
+    Args:
+        columns: (rows, k), `columns[t, l]` = A[t + l, t]; row t belongs to step t, or one row for all steps.
         bias: (rows,).
         time_invariant: one row serves every step, so any number of steps can be run.
     """
 
     columns: Array
     bias: Array
-    time_invariant: bool = False
+    time_invariant: bool
 
     def __post_init__(self) -> None:
         freeze(self, "columns", 2)
         freeze(self, "bias", 1)
         rows, order = self.columns.shape
-        if len(self.bias) != rows:
-            raise InputError(f"PartialSums: {rows} rows of columns but {len(self.bias)} of bias")
-        if rows < 1 or order < 1 or (self.time_invariant and rows != 1):
-            raise InputError(f"PartialSums: columns of shape {self.columns.shape} do not fit {self.time_invariant=}")
+        if not 0 < rows == len(self.bias) or order < 1 or self.time_invariant not in (True, False):
+            raise InputError(
+                f"Window: columns {self.columns.shape} and bias {self.bias.shape} must be (rows, k), (rows,)"
+            )
+        if self.time_invariant and rows != 1:
+            raise InputError(f"Window: a time-invariant window has one row, got {rows}")
 
     @property
     def order(self) -> int:
         """k, the number of steps a row looks at, its own included."""
-        return self.columns.shape[1]
+        return int(self.columns.shape[1])
 
     @property
     def horizon(self) -> int | None:
-        """T of a T x T matrix; None if time-invariant."""
+        """Number of rows; None if time-invariant."""
         return None if self.time_invariant else len(self.columns)
 
     def state_shape(self, features: Shape) -> Shape | None:
@@ -132,5 +170,5 @@ class RawCurrent:
     """No estimate: what enters the reset is E itself (IPSU as the authors coded it)."""
 
 
-Operator = Identity | Leak | StrictLeak | PartialSums | Exponentials
+Operator = Identity | Leak | StrictLeak | PartialSums | Window | Exponentials
 Estimator = Sigmoid | RawCurrent

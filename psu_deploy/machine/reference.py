@@ -221,13 +221,26 @@ def advance(operator: operators.Operator, role: str, x: Tensor, moment: Moment) 
             return moment.new_state[role].sum(1)
         case operators.PartialSums():
             return _advance_partial_sums(operator, role, x, moment)
+        case operators.Window():
+            return _advance_window(operator, role, x, moment)
     raise InternalError(f"the reference interpreter has no rule for {type(operator).__name__}")
 
 
 def _advance_partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: Moment) -> Tensor:
+    t, matrix, bias = moment.step, moment.tensor(operator.matrix), moment.tensor(operator.bias)
+    y = matrix[t, t] * x
+    if role in moment.state:
+        sums = moment.state[role]
+        y = y + sums[:, t - 1]
+        later = matrix[1:, t].clone()
+        later[:t] = 0.0
+        moment.new_state[role] = sums + later.view(1, -1, *[1] * (x.ndim - 1)) * x[:, None]
+    return y + bias[t]
+
+
+def _advance_window(operator: operators.Window, role: str, x: Tensor, moment: Moment) -> Tensor:
     row = 0 if operator.time_invariant else moment.step
-    column = moment.tensor(operator.columns)[row].view(1, -1, *[1] * (x.ndim - 1))
-    sums = column * x[:, None]
+    sums = moment.tensor(operator.columns)[row].view(1, -1, *[1] * (x.ndim - 1)) * x[:, None]
     if role in moment.state:
         sums[:, :-1] += moment.state[role]
         moment.new_state[role] = sums[:, 1:]

@@ -33,8 +33,8 @@ _KINDS: dict[str, type] = {
     for kind in (
         *(ops.Linear, ops.Conv1d, ops.Conv2d, ops.ChannelAffine, ops.AvgPool, ops.SumPool, ops.MaxPool),
         *(ops.Flatten, ops.Add, ops.Delay, ops.SpikingNeuron, ops.Readout),
-        *(operators.Identity, operators.Leak, operators.StrictLeak, operators.PartialSums, operators.Exponentials),
-        *(operators.Sigmoid, operators.RawCurrent),
+        *(operators.Identity, operators.Leak, operators.StrictLeak, operators.PartialSums, operators.Window),
+        *(operators.Exponentials, operators.Sigmoid, operators.RawCurrent),
     )
 }
 

@@ -16,7 +16,7 @@ _BYTES = 4
 
 def summarise(machine: StateMachine) -> str:
     """Layer, kind, output shape, number of parameters, bytes of float32 state per sample; then the totals."""
-    rows = [("layer", "kind", "output shape", "parameters", "state bytes")]
+    rows: list[tuple[str, ...]] = [("layer", "kind", "output shape", "parameters", "state bytes")]
     total_parameters = total_state = 0
     for node in machine.nodes:
         parameters = count_parameters(node.layer)

@@ -19,6 +19,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Features of one input step, no time, no batch."""
+        ...
+
+    @property
     def state(self) -> dict[str, Any]:
         """A copy of the current state, name -> array (B, *shape)."""
         ...

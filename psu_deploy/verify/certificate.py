@@ -83,7 +83,9 @@ def certify(
     """
     exact_x = _exact(x)
     start = machine.initial_state(exact_x.shape[1], "float64") if state is None else state
-    exact_state = {name: _exact(v) if machine.state_spec[name].batched else torch.as_tensor(v) for name, v in start.items()}
+    exact_state = {
+        name: _exact(v) if machine.state_spec[name].batched else torch.as_tensor(v) for name, v in start.items()
+    }
     spikes = {name: _exact(s) for name, s in trace.spikes.items()}
     exact = machine.trace(exact_x, exact_state, spikes=spikes)
     bounds = rounding_bounds(machine, exact_x, spikes, exact_state, precision)

@@ -36,7 +36,9 @@ def compare(
         precision: of both runs' arithmetic.
     """
     names, traces = (first[0], second[0]), (_numpy_trace(first[1]), _numpy_trace(second[1]))
-    failures = [f"{name}: {reason}" for name, trace in zip(names, traces, strict=True) for reason in _holes(machine, x, trace)]
+    failures = [
+        f"{name}: {reason}" for name, trace in zip(names, traces, strict=True) for reason in _holes(machine, x, trace)
+    ]
     if failures:
         return Comparison(*names, (), (), float("nan"), tuple(failures), None)
     same = all(np.array_equal(traces[0].spikes[n], traces[1].spikes[n]) for n in machine.spiking)

@@ -110,7 +110,7 @@ class _Walk:
         return self._rounded(total, 2, torch.tensor(abs(layer.threshold))).chunk(2)[1]
 
     def _advance(self, operator: operators.Operator, role: str, current: Tensor, moment: Moment) -> Tensor:
-        terms = operator.order if isinstance(operator, operators.PartialSums) else 1
+        terms = _products(operator)
         return self._rounded(advance(operator, role, current, moment), terms, _bias_at(operator, moment.step))
 
     def _rounded(self, value: Tensor, terms: int, offset: Tensor | None = None) -> Tensor:
@@ -151,10 +151,25 @@ def _offset(layer: ops.Layer, ndim: int) -> Tensor | None:
     return None
 
 
+def _products(operator: operators.Operator) -> int:
+    """How many products are summed into one result. A leak's are counted step by step, in its state."""
+    match operator:
+        case operators.PartialSums():
+            return len(operator.bias)
+        case operators.Window():
+            return operator.order
+        case operators.Exponentials():
+            return len(operator.gains)
+    return 1
+
+
 def _bias_at(operator: operators.Operator, step: int) -> Tensor | None:
-    if not isinstance(operator, operators.PartialSums):
-        return None
-    return _tensor(np.abs(operator.bias))[0 if operator.time_invariant else step]
+    match operator:
+        case operators.PartialSums():
+            return _tensor(np.abs(operator.bias))[step]
+        case operators.Window():
+            return _tensor(np.abs(operator.bias))[0 if operator.time_invariant else step]
+    return None
 
 
 def _terms(layer: ops.Layer, step: int) -> int:

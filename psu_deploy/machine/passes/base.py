@@ -25,7 +25,7 @@ class Pass(ABC):
 
     def requires(self, machine: StateMachine) -> None:
         """Check what must hold before. Nothing by default."""
-        return None
+        del machine
 
     @abstractmethod
     def apply(self, machine: StateMachine) -> StateMachine:
@@ -33,4 +33,4 @@ class Pass(ABC):
 
     def ensures(self, before: StateMachine, after: StateMachine) -> None:
         """Check what must hold after. Nothing by default."""
-        return None
+        del before, after

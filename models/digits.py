@@ -1,0 +1,69 @@
+"""A small fully connected network that reads an 8 x 8 digit column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from psu_deploy.errors import InputError
+from psu_deploy.network import SpikingSequential
+from psu_deploy.neurons import IPSU, PPSU, PSU, RPSU, SpikingUnit
+
+STEPS = 8
+INPUT_SHAPE = (8,)
+CLASSES = 10
+
+
+def _psu(T: int) -> PSU:
+    """A PSU works for any number of steps."""
+    return PSU()
+
+
+NEURONS: dict[str, Callable[[int], SpikingUnit]] = {"psu": _psu, "ipsu": IPSU, "rpsu": RPSU, "ppsu": PPSU}
+"""Name -> function of the number of steps T that makes one neuron layer with the defaults of the paper."""
+
+
+class DigitsNet(nn.Module):
+    """Two spiking layers and a linear readout, averaged over time.
+
+        y = mean_t W_3 h_2[t],   h_k = Dropout(neuron(BatchNorm(W_k h_{k-1}))),   h_0[t] = column t of the image
+
+    Args:
+        neuron: a name in `NEURONS`.
+        hidden: neurons per spiking layer.
+        dropout: probability that a spike is dropped while training.
+
+    Shapes: (T = 8, B, 8) in, logits (B, 10) out.
+
+    Raises:
+        InputError: if there is no such neuron, or an argument is out of range.
+
+    >>> import torch
+    >>> DigitsNet("psu", hidden=16)(torch.zeros(STEPS, 4, *INPUT_SHAPE)).shape
+    torch.Size([4, 10])
+    """
+
+    def __init__(self, neuron: str = "rpsu", hidden: int = 128, dropout: float = 0.2) -> None:
+        super().__init__()
+        if neuron not in NEURONS:
+            raise InputError(f"neuron must be one of {', '.join(NEURONS)}, got {neuron!r}")
+        if hidden < 1:
+            raise InputError(f"hidden is a number of neurons and must be at least 1, got {hidden}")
+        if not 0.0 <= dropout < 1.0:
+            raise InputError(f"dropout is a probability and must be at least 0 and below 1, got {dropout}")
+        self.layers = SpikingSequential(
+            *_spiking_layer(INPUT_SHAPE[0], hidden, neuron, dropout),
+            *_spiking_layer(hidden, hidden, neuron, dropout),
+            nn.Linear(hidden, CLASSES),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)
+        return logits.mean(0)
+
+
+def _spiking_layer(inputs: int, outputs: int, neuron: str, dropout: float) -> list[nn.Module]:
+    # BatchNorm has a bias of its own.
+    linear = nn.Linear(inputs, outputs, bias=False)
+    return [linear, nn.BatchNorm1d(outputs), NEURONS[neuron](STEPS), nn.Dropout(dropout)]

@@ -1,0 +1,67 @@
+"""Every converted layer is held against the module it came from, on the example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from psu_deploy.capture.layers import ConversionError
+from psu_deploy.capture.values import Value
+from psu_deploy.errors import InputError
+from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine.fields import Array
+from psu_deploy.machine.reference import Moment, evaluate
+
+_TOLERANCE = 1e-3
+"""Relative to the largest number; far above float32 rounding, far below any change of meaning."""
+
+
+def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> None:
+    """Raise unless the layer maps the example's inputs to the example's result.
+
+    A hook, an override or a parametrisation can make a module compute something else than its type says.
+
+    Raises:
+        ConversionError: if shapes or numbers differ.
+    """
+    try:
+        computed_shape = layer.output_shape(*(value.features for value in inputs))
+    except InputError as error:
+        raise ConversionError(str(error), "change the shape before this layer") from error
+    if computed_shape != result.features:
+        raise ConversionError(f"gives {result.features} where {type(layer).__name__} gives {computed_shape}", _REMEDY)
+    if isinstance(layer, ops.SpikingNeuron):
+        wrong = _flips_off_the_edge(layer, inputs[0], result)
+        if wrong:
+            raise ConversionError(f"fires differently from its equations in {wrong} decisions", _REMEDY)
+    elif not layer.state_shapes(*(value.features for value in inputs)):
+        computed = evaluate(layer, [_batched(value) for value in inputs], Moment(_like(result.tensor), {}, 0))
+        if not _close(computed, _batched(result)):
+            raise ConversionError(f"does not compute what {type(layer).__name__} computes", _REMEDY)
+
+
+_REMEDY = "remove hooks, overrides and parametrisations, or pass converters={type: function}"
+
+
+def _flips_off_the_edge(layer: ops.SpikingNeuron, current: Value, result: Value) -> int:
+    """Decisions that differ although the margin is clear."""
+    machine = StateMachine((Node("neuron", layer, ("x",)),), current.features)
+    trace = machine.trace(current.tensor.double())
+    margin, spikes = trace.margin["neuron"], trace.spikes["neuron"]
+    clear = margin.abs() > _TOLERANCE * (1 + trace.potential["neuron"].abs() + trace.reset["neuron"].abs())
+    return int((clear & (spikes != result.tensor)).sum())
+
+
+def _batched(value: Value) -> Tensor:
+    return value.tensor.flatten(0, 1) if value.layout.leading == 2 else value.tensor
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    scale = max(1.0, float(b.abs().max())) if b.numel() else 1.0
+    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0.0, atol=_TOLERANCE * scale))
+
+
+def _like(tensor: Tensor) -> Callable[[Array], Tensor]:
+    return lambda array: torch.tensor(array, dtype=tensor.dtype, device=tensor.device)

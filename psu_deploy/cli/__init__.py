@@ -1,0 +1,55 @@
+"""The psu-deploy command: one file per verb, each a thin shell over the library.
+
+Exit codes: 0 = all good, 1 = the check failed, 2 = bad usage or bad input, 130 = interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from psu_deploy.cli.console import err
+from psu_deploy.cli.demo import demo
+from psu_deploy.cli.doctor import doctor
+from psu_deploy.cli.export import export
+from psu_deploy.cli.inspect import inspect
+from psu_deploy.cli.run import run
+from psu_deploy.cli.train import train
+from psu_deploy.cli.verify import verify
+from psu_deploy.errors import InternalError, PsuDeployError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="psu-deploy",
+    help="Train Parallel Spiking Units in parallel, deploy them serially, prove the spikes are the same.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for verb in (demo, train, export, verify, run, inspect, doctor):
+    app.command()(verb)
+
+
+def main() -> None:
+    """Run the command line; one clear sentence instead of a traceback."""
+    try:
+        app()
+    except PsuDeployError as error:
+        _fail(f"internal error, please report it: {error}" if isinstance(error, InternalError) else str(error))
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("PSU_DEPLOY_DEBUG"):
+            raise
+        kind = type(error).__name__
+        _fail(f"internal error, please report it: {kind}: {error} (PSU_DEPLOY_DEBUG=1 shows where)")
+
+
+def _fail(message: str) -> None:
+    err.print(f"error: {message}", markup=False)
+    sys.exit(BAD_INPUT)

@@ -1,0 +1,117 @@
+"""psu-deploy demo."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from psu_deploy import api
+from psu_deploy.cli.console import err, hint, say, table
+from psu_deploy.errors import InputError
+from psu_deploy.machine import StateMachine
+from psu_deploy.machine.files import atomic_path
+from psu_deploy.verify import EquivalenceReport
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo measured for one neuron.
+
+    Attributes:
+        neuron: its name.
+        parallel_accuracy: of the trained module, all steps at once, in torch.
+        serial_accuracy: of the exported file, one step at a time, in onnxruntime.
+        state_bytes: float32 state per sample.
+        step_microseconds: of one step of one sample in onnxruntime.
+        report: of the three-way verification on the test data.
+    """
+
+    neuron: str
+    parallel_accuracy: float
+    serial_accuracy: float
+    state_bytes: int
+    step_microseconds: float
+    report: EquivalenceReport
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    neurons: Annotated[str, typer.Option(help="Neurons to go through, comma-separated.")] = "rpsu,ipsu,psu",
+) -> None:
+    """Train on handwritten digits, export to ONNX, run it serially in onnxruntime, and prove the spikes are the same.
+
+    Example: psu-deploy demo
+    """
+    outcomes = [_go_through(neuron.strip(), out) for neuron in neurons.split(",") if neuron.strip()]
+    if not outcomes:
+        raise InputError("name at least one neuron: psu, ipsu, rpsu or ppsu")
+    say(outcomes[0].report)
+    table(_TITLE, _COLUMNS, map(_row, outcomes))
+    path = _write_report(out / "report.json", outcomes)
+    err.print(f"wrote {path}", markup=False)
+    hint(f"psu-deploy inspect {out / outcomes[0].neuron / 'model.onnx'}")
+    if not all(outcome.report.ok for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _go_through(neuron: str, out: Path) -> Outcome:
+    from psu_deploy.training import Recipe, load_run, test_data, train
+
+    folder, recipe = out / neuron, Recipe(neuron=neuron)
+    err.print(f"{neuron}: training ...", markup=False)
+    trained = train(recipe, folder, overwrite=True)
+    err.print(f"{neuron}: exporting, running serially, verifying ...", markup=False)
+    machine = StateMachine.load(folder / "model.psm")
+    artifact = api.export(machine, folder / "model.onnx")
+    x, labels = test_data(recipe)
+    answers = api.load(artifact).run(x)[-1].argmax(1)
+    return Outcome(
+        neuron=neuron,
+        parallel_accuracy=trained.test_accuracy,
+        serial_accuracy=float((answers == labels).mean()),
+        state_bytes=sum(value.nbytes for value in machine.initial_state(1).values()),
+        step_microseconds=_step_microseconds(api.load(artifact, threads=1), x[:, :1]),
+        report=api.verify(load_run(folder).model, artifact, x),
+    )
+
+
+def _step_microseconds(runner: Any, x: Any, rounds: int = 50) -> float:
+    """Median over rounds of the mean time of a step."""
+    times = []
+    for _ in range(rounds):
+        runner.reset(1)
+        start = time.perf_counter()
+        for x_t in x:
+            runner.step(x_t)
+        times.append((time.perf_counter() - start) / len(x) * 1e6)
+    return float(np.median(times))
+
+
+_TITLE = "handwritten digits, 8 steps: test accuracy in parallel (torch) and serially (onnxruntime)"
+_COLUMNS = ("neuron", "parallel", "serial", "spikes compared", "flips", "state", "step")
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    return (
+        outcome.neuron,
+        f"{outcome.parallel_accuracy:.2%}",
+        f"{outcome.serial_accuracy:.2%}",
+        f"{outcome.report.spikes_compared:,}",
+        str(outcome.report.spike_flips),
+        f"{outcome.state_bytes:,} B",
+        f"{outcome.step_microseconds:.0f} us",
+    )
+
+
+def _write_report(path: Path, outcomes: list[Outcome]) -> Path:
+    results = [{**vars(outcome), "report": outcome.report.to_dict()} for outcome in outcomes]
+    with atomic_path(path) as temporary:
+        ok = all(outcome.report.ok for outcome in outcomes)
+        temporary.write_text(json.dumps({"ok": ok, "results": results}, indent=2) + "\n")
+    return path

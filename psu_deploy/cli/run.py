@@ -1,0 +1,44 @@
+"""psu-deploy run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from psu_deploy import api
+from psu_deploy.cli.console import err, progress
+from psu_deploy.cli.sources import MACHINE_SUFFIX, Floats, read_array, write_array
+from psu_deploy.machine import StateMachine
+from psu_deploy.machine.inputs import check_sequence
+
+
+def run(
+    artifact: Annotated[Path, typer.Argument(help="An exported file, or a saved machine (.psm).")],
+    input: Annotated[Path, typer.Option(help="(T, B, ...) as .npy, float32, time-first.")],  # noqa: A002  the option's name
+    output: Annotated[Path, typer.Option(help="Where to write (T, B, ...) as .npy.")],
+    threads: Annotated[int | None, typer.Option(help="Of the engine; default: its own choice.")] = None,
+) -> None:
+    """Run a sequence step by step on the engine the file was made for.
+
+    Example: psu-deploy run out/model.onnx --input x.npy --output y.npy
+    """
+    x = read_array(input)
+    y = _run_machine(artifact, x) if artifact.suffix == MACHINE_SUFFIX else _run_artifact(artifact, x, threads)
+    write_array(output, y)
+    err.print(f"wrote {output}: {y.shape} {y.dtype}", markup=False)
+
+
+def _run_machine(path: Path, x: Floats) -> Floats:
+    result: Floats = StateMachine.load(path).run(x)
+    return result
+
+
+def _run_artifact(path: Path, x: Floats, threads: int | None) -> Floats:
+    runner = api.load(path, threads=threads)
+    check_sequence(x, runner.input_shape, runner.artifact.horizon, ("float32",))
+    runner.reset(x.shape[1])
+    with progress() as bar:
+        return np.stack([runner.step(x_t) for x_t in bar.track(x, description="running")])

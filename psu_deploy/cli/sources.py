@@ -1,0 +1,87 @@
+"""What a person may name on the command line: a run folder, a saved machine, an artifact, an array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.machine import StateMachine
+from psu_deploy.machine.files import atomic_path
+
+MACHINE_SUFFIX = ".psm"
+MACHINE_FILE = "model.psm"
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network to export or to verify.
+
+    Attributes:
+        machine: its state machine.
+        model: the trained module, if there is one.
+        data: test sequences (T, N, *features), if there are any.
+    """
+
+    machine: StateMachine
+    model: nn.Module | None = None
+    data: Floats | None = None
+
+
+def open_source(path: Path) -> Source:
+    """A run folder or a saved machine.
+
+    Raises:
+        ArtifactError: if it is neither.
+    """
+    if path.is_dir():
+        return _open_run(path)
+    if path.suffix != MACHINE_SUFFIX:
+        raise ArtifactError(f"{path} is neither a run folder nor a saved machine ({MACHINE_SUFFIX})")
+    return Source(StateMachine.load(path))
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """An array from a .npy file; never a pickle.
+
+    Raises:
+        ArtifactError: if the file is missing, truncated, or holds no plain array.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise ArtifactError(f"{path} is truncated or is not a .npy file of numbers: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise ArtifactError(f"{path} holds several arrays; save one with numpy.save")
+    return array
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as .npy, whole or not at all."""
+    if path.suffix != ".npy":
+        raise InputError(f"an array is written as .npy, got {path}")
+    with atomic_path(path) as temporary:
+        np.save(temporary, array)
+
+
+def random_spikes(machine: StateMachine, steps: int | None, batch: int, seed: int) -> Floats:
+    """Random input spikes, one in five, (T, B, *features); T is the horizon, or 32 where there is none."""
+    length = steps or machine.horizon or 32
+    random = np.random.default_rng(seed)
+    return (random.random((length, batch, *machine.input_shape)) < 0.2).astype(np.float32)
+
+
+def _open_run(path: Path) -> Source:
+    from psu_deploy.training import load_run, test_data
+
+    run = load_run(path)
+    return Source(StateMachine.load(path / MACHINE_FILE), run.model, test_data(run.recipe)[0])

@@ -1,0 +1,43 @@
+"""psu-deploy train."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from psu_deploy.cli.console import hint, table
+from psu_deploy.errors import InputError
+
+
+def train(
+    task: Annotated[str, typer.Argument(help="What to learn: digits.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    neuron: Annotated[str, typer.Option(help="psu, ipsu, rpsu or ppsu.")] = "rpsu",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the initial weights and the order of the samples.")] = 0,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+) -> None:
+    """Train a network with all time steps at once and write a run folder: recipe, weights, machine, metrics.
+
+    Example: psu-deploy train digits --neuron rpsu --out runs/digits
+    """
+    from psu_deploy.training import RECIPES
+    from psu_deploy.training import train as run_training
+
+    recipe = RECIPES.get(f"{task}-{neuron}")
+    if recipe is None:
+        raise InputError(f"no recipe for {task} with {neuron}; choose one of {', '.join(RECIPES)}")
+    recipe = replace(recipe, seed=seed, epochs=recipe.epochs if epochs is None else epochs)
+    result = run_training(recipe, out, device=device, resume=resume)
+    rows = [
+        ("test accuracy", f"{result.test_accuracy:.2%}"),
+        ("epochs", result.epochs),
+        ("seconds", f"{result.seconds:.1f}"),
+        ("device", result.device),
+    ]
+    table(f"{task} with {neuron}, in {out}", ("", ""), rows)
+    hint(f"psu-deploy export {out} --to onnx --out {out}")

@@ -1,0 +1,45 @@
+"""psu-deploy verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from psu_deploy import api
+from psu_deploy.cli.console import progress, say
+from psu_deploy.cli.sources import open_source, random_spikes, read_array
+
+
+def verify(
+    source: Annotated[Path, typer.Argument(help="A run folder, or a saved machine (.psm).")],
+    artifact: Annotated[Path, typer.Argument(help="What was exported from it.")],
+    data: Annotated[Path | None, typer.Option(help="Input (T, B, ...) as .npy float32; default: see below.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of random input; default: the horizon, or 32.")] = None,
+    batch: Annotated[int, typer.Option(help="Samples of random input.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of random input.")] = 0,
+) -> None:
+    """Compare every form of a network spike by spike. Exit code 1 if they are not the same.
+
+    With a run folder, three ways: the trained module in parallel, the serial machine, the artifact, on the test data.
+    With a saved machine, two ways, on random spikes.
+
+    Example: psu-deploy verify runs/digits out/model.onnx
+    """
+    with progress() as bar:
+        bar.add_task("running every form of the network", total=None)
+        network = open_source(source)
+        if data is not None:
+            x = read_array(data)
+        elif network.data is not None:
+            x = network.data
+        else:
+            x = random_spikes(network.machine, steps, batch, seed)
+        result = api.verify(network.machine if network.model is None else network.model, artifact, x)
+    say(result)
+    if report is not None:
+        result.save(report)
+    if not result.ok:
+        raise typer.Exit(1)

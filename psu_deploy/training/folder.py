@@ -1,0 +1,150 @@
+"""The folder of one run, and how to read it back.
+
+    recipe.json            what is trained, written first
+    checkpoints/last.ckpt  after every epoch: all that is needed to go on
+    weights.safetensors    the network's weights after the last epoch
+    model.psm              the network as a state machine
+    metrics.json           accuracies and time, written last
+
+A run without weights is not finished.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from psu_deploy.capture import to_state_machine
+from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.machine.files import atomic_path
+from psu_deploy.training import weights
+from psu_deploy.training.recipe import Recipe
+from psu_deploy.training.tasks import TASKS
+
+MODEL_PREFIX = "model."
+"""What the network is called in a checkpoint: the attribute of the module that trains it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        recipe: what it was trained with.
+        model: the network with its weights, in eval mode on the CPU.
+    """
+
+    recipe: Recipe
+    model: nn.Module
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a finished run from its folder.
+
+    Raises:
+        ArtifactError: if the folder is not a run, the run is not finished, or a file is malformed.
+    """
+    files = RunFolder(Path(folder))
+    if not files.recipe.is_file():
+        raise ArtifactError(f"{folder} is not the folder of a run: there is no recipe.json in it")
+    recipe = Recipe.load(files.recipe)
+    if not files.weights.is_file():
+        raise ArtifactError(
+            f"the run in {folder} is not finished: there is no weights.safetensors in it; "
+            "continue it with resume, or start it anew with overwrite"
+        )
+    model = _unseeded_model(recipe)
+    weights.fill(model, weights.load_weights(files.weights), files.weights)
+    return Run(recipe, model.eval())
+
+
+def build_model(recipe: Recipe) -> nn.Module:
+    """The recipe's network with fresh weights, drawn from torch's global generator."""
+    return TASKS[recipe.task].model(recipe.neuron, recipe.hidden, recipe.dropout)
+
+
+class RunFolder:
+    """Where the files of a run are, and when which of them may be touched.
+
+    Args:
+        path: the folder; need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.json"
+        self.checkpoint = path / "checkpoints" / "last.ckpt"
+        self.weights = path / "weights.safetensors"
+        self.machine = path / "model.psm"
+        self.metrics = path / "metrics.json"
+
+    def check_free(self, overwrite: bool) -> None:
+        """Raise `InputError` unless a new run may begin here."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; name a folder for the run")
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
+        if not self.recipe.is_file():
+            raise InputError(f"{self.path} is not empty and not the folder of a run; name another folder")
+        if not overwrite:
+            raise InputError(
+                f"there is a run in {self.path} already; pass resume to continue it, overwrite to start it anew, "
+                "or name another folder"
+            )
+
+    def check_resumable(self, recipe: Recipe) -> None:
+        """Raise `ArtifactError` unless there is a run to continue, `InputError` if it has another recipe."""
+        if not self.recipe.is_file() or not self.checkpoint.is_file():
+            raise ArtifactError(
+                f"there is nothing to resume in {self.path}: no recipe.json with a checkpoints/last.ckpt; "
+                "train without resume"
+            )
+        started = Recipe.load(self.recipe)
+        if replace(started, epochs=recipe.epochs) != recipe:
+            raise InputError(
+                f"the run in {self.path} was started with another recipe, and only epochs may change: "
+                f"{_differences(started, recipe)}; resume it with its own recipe, or train in another folder"
+            )
+        done = _epochs_done(self.checkpoint, recipe)
+        if recipe.epochs < done:
+            raise InputError(
+                f"the run in {self.path} has done {done} epochs already, the recipe wants {recipe.epochs}; "
+                "resume it with at least as many"
+            )
+
+    def begin(self, recipe: Recipe, resume: bool) -> None:
+        """Remove what an earlier run gave, our own files only, and write the recipe."""
+        gone = (self.metrics, self.machine, self.weights)
+        for file in gone if resume else (*gone, self.checkpoint):
+            file.unlink(missing_ok=True)
+        recipe.save(self.recipe)
+
+    def finish(self, recipe: Recipe, model: nn.Module, metrics: dict[str, Any]) -> None:
+        """Write what a finished run consists of."""
+        weights.save_weights(model, self.weights)
+        to_state_machine(model, TASKS[recipe.task].input_shape).save(self.machine)
+        with atomic_path(self.metrics) as temporary:
+            temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def _epochs_done(path: Path, recipe: Recipe) -> int:
+    checkpoint = weights.load_checkpoint(path)
+    trained = {name.removeprefix(MODEL_PREFIX): value for name, value in checkpoint["state_dict"].items()}
+    weights.fill(_unseeded_model(recipe), trained, path)
+    return int(checkpoint["epoch"]) + 1
+
+
+def _unseeded_model(recipe: Recipe) -> nn.Module:
+    """The recipe's network, to be filled; leaves torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return build_model(recipe)
+
+
+def _differences(started: Recipe, wanted: Recipe) -> str:
+    pairs = {name: (value, getattr(wanted, name)) for name, value in vars(started).items() if name != "epochs"}
+    return ", ".join(f"{name} {old!r} became {new!r}" for name, (old, new) in pairs.items() if old != new)

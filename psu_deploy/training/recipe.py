@@ -1,0 +1,135 @@
+"""A recipe: everything that decides what a training run gives, as plain values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.machine.files import atomic_path
+from psu_deploy.models import NEURONS
+from psu_deploy.training.tasks import TASKS
+
+FORMAT = "psu-deploy.recipe"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train and how. Validated when made.
+
+    Args:
+        task: what to learn, "digits".
+        neuron: "psu", "ipsu", "rpsu" or "ppsu".
+        hidden: neurons per spiking layer.
+        dropout: probability that a spike is dropped while training, 0 <= dropout < 1.
+        epochs: passes over the training split.
+        batch_size: sequences per optimiser step.
+        learning_rate: of AdamW at the first step; falls to 0 along half a cosine.
+        weight_decay: of AdamW.
+        seed: of the initial weights, the order of the samples and dropout; never of the split.
+
+    Raises:
+        InputError: if a value has the wrong type or is out of range.
+    """
+
+    task: str = "digits"
+    neuron: str = "rpsu"
+    hidden: int = 128
+    dropout: float = 0.2
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 0.02
+    weight_decay: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_choice("task", self.task, TASKS)
+        _check_choice("neuron", self.neuron, NEURONS)
+        for name in ("hidden", "epochs", "batch_size"):
+            _check_whole(name, getattr(self, name), minimum=1)
+        _check_whole("seed", self.seed, minimum=0)
+        _check_number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
+        _check_number("learning_rate", self.learning_rate, "above 0", lambda v: v > 0)
+        _check_number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
+
+    def to_json(self) -> str:
+        """The recipe as a JSON object, one key per argument."""
+        return json.dumps({"format": FORMAT, "version": VERSION} | asdict(self), indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Recipe:
+        """Read what `to_json` wrote: every key must be there, and no other.
+
+        Raises:
+            ArtifactError: if the text is anything else.
+        """
+        return _decode(text, "the recipe")
+
+    def save(self, path: str | Path) -> Path:
+        """Write the recipe to a file, whole or not at all."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(self.to_json(), encoding="utf-8")
+        return Path(path)
+
+    @staticmethod
+    def load(path: str | Path) -> Recipe:
+        """Read a recipe from a file written by `save`.
+
+        Raises:
+            ArtifactError: if the file is missing or is anything else.
+        """
+        try:
+            return _decode(Path(path).read_text(encoding="utf-8"), str(path))
+        except OSError as error:
+            raise ArtifactError(f"cannot read the recipe {path}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{path} is malformed: it is not UTF-8 text") from error
+
+
+def _decode(text: str, where: str) -> Recipe:
+    values = _json_object(text, where)
+    expected = {"format", "version"} | {field.name for field in fields(Recipe)}
+    missing, unknown = sorted(expected - values.keys()), sorted(values.keys() - expected)
+    if missing or unknown:
+        raise ArtifactError(f"{where} does not have exactly the keys of a recipe: missing {missing}, unknown {unknown}")
+    found = values.pop("format"), values.pop("version")
+    if found != (FORMAT, VERSION):
+        raise ArtifactError(f"{where} has format and version {found}, expected {(FORMAT, VERSION)}")
+    try:
+        return Recipe(**values)
+    except InputError as error:
+        raise ArtifactError(f"{where} is malformed: {error}") from error
+
+
+def _json_object(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{where} is malformed: it is not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ArtifactError(f"{where} is malformed: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_whole(name: str, value: Any, minimum: int) -> None:
+    if type(value) is not int or value < minimum:
+        raise InputError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+
+
+def _check_number(name: str, value: Any, allowed: str, inside: Callable[[float], bool]) -> None:
+    if type(value) not in (int, float) or not math.isfinite(value) or not inside(value):
+        raise InputError(f"{name} must be a number {allowed}, got {value!r}")
+
+
+RECIPES = {f"digits-{neuron}": Recipe(task="digits", neuron=neuron) for neuron in NEURONS}
+"""Recipes that are known to work, by name."""

@@ -1,0 +1,184 @@
+"""Train a recipe and write its run folder."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+from psu_deploy.errors import InputError, require
+from psu_deploy.training.data import Arrays
+from psu_deploy.training.folder import RunFolder, build_model
+from psu_deploy.training.quiet import quiet_import, quiet_training
+from psu_deploy.training.recipe import Recipe
+from psu_deploy.training.tasks import TASKS
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave.
+
+    Args:
+        test_accuracy: fraction of the test split that is classified right, 0..1, by the weights of the last epoch.
+        validation_accuracy: the same of the validation split.
+        epochs: how many were trained, those before a resume included.
+        seconds: wall time of this call from data to accuracies, without importing Lightning.
+        device: "cpu" or "cuda".
+    """
+
+    test_accuracy: float
+    validation_accuracy: float
+    epochs: int
+    seconds: float
+    device: str
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    device: Device = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> RunResult:
+    """Train a recipe and write its run folder. The same seed on the same machine gives the same weights.
+
+    Nothing is written outside `out`, and torch's global generators are left as they were.
+
+    Args:
+        recipe: what to train and how.
+        out: the run folder; must be empty or not exist.
+        device: "auto" is "cuda" where there is a GPU, else "cpu".
+        resume: go on from the last checkpoint of the run in `out`, with the same recipe or one with more epochs.
+            The learning rate goes on along the curve of the recipe given.
+        overwrite: start the run in `out` anew; only files of the run are removed.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        InputError: if the device is not there, `out` is not empty, or the run in it has another recipe.
+        ArtifactError: if there is no checkpoint to resume from, it is malformed, or `out` cannot be written.
+        MissingExtraError: if the `train` extra is not installed.
+    """
+    device = _resolve(device)
+    if resume and overwrite:
+        raise InputError("resume and overwrite exclude each other: continue the run or start it anew")
+    folder = RunFolder(Path(out))
+    if resume:
+        folder.check_resumable(recipe)
+    else:
+        folder.check_free(overwrite)
+    _import_lightning()
+    folder.begin(recipe, resume)
+    began = time.perf_counter()
+    with _own_generators(device):
+        model = _fit(recipe, folder, device, resume, progress)
+    result = RunResult(
+        test_accuracy=accuracy(model, TASKS[recipe.task].arrays("test")),
+        validation_accuracy=accuracy(model, TASKS[recipe.task].arrays("validation")),
+        epochs=recipe.epochs,
+        seconds=time.perf_counter() - began,
+        device=device,
+    )
+    folder.finish(recipe, model, asdict(result))
+    return result
+
+
+def test_data(recipe: Recipe) -> Arrays:
+    """The recipe's test split, for verification.
+
+    Returns:
+        x (T, N, *features) float32 and labels (N,) int64.
+    """
+    return TASKS[recipe.task].arrays("test")
+
+
+def accuracy(model: nn.Module, samples: Arrays) -> float:
+    """Fraction of the samples x (T, N, *features), labels (N,) that the model's largest logit gets right."""
+    x, labels = (torch.from_numpy(array) for array in samples)
+    with torch.no_grad():
+        return float((model(x).argmax(1) == labels).double().mean())
+
+
+def _fit(recipe: Recipe, folder: RunFolder, device: str, resume: bool, progress: bool) -> nn.Module:
+    from psu_deploy.training.datamodule import SequenceData
+    from psu_deploy.training.module import Classifier
+
+    torch.manual_seed(recipe.seed)
+    module = Classifier(build_model(recipe), recipe)
+    data = SequenceData(TASKS[recipe.task], recipe.batch_size, recipe.seed)
+    checkpoint = folder.checkpoint if resume else None
+    with quiet_training():
+        _until_interrupted(_trainer(recipe, folder, device, progress), module, data, checkpoint)
+    return module.model.cpu().eval()
+
+
+def _trainer(recipe: Recipe, folder: RunFolder, device: str, progress: bool) -> pl.Trainer:
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+
+    target = folder.checkpoint
+    callbacks: list[Callback] = [
+        ModelCheckpoint(target.parent, target.stem, enable_version_counter=False, save_on_train_epoch_end=True)
+    ]
+    if progress:
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    return pl.Trainer(
+        accelerator=device,
+        devices=1,
+        max_epochs=recipe.epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder.path,
+    )
+
+
+def _until_interrupted(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None
+) -> None:
+    """Fit; Ctrl-C is a KeyboardInterrupt, where Lightning ends the process and leaves Ctrl-C switched off."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
+
+
+def _resolve(device: str) -> Literal["cpu", "cuda"]:
+    there = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if there else "cpu"
+    if device == "cpu":
+        return "cpu"
+    if device != "cuda":
+        raise InputError(f"device must be auto, cpu or cuda, got {device!r}")
+    if not there:
+        raise InputError('device is "cuda" but torch sees no GPU here; use "cpu" or "auto"')
+    return "cuda"
+
+
+def _import_lightning() -> None:
+    with quiet_import():
+        require("lightning.pytorch", extra="train")
+
+
+def _own_generators(device: str) -> AbstractContextManager[None]:
+    """Training seeds torch's generators; put them back afterwards."""
+    return torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else [])

@@ -1,0 +1,65 @@
+"""A network's weights on disk: safetensors for a finished run, a torch checkpoint for one that goes on."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from psu_deploy.errors import ArtifactError
+from psu_deploy.machine.files import atomic_path
+
+_CHECKPOINT_KEYS = {"epoch", "state_dict", "optimizer_states", "lr_schedulers"}
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write parameters and buffers to a safetensors file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read parameters and buffers from a safetensors file; anything else is an `ArtifactError`."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ArtifactError(f"{path} is truncated or is not a safetensors file: {error}") from error
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code that is in it; anything else is an `ArtifactError`."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(f"{path} is truncated or is not a checkpoint: {reason}") from error
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _CHECKPOINT_KEYS:
+        raise ArtifactError(f"{path} is not the checkpoint of a run: expected the keys {sorted(_CHECKPOINT_KEYS)}")
+    return checkpoint
+
+
+def fill(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Put weights into a network: every name, shape and dtype must be right.
+
+    Raises:
+        ArtifactError: if they are those of another network.
+    """
+    expected = model.state_dict()
+    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    wrong = sorted(name for name in expected.keys() & weights.keys() if not _alike(weights[name], expected[name]))
+    if missing or unknown or wrong:
+        raise ArtifactError(
+            f"{source} does not fit its recipe: missing {missing}, unknown {unknown}, of another shape or dtype {wrong}"
+        )
+    model.load_state_dict(weights)
+
+
+def _alike(value: Tensor, expected: Tensor) -> bool:
+    return value.shape == expected.shape and value.dtype == expected.dtype
