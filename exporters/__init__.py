@@ -71,6 +71,8 @@ def loader(path: Path) -> Callable[..., Runner]:
         module: Any = point.load()
         if path.suffix == getattr(module, "SUFFIX", None):
             return cast(Callable[..., Runner], module.load)
+    if path.suffix == ".psm":
+        raise ArtifactError(f"{path} is a saved machine, not an export; open it with psu_deploy.StateMachine.load")
     suffixes = ", ".join(room.suffix for room in EXPORTERS.values())
     raise ArtifactError(f"{path}: no target writes {path.suffix or 'files without suffix'}; known suffixes: {suffixes}")
 

@@ -17,7 +17,7 @@ from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.inputs import check_sequence
 from psu_deploy.runtime import Artifact, Runner
-from psu_deploy.verify import EquivalenceReport, compare
+from psu_deploy.verify import Comparison, EquivalenceReport, compare
 
 
 def export(
@@ -94,7 +94,17 @@ def verify(
         notes += runner.artifact.approximations
         runs.append((runner.artifact.target, runner.trace(x)))
     comparisons = tuple(compare(machine, x, a, b, precision=str(x.dtype)) for a, b in pairwise(runs))
-    return EquivalenceReport(comparisons, tuple(notes))
+    return EquivalenceReport(comparisons, (*notes, *_unexercised(comparisons[0])))
+
+
+def _unexercised(comparison: Comparison) -> list[str]:
+    """Layers that never or always fired: equal, but little is proven by it."""
+    words = {0.0: "never fired", 1.0: "fired at every step"}
+    return [
+        f"layer {layer.name!r} {words[layer.firing_rate]} on this input, so it proves little about that layer; try other data"
+        for layer in comparison.layers
+        if layer.firing_rate in words
+    ]
 
 
 def _machine(model: nn.Module | StateMachine, input_shape: Iterable[int] | None) -> StateMachine:

@@ -60,7 +60,7 @@ class Builder:
     def input(self, name: str, shape: Shape, dtype: str, *, batched: bool) -> ir.Value:
         """A graph input."""
         self._unique(name)
-        return ir.Input(name, _shape(shape, batched), ir.TensorType(_DTYPES[dtype]))
+        return ir.Value(name=name, shape=_shape(shape, batched), type=ir.TensorType(_DTYPES[dtype]))
 
     def output(self, value: ir.Value, shape: Shape, dtype: str, *, batched: bool) -> ir.Value:
         """Give a graph output its type."""

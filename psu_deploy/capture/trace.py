@@ -22,7 +22,7 @@ from psu_deploy.capture.neurons import NEURONS
 from psu_deploy.capture.values import Example, Layout, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, UnsupportedModelError
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.fields import Shape, feature_shape
 from psu_deploy.machine.passes import simplify
 
 ACTION = "turn the model into a state machine"
@@ -56,7 +56,7 @@ def to_state_machine(
         UnsupportedModelError: listing every module and operation that has no serial form here.
         InputError: if the model itself fails on an input of this shape.
     """
-    features = _features(input_shape)
+    features = feature_shape(input_shape)
     with eval_mode(model), torch.no_grad():
         return simplify(_Walker(_Root(model), STATELESS | NEURONS | dict(converters or {})).capture(features))
 
@@ -251,15 +251,6 @@ def _example_for(model: nn.Module) -> Example:
     horizons = [h for m in model.modules() if isinstance(h := getattr(m, "horizon", None), int)]
     steps = min(horizons, default=_EXAMPLE_STEPS)
     return Example(steps, batch=3 if steps != 3 else 2)
-
-
-def _features(input_shape: Any) -> Shape:
-    sizes = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
-    if not sizes or not all(isinstance(n, int) and n >= 1 for n in sizes):
-        raise InputError(
-            f"input_shape must be the features of one step, such as (700,), without time and batch; got {input_shape!r}"
-        )
-    return sizes
 
 
 @contextmanager

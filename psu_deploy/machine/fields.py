@@ -13,6 +13,20 @@ Array = NDArray[np.float64]
 Shape = tuple[int, ...]
 
 
+def feature_shape(value: Any) -> Shape:
+    """Features of one step as a tuple: no time, no batch.
+
+    Raises:
+        InputError: unless value is a whole number >= 1, or some of them.
+    """
+    sizes = (value,) if isinstance(value, int | np.integer) else tuple(value)
+    if not sizes or not all(_is_whole(n) and n >= 1 for n in sizes):
+        raise InputError(
+            f"input_shape must be the features of one step, such as (700,), without time and batch; got {value!r}"
+        )
+    return tuple(int(n) for n in sizes)
+
+
 def freeze(owner: object, name: str, ndim: int, *, optional: bool = False) -> None:
     """Turn a field of a frozen dataclass into a read-only, finite float64 array of `ndim` axes.
 
@@ -71,7 +85,7 @@ def one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _label(owner: object, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from psu_deploy.errors import InputError, StateError
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.fields import Shape, feature_shape
 from psu_deploy.machine.inputs import check_horizon, check_sequence, check_step
 from psu_deploy.machine.ops import Layer, SpikingNeuron
 from psu_deploy.machine.reference import Interpreter, Step
@@ -69,7 +69,7 @@ class StateMachine:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", tuple(self.nodes))
-        object.__setattr__(self, "input_shape", _features(self.input_shape))
+        object.__setattr__(self, "input_shape", feature_shape(self.input_shape))
         if not self.nodes:
             raise InputError("a state machine needs at least one layer")
         object.__setattr__(self, "output", self.output or self.nodes[-1].name)
@@ -261,13 +261,6 @@ def check_state(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch
                 f"state {name!r} has shape {tuple(np.shape(state[name]))} but the input needs {expected}; "
                 f"start from initial_state(batch_size={batch})"
             )
-
-
-def _features(shape: Iterable[int] | int) -> Shape:
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not sizes or not all(isinstance(n, int | np.integer) and n >= 1 for n in sizes):
-        raise InputError(f"input_shape must be features only, whole numbers >= 1, such as (700,); got {shape!r}")
-    return tuple(int(n) for n in sizes)
 
 
 def _stack(steps: Sequence[Step], spiking: Sequence[str], give: Any) -> Trace:

@@ -1,0 +1,62 @@
+"""A deployment machine: numpy and onnxruntime, nothing else. No torch, no psu_deploy.
+
+    python examples/serial_onnxruntime.py model.onnx [x.npy]
+
+x.npy is a sequence (T, B, ...), float32; without it, random spikes are used. The file says itself which state it
+carries from step to step and what it starts from.
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime as ort
+
+
+class Stepper:
+    """Feeds a network one time step at a time and keeps its state."""
+
+    def __init__(self, path: str) -> None:
+        self.session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.states = json.loads(metadata["psu_deploy.states"])
+        self.horizon = json.loads(metadata["psu_deploy.horizon"])  # None: any number of steps
+        self.input_shape = tuple(json.loads(metadata["psu_deploy.input"])["shape"])
+        self.outputs = ["y", *(state["output"] for state in self.states)]
+
+    def reset(self, batch_size: int) -> None:
+        """Forget everything: the next step is step 0."""
+        self.state = {
+            s["input"]: np.full((batch_size, *s["shape"]) if s["batched"] else (), s["initial"], s["dtype"])
+            for s in self.states
+        }
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """(B, ...) -> (B, ...); what goes out as state comes in again."""
+        y, *following = self.session.run(self.outputs, {"x": x, **self.state})
+        self.state = dict(zip(self.state, following, strict=True))
+        return y
+
+
+def main() -> None:
+    """Step through a stream twice, with a reset between: the answers are the same."""
+    stepper = Stepper(sys.argv[1])
+    if len(sys.argv) > 2:
+        x = np.load(sys.argv[2])
+    else:
+        steps = stepper.horizon or 32
+        x = (np.random.default_rng(0).random((steps, 1, *stepper.input_shape)) < 0.3).astype(np.float32)
+    print(f"state per sample: {[(s['name'], s['shape']) for s in stepper.states]}")
+
+    answers = []
+    for _ in range(2):
+        stepper.reset(batch_size=x.shape[1])
+        for x_t in x:
+            y = stepper.step(x_t)
+        answers.append(y)
+    print(f"{len(x)} steps, last output:\n{np.round(answers[0], 4)}")
+    assert np.array_equal(*answers)
+
+
+if __name__ == "__main__":
+    main()
