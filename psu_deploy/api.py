@@ -101,7 +101,7 @@ def _unexercised(comparison: Comparison) -> list[str]:
     """Layers that never or always fired: equal, but little is proven by it."""
     words = {0.0: "never fired", 1.0: "fired at every step"}
     return [
-        f"layer {layer.name!r} {words[layer.firing_rate]} on this input, so it proves little about that layer; try other data"
+        f"layer {layer.name!r} {words[layer.firing_rate]} on this input, which proves little about it; try other data"
         for layer in comparison.layers
         if layer.firing_rate in words
     ]

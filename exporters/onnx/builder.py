@@ -44,10 +44,10 @@ class Builder:
             self._shared[key] = make()
         return self._shared[key]
 
-    def rename(self, value: ir.Value, name: str) -> ir.Value:
-        """Give a value the name it has at the border of the graph."""
-        value.name = self._unique(name)
-        return value
+    def reserve(self, *names: str) -> None:
+        """Keep names for the outputs of the graph."""
+        for name in names:
+            self._unique(name)
 
     def floats(self, array: Any, name: str) -> ir.Value:
         """A float32 constant."""
@@ -62,8 +62,9 @@ class Builder:
         self._unique(name)
         return ir.Value(name=name, shape=_shape(shape, batched), type=ir.TensorType(_DTYPES[dtype]))
 
-    def output(self, value: ir.Value, shape: Shape, dtype: str, *, batched: bool) -> ir.Value:
-        """Give a graph output its type."""
+    def output(self, value: ir.Value, name: str, shape: Shape, dtype: str, *, batched: bool) -> ir.Value:
+        """Give a graph output its reserved name and its type."""
+        value.name = name
         value.shape = _shape(shape, batched)
         value.type = ir.TensorType(_DTYPES[dtype])
         return value

@@ -14,7 +14,9 @@ from psu_deploy.exporters.onnx.lower import NeuronValues, lower
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.state_machine import INPUT, STEP
+from psu_deploy.machine.graph import INPUT, STEP
+
+OUTPUT = "y"
 
 NEXT = ".next"
 """Suffix of the output that carries a state tensor to the next step."""
@@ -64,6 +66,7 @@ class _Graph:
         }
         x = self.builder.input(INPUT, machine.input_shape, TARGET.dtype, batched=True)
         self.inputs = [x, *self._states.values()]
+        self.builder.reserve(OUTPUT, *(name + NEXT for name in machine.state_spec))
         self._values = {INPUT: x}
         self._following: dict[str, ir.Value] = {}
         self._neurons: dict[str, NeuronValues] = {}
@@ -86,14 +89,13 @@ class _Graph:
         """Name and type the outputs; every output is a value of its own."""
         b, machine = self.builder, self._machine
         if STEP in self._states:
-            self._following[STEP] = b.op("Add", self._states[STEP], b.integers(1, "one"), name=STEP + NEXT)
-        y = b.op("Identity", self._values[machine.output], name="y") if self._shared() else self._values[machine.output]
-        y = y if y.name == "y" else b.rename(y, "y")
-        outputs = [b.output(y, machine.shapes[machine.output], TARGET.dtype, batched=True)]
+            self._following[STEP] = b.op("Add", self._states[STEP], b.integers(1, "one"), name="steps_done")
+        y = self._values[machine.output]
+        y = b.op("Identity", y, name="copy") if self._shared() else y
+        outputs = [b.output(y, OUTPUT, machine.shapes[machine.output], TARGET.dtype, batched=True)]
         for name, spec in machine.state_spec.items():
             value = self._following[name]
-            value = value if value.name == name + NEXT else b.rename(value, name + NEXT)
-            outputs.append(b.output(value, spec.shape, spec.dtype, batched=spec.batched))
+            outputs.append(b.output(value, name + NEXT, spec.shape, spec.dtype, batched=spec.batched))
         return outputs
 
     def _shared(self) -> bool:
@@ -125,4 +127,4 @@ class _Graph:
         }
         output_shape = list(self._machine.shapes[self._machine.output])
         io = {"input": {"name": INPUT, "shape": list(self._machine.input_shape)}}
-        return io | {"output": {"name": "y", "shape": output_shape}, "states": states, "neurons": neurons}
+        return io | {"output": {"name": OUTPUT, "shape": output_shape}, "states": states, "neurons": neurons}

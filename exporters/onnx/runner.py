@@ -19,8 +19,8 @@ from psu_deploy.errors import InputError, StateError
 from psu_deploy.exporters.onnx.file import artifact_of, open_session, read_bytes, read_metadata, read_model
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine import StateTensor, Trace
+from psu_deploy.machine.graph import STEP, check_state
 from psu_deploy.machine.inputs import check_horizon, check_sequence, check_step
-from psu_deploy.machine.state_machine import STEP, check_state
 from psu_deploy.runtime import Artifact
 
 _DTYPES = (TARGET.dtype,)

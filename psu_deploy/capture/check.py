@@ -36,7 +36,7 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
         wrong = _flips_off_the_edge(layer, inputs[0], result)
         if wrong:
             raise ConversionError(f"fires differently from its equations in {wrong} decisions", _REMEDY)
-    elif not layer.state_shapes(*(value.features for value in inputs)):
+    elif not isinstance(layer, ops.Readout | ops.Delay):  # those two say nothing about a single step
         computed = evaluate(layer, [_batched(value) for value in inputs], Moment(_like(result.tensor), {}, 0))
         if not _close(computed, _batched(result)):
             raise ConversionError(f"does not compute what {type(layer).__name__} computes", _REMEDY)

@@ -23,6 +23,7 @@ from psu_deploy.capture.values import Example, Layout, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, UnsupportedModelError
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.fields import Shape, feature_shape
+from psu_deploy.machine.graph import INPUT, STEP
 from psu_deploy.machine.passes import simplify
 
 ACTION = "turn the model into a state machine"
@@ -196,7 +197,8 @@ class _Walker(fx.Interpreter):
 
     def _unique(self, path: str) -> str:
         self._uses[path] = self._uses.get(path, 0) + 1
-        return path if self._uses[path] == 1 else f"{path}#{self._uses[path]}"
+        first = self._uses[path] == 1 and path not in (INPUT, STEP)
+        return path if first else f"{path}#{self._uses[path]}"
 
     def _refuse(self, path: str, kind: str, error: ConversionError, values: list[Value], result: Any) -> Any:
         """Note the problem and go on with the concrete result, to find the next one."""

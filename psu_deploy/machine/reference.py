@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,7 @@ from torch import Tensor
 from psu_deploy.errors import InternalError
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array
-
-if TYPE_CHECKING:
-    from psu_deploy.machine.state_machine import StateMachine
+from psu_deploy.machine.graph import Graph
 
 State = Mapping[str, Tensor]
 
@@ -53,16 +51,16 @@ class Moment:
 
 
 class Interpreter:
-    """Runs a state machine in one dtype on one device.
+    """Runs a graph in one dtype on one device.
 
     Args:
-        machine: what to run.
+        graph: what to run.
         dtype: torch.float32 or torch.float64; parameters are rounded to it once.
         device: any torch device.
     """
 
-    def __init__(self, machine: StateMachine, dtype: torch.dtype, device: torch.device) -> None:
-        self._machine = machine
+    def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device) -> None:
+        self._graph = graph
         self._dtype = dtype
         self._device = device
         self._cache: dict[int, Tensor] = {}
@@ -72,7 +70,7 @@ class Interpreter:
 
         Args:
             x: input, (B, *features).
-            state: name -> tensor, as in `StateMachine.state_spec`.
+            state: name -> tensor, as in `Graph.state_spec`.
             spikes: neuron layer -> spikes (B, *features) it shall emit instead of its own decision; what it would
                 have decided is still in the margin.
         """
@@ -80,8 +78,8 @@ class Interpreter:
         values: dict[str, Tensor] = {"x": x}
         new_state = {"step": state["step"] + 1} if "step" in state else {}
         neurons: dict[str, NeuronStep] = {}
-        for node in self._machine.nodes:
-            own = {role: state[f"{node.name}.{role}"] for role in self._machine.roles(node.name)}
+        for node in self._graph.nodes:
+            own = {role: state[f"{node.name}.{role}"] for role in self._graph.roles(node.name)}
             moment = Moment(self._tensor, own, step)
             value = evaluate(node.layer, [values[name] for name in node.inputs], moment)
             if moment.neuron is not None:
@@ -90,7 +88,7 @@ class Interpreter:
                 neurons[node.name] = moment.neuron
             values[node.name] = value
             new_state |= {f"{node.name}.{role}": moment.new_state[role] for role in own}
-        return Step(values[self._machine.output], new_state, neurons)
+        return Step(values[self._graph.output], new_state, neurons)
 
     def _tensor(self, array: Array) -> Tensor:
         key = id(array)

@@ -23,7 +23,7 @@ from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array
 from psu_deploy.machine.files import atomic_path
-from psu_deploy.machine.state_machine import Node, StateMachine
+from psu_deploy.machine.graph import Graph, Node
 
 FORMAT = "psu-deploy.machine"
 VERSION = "1"
@@ -39,16 +39,16 @@ _KINDS: dict[str, type] = {
 }
 
 
-def save(machine: StateMachine, path: str | Path) -> Path:
+def save(graph: Graph, path: str | Path) -> Path:
     """Write a machine to a file, whole or not at all."""
-    header, arrays = _encode_machine(machine)
+    header, arrays = _encode_graph(graph)
     metadata = {"format": FORMAT, "version": VERSION, "machine": json.dumps(header)}
     with atomic_path(path) as temporary:
         save_file({key: _compact(array) for key, array in arrays.items()}, temporary, metadata)
     return Path(path)
 
 
-def load(path: str | Path) -> StateMachine:
+def load(path: str | Path) -> Graph:
     """Read a machine from a file written by `save`; anything else is an `ArtifactError`."""
     source = Path(path)
     if not source.is_file():
@@ -58,16 +58,16 @@ def load(path: str | Path) -> StateMachine:
             metadata = file.metadata() or {}
             _check_format(source, metadata)
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
-        return _decode_machine(json.loads(metadata["machine"]), arrays)
+        return _decode_graph(json.loads(metadata["machine"]), arrays)
     except SafetensorError as error:
         raise ArtifactError(f"{source} is truncated or is not a psu-deploy machine: {error}") from error
     except (InputError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{source} is malformed: {error}") from error
 
 
-def content_hash(machine: StateMachine) -> str:
+def content_hash(graph: Graph) -> str:
     """SHA-256 over the graph and every number in it, as hex."""
-    header, arrays = _encode_machine(machine)
+    header, arrays = _encode_graph(graph)
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for array in arrays.values():
         digest.update(array.tobytes())
@@ -88,13 +88,13 @@ def _compact(array: Array) -> np.ndarray[Any, Any]:
     return single if np.array_equal(single.astype(np.float64), array) else array
 
 
-def _encode_machine(machine: StateMachine) -> tuple[dict[str, Any], dict[str, Array]]:
+def _encode_graph(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
     arrays: dict[str, Array] = {}
     nodes = [
         {"name": node.name, "inputs": list(node.inputs), "layer": _encode(node.layer, str(index), arrays)}
-        for index, node in enumerate(machine.nodes)
+        for index, node in enumerate(graph.nodes)
     ]
-    header = {"input_shape": list(machine.input_shape), "latency": machine.latency, "output": machine.output}
+    header = {"input_shape": list(graph.input_shape), "latency": graph.latency, "output": graph.output}
     return header | {"nodes": nodes}, arrays
 
 
@@ -108,12 +108,12 @@ def _encode(value: Any, key: str, arrays: dict[str, Array]) -> Any:
     return value
 
 
-def _decode_machine(header: Any, arrays: Mapping[str, Any]) -> StateMachine:
+def _decode_graph(header: Any, arrays: Mapping[str, Any]) -> Graph:
     nodes = tuple(
         Node(str(node["name"]), _layer(node["layer"], arrays), tuple(map(str, node["inputs"])))
         for node in header["nodes"]
     )
-    return StateMachine(nodes, tuple(header["input_shape"]), str(header["output"]), header["latency"])
+    return Graph(nodes, tuple(header["input_shape"]), str(header["output"]), header["latency"])
 
 
 def _layer(value: Any, arrays: Mapping[str, Any]) -> ops.Layer:

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from psu_deploy.machine.state_machine import StateMachine
+from psu_deploy.machine.graph import Graph
 
 _BYTES = 4
 """State is counted as float32."""
 
 
-def summarise(machine: StateMachine) -> str:
+def summarise(graph: Graph) -> str:
     """Layer, kind, output shape, number of parameters, bytes of float32 state per sample; then the totals."""
     rows: list[tuple[str, ...]] = [("layer", "kind", "output shape", "parameters", "state bytes")]
     total_parameters = total_state = 0
-    for node in machine.nodes:
+    for node in graph.nodes:
         parameters = count_parameters(node.layer)
-        state = _BYTES * sum(prod(machine.state_spec[f"{node.name}.{role}"].shape) for role in machine.roles(node.name))
+        state = _BYTES * sum(prod(graph.state_spec[f"{node.name}.{role}"].shape) for role in graph.roles(node.name))
         total_parameters, total_state = total_parameters + parameters, total_state + state
-        shape = str(machine.shapes[node.name])
+        shape = str(graph.shapes[node.name])
         rows.append((node.name, type(node.layer).__name__, shape, f"{parameters:,}", f"{state:,}"))
     rows.append(("total", "", "", f"{total_parameters:,}", f"{total_state:,}"))
-    horizon = "unbounded" if machine.horizon is None else f"{machine.horizon} steps"
-    counter = ", 8 bytes of step counter" if "step" in machine.state_spec else ""
-    footer = f"input {machine.input_shape}, horizon {horizon}, latency {machine.latency} steps{counter}"
+    horizon = "unbounded" if graph.horizon is None else f"{graph.horizon} steps"
+    counter = ", 8 bytes of step counter" if "step" in graph.state_spec else ""
+    footer = f"input {graph.input_shape}, horizon {horizon}, latency {graph.latency} steps{counter}"
     return "\n".join([*_align(rows), footer])
 
 

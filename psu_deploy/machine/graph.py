@@ -1,0 +1,135 @@
+"""The data of a state machine: a validated graph of layers, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from psu_deploy.errors import InputError, StateError
+from psu_deploy.machine.fields import Shape, feature_shape
+from psu_deploy.machine.ops import Layer, SpikingNeuron
+
+INPUT = "x"
+STEP = "step"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer and where its inputs come from.
+
+    Args:
+        name: unique; the module's path in the captured model.
+        layer: what it computes.
+        inputs: names of earlier nodes, or `"x"` for the network's input.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+
+
+class StateTensor(NamedTuple):
+    """One tensor of state: (B, *shape), or () for the step counter, which all samples share. Starts at zero."""
+
+    shape: Shape
+    dtype: str
+    batched: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network as a directed acyclic graph of layers plus named state tensors. Nothing runs here.
+
+    Args:
+        nodes: layers in an order in which every input is computed before it is used.
+        input_shape: features of one input step, no time, no batch.
+        output: name of the node that is the network's output; "" = the last one.
+        latency: steps between an input and its output.
+
+    Raises:
+        InputError: if a name is used twice or unknown, a layer gets the wrong number of inputs, or shapes do not fit.
+    """
+
+    nodes: tuple[Node, ...]
+    input_shape: Shape
+    output: str = ""
+    latency: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", tuple(self.nodes))
+        object.__setattr__(self, "input_shape", feature_shape(self.input_shape))
+        if not self.nodes:
+            raise InputError("a state machine needs at least one layer")
+        object.__setattr__(self, "output", self.output or self.nodes[-1].name)
+        if not isinstance(self.latency, int) or self.latency < 0:
+            raise InputError(f"latency must be a whole number of steps >= 0, got {self.latency!r}")
+        if self.output not in self.shapes:
+            raise InputError(f"output {self.output!r} is not a layer; layers are {[n.name for n in self.nodes]}")
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Name of every layer (and `"x"`) -> features of one step."""
+        shapes = {INPUT: self.input_shape}
+        for node in self.nodes:
+            if not node.name or node.name in shapes or node.name == STEP:
+                raise InputError(f"layer name {node.name!r} is empty, reserved or used twice")
+            unknown = [name for name in node.inputs if name not in shapes]
+            if unknown:
+                raise InputError(f"layer {node.name!r}: inputs {unknown} are not computed before it")
+            if len(node.inputs) != node.layer.arity and (node.layer.arity is not None or len(node.inputs) < 2):
+                raise InputError(f"layer {node.name!r}: {type(node.layer).__name__} got {len(node.inputs)} input(s)")
+            try:
+                shapes[node.name] = node.layer.output_shape(*(shapes[name] for name in node.inputs))
+            except InputError as error:
+                raise InputError(f"layer {node.name!r}: {error}") from error
+        return shapes
+
+    @cached_property
+    def horizon(self) -> int | None:
+        """Number of steps the machine is defined for; None = any number."""
+        return min((n.layer.horizon for n in self.nodes if n.layer.horizon is not None), default=None)
+
+    @cached_property
+    def state_spec(self) -> dict[str, StateTensor]:
+        """Name -> shape and dtype of every state tensor. The step counter, where one is needed, is `"step"`."""
+        spec = {}
+        if any(node.layer.uses_step for node in self.nodes):
+            spec[STEP] = StateTensor((), "int64", batched=False)
+        for node in self.nodes:
+            for role, shape in self._layer_state(node).items():
+                spec[f"{node.name}.{role}"] = StateTensor(shape, "float32", batched=True)
+        return spec
+
+    @cached_property
+    def spiking(self) -> tuple[str, ...]:
+        """Names of the neuron layers, in network order."""
+        return tuple(node.name for node in self.nodes if isinstance(node.layer, SpikingNeuron))
+
+    def roles(self, name: str) -> tuple[str, ...]:
+        """Roles of the state tensors that layer `name` owns."""
+        return self._roles[name]
+
+    @cached_property
+    def _roles(self) -> dict[str, tuple[str, ...]]:
+        return {node.name: tuple(self._layer_state(node)) for node in self.nodes}
+
+    def _layer_state(self, node: Node) -> dict[str, Shape]:
+        return node.layer.state_shapes(*(self.shapes[name] for name in node.inputs))
+
+
+def check_state(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch: int) -> None:
+    """Raise `StateError` unless state has exactly the tensors of spec, for this batch size."""
+    if set(state) != set(spec):
+        missing, unknown = sorted(set(spec) - set(state)), sorted(set(state) - set(spec))
+        raise StateError(f"state does not belong to this machine: missing {missing}, unknown {unknown}")
+    for name, tensor in spec.items():
+        expected = (batch, *tensor.shape) if tensor.batched else ()
+        if tuple(np.shape(state[name])) != expected:
+            raise StateError(
+                f"state {name!r} has shape {tuple(np.shape(state[name]))} but the input needs {expected}; "
+                f"start from initial_state(batch_size={batch})"
+            )
