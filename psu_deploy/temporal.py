@@ -319,7 +319,7 @@ class SlidingWindow(CausalOperator):
         return self.step_bias.detach().double().cpu().repeat(steps)
 
     def recurrence(self) -> Recurrence:
-        return Recurrence("partial_sums", {"columns": self.weight.detach().double().cpu()[None], "bias": self.bias(1)})
+        return Recurrence("window", {"columns": self.weight.detach().double().cpu()[None], "bias": self.bias(1)})
 
     def extra_repr(self) -> str:
         return f"order={self.order}, bias={self.step_bias is not None}"

@@ -1,8 +1,9 @@
 """How far rounding can move a decision: a running error bound, step by step and layer by layer.
 
-Any floating point evaluation of a sum of n products, in any order, errs by at most `(n + 2) u sum |w||x|`,
-u being the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). Beside every value
-we therefore carry a magnitude M (the same network with absolute weights and inputs) and an error bound E:
+Any floating point evaluation of a sum of n products that are not zero, in any order, errs by at most
+`(n + 2) u sum |w||x|`, u being the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+Beside every value we therefore carry a magnitude M (the same network with absolute weights and inputs) and an error
+bound E:
 
     M' = |W| M + |b|,   E' = |W| E + (n + 2) u M'
 
@@ -12,7 +13,7 @@ bound may fall either way in correct arithmetic: a knife-edge decision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -74,6 +75,7 @@ class _Walk:
         self._unit = unit
         self._state = state
         self._layers = {node.name: _absolute(node.layer) for node in machine.nodes}
+        self._tensors: dict[int, Tensor] = {}
 
     def step(self, x: Tensor, spikes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         now = int(self._state.get("step", torch.zeros(())))
@@ -81,14 +83,14 @@ class _Walk:
         margins: dict[str, Tensor] = {}
         for node in self._machine.nodes:
             own = {role: self._state[f"{node.name}.{role}"] for role in self._machine.roles(node.name)}
-            moment = Moment(_tensor, own, now)
+            moment = Moment(self._tensor, own, now)
             inputs = [values[name] for name in node.inputs]
             layer = self._layers[node.name]
             if isinstance(layer, ops.SpikingNeuron):
                 margins[node.name] = self._margin(layer, inputs[0], moment)
                 values[node.name] = _double(spikes[node.name])
             else:
-                value, terms = evaluate(layer, inputs, moment), _terms(node.layer, now)
+                value, terms = evaluate(layer, inputs, moment), _terms(node.layer, inputs, now)
                 values[node.name] = self._rounded(value, terms, _offset(node.layer, value.ndim))
             for role, value in moment.new_state.items():
                 self._state[f"{node.name}.{role}"] = self._rounded(value, 1)
@@ -112,6 +114,11 @@ class _Walk:
     def _advance(self, operator: operators.Operator, role: str, current: Tensor, moment: Moment) -> Tensor:
         terms = _products(operator)
         return self._rounded(advance(operator, role, current, moment), terms, _bias_at(operator, moment.step))
+
+    def _tensor(self, array: Array) -> Tensor:
+        if id(array) not in self._tensors:
+            self._tensors[id(array)] = _tensor(array)
+        return self._tensors[id(array)]
 
     def _rounded(self, value: Tensor, terms: int, offset: Tensor | None = None) -> Tensor:
         """Add the rounding of a sum of `terms` products and a constant."""
@@ -172,10 +179,13 @@ def _bias_at(operator: operators.Operator, step: int) -> Tensor | None:
     return None
 
 
-def _terms(layer: ops.Layer, step: int) -> int:
-    """How many products are summed into one output."""
+def _terms(layer: ops.Layer, inputs: Sequence[Tensor], step: int) -> int:
+    """How many products are summed into one output; those with an exact zero round nothing."""
     match layer:
-        case ops.Linear() | ops.Conv1d() | ops.Conv2d():
+        case ops.Linear():
+            magnitude, _ = inputs[0].chunk(2)
+            return int(torch.count_nonzero(magnitude, dim=-1).max())
+        case ops.Conv1d() | ops.Conv2d():
             return int(np.prod(layer.weight.shape[1:]))
         case ops.AvgPool() | ops.SumPool():
             return int(np.prod(layer.kernel))
