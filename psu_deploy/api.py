@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy import exporters
-from psu_deploy.capture import to_state_machine, trace_module
+from psu_deploy.capture import floating_like, to_state_machine, trace_module
 from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.inputs import check_sequence
@@ -78,22 +78,30 @@ def verify(
         x: input, (T, B, *input_shape), float32, numpy or torch.
     """
     machine = _machine(model, None if isinstance(model, StateMachine) else _features(x))
-    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
+    x = _numpy_like(x, model)
     check_sequence(x, machine.input_shape, machine.horizon, ("float32", "float64"))
-    runs: list[tuple[str, Trace]] = [("machine", machine.trace(x))]
-    if isinstance(model, nn.Module):
-        runs.insert(0, ("module", trace_module(model, machine, _like_parameters(x, model))))
+    runs: list[tuple[str, Trace]] = []
     notes: list[str] = []
+    if isinstance(model, nn.Module):
+        runs.append(("module", trace_module(model, machine, _like_parameters(x, model))))
     if isinstance(artifact, StateMachine):
         _note_hash(artifact.content_hash, machine, notes)
-        if not isinstance(model, nn.Module):
-            runs.append(("other machine", artifact.trace(x)))
+        runs += (
+            [("machine", artifact.trace(x))]
+            if runs
+            else [("machine", machine.trace(x)), ("other machine", artifact.trace(x))]
+        )
     else:
-        runner = artifact if isinstance(artifact, Runner) else load(artifact)
+        runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
         _note_hash(runner.artifact.machine_hash, machine, notes)
         notes += runner.artifact.approximations
-        runs.append((runner.artifact.target, runner.trace(x)))
-    comparisons = tuple(compare(machine, x, a, b, precision=str(x.dtype)) for a, b in pairwise(runs))
+        runs += [("machine", machine.trace(x)), (runner.artifact.target, runner.trace(x))]
+    unfolded = to_state_machine(model, machine.input_shape, simplified=False) if isinstance(model, nn.Module) else None
+    judges = [unfolded, *[None] * len(runs)]
+    comparisons = tuple(
+        compare(machine, x, a, b, precision=str(x.dtype), first_machine=judge)
+        for judge, (a, b) in zip(judges, pairwise(runs), strict=False)
+    )
     return EquivalenceReport(comparisons, (*notes, *_unexercised(comparisons[0])))
 
 
@@ -123,11 +131,19 @@ def _features(x: Any) -> tuple[int, ...]:
     return tuple(x.shape[2:])
 
 
+def _numpy_like(x: Any, model: nn.Module | StateMachine) -> Any:
+    """x as numpy; in single precision where the module computes in it, so that every form gets the same numbers."""
+    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
+    tensors = (*model.parameters(), *model.buffers()) if isinstance(model, nn.Module) else ()
+    single = any(t.dtype is torch.float32 for t in tensors)
+    return x.astype(np.float32) if single and x.dtype == np.float64 else x
+
+
 def _like_parameters(x: Any, model: nn.Module) -> Tensor:
     """x on the module's device, in its dtype."""
     tensor = torch.from_numpy(np.array(x))
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    return tensor if parameter is None else tensor.to(parameter)
+    has_numbers = any(t.is_floating_point() for t in (*model.parameters(), *model.buffers()))
+    return tensor.to(floating_like(model)) if has_numbers else tensor
 
 
 def _note_hash(content_hash: str, machine: StateMachine, notes: list[str]) -> None:

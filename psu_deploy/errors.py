@@ -75,7 +75,11 @@ class UnsupportedModelError(PsuDeployError):
 
     def __init__(self, problems: Sequence[Problem], action: str) -> None:
         self.problems = tuple(problems)
+        self._action = action
         super().__init__(f"cannot {action}: {len(self.problems)} problem(s)\n{_table(self.problems)}")
+
+    def __reduce__(self) -> tuple[type[UnsupportedModelError], tuple[tuple[Problem, ...], str]]:
+        return type(self), (self.problems, self._action)
 
 
 def _table(problems: Sequence[Problem]) -> str:

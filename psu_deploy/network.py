@@ -61,13 +61,14 @@ class SpikingSequential(TimeFirst):
         return x
 
     def __iter__(self) -> Iterator[nn.Module]:
-        return iter(self.children())
+        # Not children(): it lists a module that is used twice only once.
+        return iter(layer for layer in self._modules.values() if layer is not None)
 
     def __len__(self) -> int:
         return len(self._modules)
 
     def __getitem__(self, index: int) -> nn.Module:
-        return list(self.children())[index]
+        return list(self)[index]
 
 
 class Residual(TimeFirst):

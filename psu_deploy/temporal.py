@@ -215,9 +215,9 @@ class CausalMatrix(CausalOperator):
     def forward(self, x: Tensor) -> Tensor:
         steps = x.shape[0]
         self._check_horizon(steps)
-        y = (self._dense(self.entries)[:steps, :steps] @ x.flatten(1)).view_as(x)
+        y = (self._dense(self.entries.to(x.dtype))[:steps, :steps] @ x.flatten(1)).view_as(x)
         if self.step_bias is not None:
-            y = y + self.step_bias[:steps].view(-1, *[1] * (x.ndim - 1))
+            y = y + self.step_bias.to(x.dtype)[:steps].view(-1, *[1] * (x.ndim - 1))
         return y
 
     def matrix(self, steps: int) -> Tensor:
@@ -249,15 +249,15 @@ class CausalMatrix(CausalOperator):
                 f"matrix must be zero above the diagonal and outside the last {self.order} step(s); "
                 "a row that looks ahead has no serial form. Apply the mask first, for example torch.tril(matrix)"
             )
+        bias = None if bias is None else torch.as_tensor(bias)
+        if bias is not None and bias.shape != (self.steps,):
+            raise InputError(f"bias must have shape {(self.steps,)}, got {tuple(bias.shape)}")
         with torch.no_grad():
             self.entries.copy_(kept)
-        if bias is not None:
-            self._set_bias(torch.as_tensor(bias))
-
-    def _set_bias(self, bias: Tensor) -> None:
-        if bias.shape != (self.steps,):
-            raise InputError(f"bias must have shape {(self.steps,)}, got {tuple(bias.shape)}")
-        self.step_bias = nn.Parameter(bias.detach().clone().to(self.entries))
+            if bias is not None and self.step_bias is None:
+                self.step_bias = nn.Parameter(self.entries.new_empty(self.steps))
+            if bias is not None and self.step_bias is not None:
+                self.step_bias.copy_(bias)
 
     def recurrence(self) -> Recurrence:
         matrix, bias = self.matrix(self.steps), self.bias(self.steps)
@@ -302,10 +302,11 @@ class SlidingWindow(CausalOperator):
         return self.weight.numel()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.weight[0] * x
+        weight = self.weight.to(x.dtype)
+        y = weight[0] * x
         for lag in range(1, min(self.order, len(x))):
-            y = y + nn.functional.pad(self.weight[lag] * x[:-lag], (0, 0) * (x.ndim - 1) + (lag, 0))
-        return y if self.step_bias is None else y + self.step_bias
+            y = y + nn.functional.pad(weight[lag] * x[:-lag], (0, 0) * (x.ndim - 1) + (lag, 0))
+        return y if self.step_bias is None else y + self.step_bias.to(x.dtype)
 
     def matrix(self, steps: int) -> Tensor:
         matrix = torch.zeros(steps, steps, dtype=torch.float64)
@@ -353,7 +354,7 @@ class Exponentials(CausalOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         per_neuron = (-1, *[1] * (x.ndim - 1))
-        gains, decays = self.gains.view(per_neuron), self.decays.view(per_neuron)
+        gains, decays = (v.to(x.dtype).view(per_neuron) for v in (self.gains, self.decays))
         traces = x.new_zeros(len(self.gains), *x.shape[1:])
         outputs = []
         for x_t in x:

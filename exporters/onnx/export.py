@@ -10,7 +10,8 @@ import onnx
 
 from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters.onnx.emit import emit
-from psu_deploy.exporters.onnx.file import FORMAT, read_artifact
+from psu_deploy.exporters.onnx.file import read_artifact
+from psu_deploy.exporters.onnx.metadata import FORMAT
 from psu_deploy.exporters.onnx.runner import OnnxRunner
 from psu_deploy.exporters.onnx.target import SUFFIX
 from psu_deploy.machine import StateMachine
@@ -72,5 +73,5 @@ def _self_check(machine: StateMachine, path: Path) -> None:
     if not certificate.ok:
         raise InternalError(
             f"the exported graph does not compute what the machine computes: {len(certificate.disputed)} disputed "
-            f"spike(s), outputs off by {certificate.output_error:.3g}; nothing was written. Please report this model"
+            f"spike(s){'; '.join(['', *certificate.wrong])}. Nothing was written; please report this model"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,13 @@ from google.protobuf.message import DecodeError
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from psu_deploy.errors import ArtifactError
-from psu_deploy.exporters.onnx.target import PREFIX
+from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.runtime import Artifact
 
-FORMAT = "psu-deploy.onnx.1"
+_REFUSALS = (
+    *(ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument),
+    UnicodeDecodeError,  # a damaged name, on its way into onnxruntime's own message
+)
 _QUIET = 3
 """onnxruntime's log level: errors only."""
 
@@ -35,11 +37,6 @@ def read_model(path: Path) -> onnx.ModelProto:
         return onnx.load_model_from_string(read_bytes(path))
     except DecodeError as error:
         raise ArtifactError(f"{path} is truncated or is not an ONNX file: {error}") from error
-
-
-def read_metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
-    """Our metadata, decoded: fidelity, horizon, states, neurons, ..."""
-    return _decode(path, {entry.key: entry.value for entry in model.metadata_props})
 
 
 def read_artifact(path: str | Path) -> Artifact:
@@ -81,19 +78,6 @@ def open_session(path: Path, model: bytes, threads: int | None) -> ort.Inference
         options.inter_op_num_threads = 1
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument) as error:
+    except _REFUSALS as error:
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"{path} is damaged, or onnxruntime {ort.__version__} cannot run it: {reason}") from error
-
-
-def _decode(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
-    ours = {key.removeprefix(PREFIX): value for key, value in properties.items() if key.startswith(PREFIX)}
-    if not ours:
-        raise ArtifactError(f"{path} is an ONNX file but was not written by psu-deploy: it has no {PREFIX}* metadata")
-    try:
-        metadata = {key: json.loads(value) for key, value in ours.items()}
-    except json.JSONDecodeError as error:
-        raise ArtifactError(f"{path} has malformed {PREFIX}* metadata: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise ArtifactError(f"{path} has format {metadata.get('format')!r}; this release reads {FORMAT!r}")
-    return metadata

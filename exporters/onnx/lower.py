@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
@@ -96,9 +96,10 @@ def _avg_pool(layer: ops.AvgPool, inputs: Sequence[ir.Value], scope: Scope) -> i
 
 
 def _sum_pool(layer: ops.SumPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    b, name = scope.builder, scope.name
-    mean = b.op("AveragePool", inputs[0], name=f"{name}.mean", count_include_pad=1, **_window(layer))
-    return b.op("Mul", mean, b.floats(prod(layer.kernel), f"{name}.size"), name=name)
+    """A convolution with ones, channel by channel: a mean times its size would round."""
+    b, name, channels = scope.builder, scope.name, scope.features[0]
+    ones = b.floats(np.ones((channels, 1, *layer.kernel)), f"{name}.ones")
+    return b.op("Conv", inputs[0], ones, name=name, group=channels, **_window(layer))
 
 
 def _max_pool(layer: ops.MaxPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:

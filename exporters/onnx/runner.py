@@ -16,7 +16,8 @@ import onnxruntime as ort
 import torch
 
 from psu_deploy.errors import InputError, StateError
-from psu_deploy.exporters.onnx.file import artifact_of, open_session, read_bytes, read_metadata, read_model
+from psu_deploy.exporters.onnx.file import artifact_of, open_session, read_bytes, read_model
+from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine import StateTensor, Trace
 from psu_deploy.machine.graph import STEP, check_state
@@ -26,6 +27,7 @@ from psu_deploy.runtime import Artifact
 _DTYPES = (TARGET.dtype,)
 _FLOAT = np.dtype(TARGET.dtype)
 _FINITE = np.isfinite
+_NUMPY_ONLY = "an ONNX runner takes numpy; convert with x.numpy()"
 
 
 class _Buffers(NamedTuple):
@@ -103,10 +105,10 @@ class OnnxRunner:
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
-        if batch_size != self._batch:
-            self._bind(batch_size)
         if state is not None:
             check_state(state, self._spec, batch_size)
+        if batch_size != self._batch:
+            self._bind(batch_size)
         self._turn = 0
         for name, value in self._front().state.items():
             value[...] = 0 if state is None else state[name]
@@ -129,7 +131,7 @@ class OnnxRunner:
         # One test for the good case: Python's share of a step is what a small network feels.
         if type(x) is not np.ndarray or x.shape != self._step_shape or x.dtype is not _FLOAT or not _FINITE(x).all():
             self._check(x)
-        if self._steps == self._last:
+        if self._last is not None and self._steps >= self._last:
             check_horizon(self._steps, self._artifact.horizon)
         np.copyto(self._x, x)
         buffers = self._buffers[self._turn]
@@ -163,6 +165,8 @@ class OnnxRunner:
             state: where to start; None = the initial state.
         """
         check_sequence(x, self._features, self._artifact.horizon, _DTYPES)
+        if isinstance(x, torch.Tensor):
+            raise InputError(_NUMPY_ONLY)
         batch = x.shape[1]
         now = {name: np.zeros(_shape(spec, batch), spec.dtype) for name, spec in self._spec.items()}
         if state is not None:
@@ -174,14 +178,14 @@ class OnnxRunner:
             results = dict(zip(names, session.run(names, {"x": x_t, **now}), strict=True))
             rows.append({"x": x_t, **now, **results})
             now = {s["name"]: results[s["output"]] for s in self._metadata["states"]}
-        return _stack(rows, self._metadata["neurons"])
+        return _stack(rows, self._metadata["neurons"], now)
 
     def _check(self, x: Any) -> None:
         """Say what is wrong with one step's input; return if nothing is."""
         self._check_reset()
         check_step(x, self._features, _DTYPES)
         if isinstance(x, torch.Tensor):
-            raise InputError("an ONNX runner takes numpy; convert with x.numpy()")
+            raise InputError(_NUMPY_ONLY)
         if len(x) != self._batch:
             raise StateError(
                 f"the state is that of {self._batch} sample(s), x has {len(x)}; call reset(batch_size={len(x)}) first"
@@ -241,13 +245,13 @@ def _shape(spec: StateTensor, batch: int) -> tuple[int, ...]:
     return (batch, *spec.shape) if spec.batched else ()
 
 
-def _stack(rows: list[dict[str, Any]], neurons: Mapping[str, Any]) -> Trace:
+def _stack(rows: list[dict[str, Any]], neurons: Mapping[str, Any], state: dict[str, Any]) -> Trace:
     """Rows of named values, one per step, as a trace."""
 
     def column(name: str) -> np.ndarray[Any, Any]:
         return np.stack([row[name] for row in rows])
 
-    trace = Trace(column("y"))
+    trace = Trace(column("y"), state=state)
     for layer, names in neurons.items():
         trace.spikes[layer] = column(names["spikes"])
         trace.potential[layer] = column(names["potential"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, fx
 
 from psu_deploy.capture.layers import ConversionError
 from psu_deploy.capture.values import Example, Layout, Value
@@ -27,18 +27,27 @@ class Call:
         kwargs: keyword arguments.
         result: what it returned on the example.
         example: sizes of the example.
+        literals: positional arguments that stand in the code as they are, not computed from shapes.
     """
 
     target: Any
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    result: Tensor
+    result: Any
     example: Example
+    literals: tuple[Any, ...] = ()
 
     @property
     def values(self) -> list[Value]:
-        """The tensors of the network among the arguments."""
-        return [a for a in (*self.args, *self.kwargs.values()) if isinstance(a, Value)]
+        """The tensors of the network among the arguments, those inside lists too."""
+        return find_values((self.args, dict(self.kwargs)))
+
+
+def find_values(arguments: Any) -> list[Value]:
+    """The tensors of the network among arguments, in order."""
+    found: list[Value] = []
+    fx.node.map_aggregate(arguments, lambda a: found.append(a) if isinstance(a, Value) else None)
+    return found
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,8 @@ def _number(call: Call) -> float:
     others = [a for a in call.args if not isinstance(a, Value)]
     if len(others) != 1 or call.kwargs or not isinstance(others[0], int | float):
         raise ConversionError("combines a tensor with something that is not a plain number", "use a number or a layer")
+    if not any(others[0] is literal for literal in call.literals):
+        raise ConversionError("takes a number from the shape of x into the arithmetic", "use x.mean(0) for a mean")
     return float(others[0])
 
 
@@ -169,9 +180,8 @@ def _reduce(kind: str) -> Callable[[Call], Converted]:
 
 
 def _index(call: Call) -> Converted:
-    value = call.values[0]
-    last = call.example.steps - 1
-    if value.layout is not Layout.SEQUENCE or call.args[1] not in (-1, last) or call.example.steps == 1:
+    value, index = call.values[0], call.args[1]
+    if value.layout is not Layout.SEQUENCE or not isinstance(index, int) or index != -1:
         raise ConversionError("picks part of a tensor", "only x[-1], the last step, is supported")
     return Converted(ops.Readout("last"), (value,), Layout.STEP)
 

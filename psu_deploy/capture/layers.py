@@ -80,6 +80,8 @@ def max_pool(module: nn.MaxPool1d | nn.MaxPool2d, features: Shape) -> ops.Layer:
 def adaptive_avg_pool(module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, features: Shape) -> ops.Layer:
     """nn.AdaptiveAvgPool -> AvgPool, where the output size divides the input size."""
     size = features[1:]
+    if len(size) != (1 if isinstance(module, nn.AdaptiveAvgPool1d) else 2):
+        raise ConversionError(f"does not fit features {features}", "reshape before it")
     wanted = _tuple(module.output_size, len(size))
     output = tuple(n if w is None else w for w, n in zip(wanted, size, strict=True))
     if any(n % w for n, w in zip(size, output, strict=True)):
@@ -128,7 +130,9 @@ def _conv_padding(module: nn.Conv1d | nn.Conv2d) -> ops.Padding:
 
 
 def _window(module: Any, features: Shape) -> tuple[Shape, Shape, ops.Padding]:
-    axes = len(features) - 1
+    axes = 1 if isinstance(module, nn.AvgPool1d | nn.MaxPool1d) else 2
+    if len(features) != axes + 1:
+        raise ConversionError(f"needs channels and {axes} more axes, got features {features}", "reshape before it")
     kernel, padding = _tuple(module.kernel_size, axes), _tuple(module.padding, axes)
     stride = kernel if module.stride is None else _tuple(module.stride, axes)
     spans = [n + 2 * p - k for n, p, k in zip(features[1:], padding, kernel, strict=True)]

@@ -52,10 +52,14 @@ def _add_potentials(trace: Trace, name: str, module: SpikingUnit, current: Tenso
 @contextmanager
 def _recording(model: nn.Module, machine: StateMachine, seen: dict[str, list[tuple[Tensor, Tensor]]]) -> Iterator[None]:
     def recorder(path: str) -> Any:
-        return lambda _, inputs, output: seen.setdefault(path, []).append((inputs[0], output))
+        def record(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+            del module
+            seen.setdefault(path, []).append(((*args, *kwargs.values())[0], output))
+
+        return record
 
     paths = {_path(name): _module(model, name) for name in machine.spiking}
-    handles = [module.register_forward_hook(recorder(path)) for path, module in paths.items()]
+    handles = [module.register_forward_hook(recorder(path), with_kwargs=True) for path, module in paths.items()]
     try:
         yield
     finally:

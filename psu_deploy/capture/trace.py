@@ -7,8 +7,9 @@ the caller sees everything that stands in the way at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from psu_deploy.capture import functions
 from psu_deploy.capture.check import check_layer
+from psu_deploy.capture.exercise import random_spikes, spiking_at_random
 from psu_deploy.capture.functions import Call, Converted
 from psu_deploy.capture.layers import ANY_LAYOUT, STATELESS, ConversionError, Converter
 from psu_deploy.capture.neurons import NEURONS
@@ -25,11 +27,13 @@ from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.fields import Shape, feature_shape
 from psu_deploy.machine.graph import INPUT, STEP
 from psu_deploy.machine.passes import simplify
+from psu_deploy.neurons import PSN, SpikingUnit
 
 ACTION = "turn the model into a state machine"
 _UNKNOWN = "?"
 _EXAMPLE_STEPS = 4
 _ROOT = "model"
+_NEURONS = (SpikingUnit, PSN)
 
 
 def to_state_machine(
@@ -37,6 +41,7 @@ def to_state_machine(
     input_shape: tuple[int, ...],
     *,
     converters: Mapping[type[nn.Module], Converter] | None = None,
+    simplified: bool = True,
 ) -> StateMachine:
     """Turn a network over sequences (T, B, ...) into the serial state machine that computes the same.
 
@@ -49,9 +54,10 @@ def to_state_machine(
         input_shape: features of one step, such as (700,) or (3, 32, 32): no time, no batch.
         converters: module type -> function(module, features) returning a layer of `psu_deploy.machine.ops`, or None
             where the module does nothing. They win over the built-in ones.
+        simplified: run the passes; False leaves BatchNorm a layer of its own, as the module computes it.
 
     Returns:
-        The machine, simplified.
+        The machine.
 
     Raises:
         UnsupportedModelError: listing every module and operation that has no serial form here.
@@ -59,7 +65,8 @@ def to_state_machine(
     """
     features = feature_shape(input_shape)
     with eval_mode(model), torch.no_grad():
-        return simplify(_Walker(_Root(model), STATELESS | NEURONS | dict(converters or {})).capture(features))
+        machine = _Walker(_Root(model), STATELESS | NEURONS | dict(converters or {})).capture(features)
+    return simplify(machine) if simplified else machine
 
 
 class _Root(nn.Module):
@@ -80,8 +87,8 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         transparent = isinstance(m, nn.Sequential | _Root)
-        is_torch = type(m).__module__.startswith("torch.nn")
-        return type(m) in self._leaves or (is_torch and not transparent)
+        known = type(m).__module__.startswith("torch.nn") or isinstance(m, _NEURONS)
+        return type(m) in self._leaves or (known and not transparent)
 
 
 class _Walker(fx.Interpreter):
@@ -94,33 +101,52 @@ class _Walker(fx.Interpreter):
         tracer = _Tracer(tuple(converters))
         try:
             graph = tracer.trace(root)
-        except PsuDeployError:
-            raise
         except Exception as error:
             problem = Problem(
                 type(root.model).__name__,
                 "forward",
-                f"could not be traced: {str(error).splitlines()[0]}",
+                f"could not be traced: {_first_line(error)}",
                 "no loops or branches on tensor values in forward(); wrap stateless layers in psu.Lift",
             )
             raise UnsupportedModelError([problem], ACTION) from error
         super().__init__(fx.GraphModule(root, graph))
         self.extra_traceback = False
+        self._literals: tuple[Any, ...] = ()
 
     def capture(self, features: Shape) -> StateMachine:
         """Walk the graph on an example and build the machine."""
         self._example = _example_for(self._root.model)
         generator = torch.Generator().manual_seed(0)
-        parameter = next((p for p in self._root.parameters() if p.is_floating_point()), torch.empty(0))
-        x = torch.rand(self._example.steps, self._example.batch, *features, generator=generator).to(parameter)
+        x = torch.randn(self._example.steps, self._example.batch, *features, generator=generator)
+        x = x.to(floating_like(self._root))
         try:
-            output = self.run(Value(x, "x", Layout.SEQUENCE))
+            output = self.run(Value(x, INPUT, Layout.SEQUENCE))
+            self._compare_graph_with_model(x)
         except _ModelFailureError as failure:
-            raise self._failure(str(failure), tuple(x.shape)) from failure.__cause__
+            raise self._failure(failure, tuple(x.shape)) from failure.__cause__
         return self._machine(output, features)
 
-    def _failure(self, reason: str, shape: tuple[int, ...]) -> PsuDeployError:
+    def run_node(self, n: fx.Node) -> Any:
+        self._literals = tuple(a for a in n.args if isinstance(a, int | float))
+        return super().run_node(n)
+
+    def _compare_graph_with_model(self, x: Tensor) -> None:
+        """The traced graph must compute what forward() computes, whatever the neurons emit."""
+        paths = [node.name.partition("#")[0] for node in self._nodes if isinstance(node.layer, ops.SpikingNeuron)]
+        seen = []
+        for run in (self._root, self.module):
+            with spiking_at_random(self._root.model, paths) as currents:
+                currents.append(_execute(run, x.clone()))
+            seen.append(currents)
+        if not self._problems and not all(map(_same, *seen)):
+            reason = "forward() computes something else than its trace: a tensor changed in place, or randomness"
+            self._note("forward", type(self._root.model).__name__, reason, "write y = y + x instead of y += x")
+
+    def _failure(self, failure: _ModelFailureError, shape: tuple[int, ...]) -> BaseException:
         """The model itself failed: on what was refused before, or else on the input."""
+        reason = str(failure)
+        if not self._problems and isinstance(failure.__cause__, PsuDeployError):
+            return failure.__cause__
         if not self._problems:
             return InputError(f"the model fails on an example x of shape (T, B, *input_shape) = {shape}: {reason}")
         self._note("forward", type(self._root.model).__name__, f"stopped there: {reason}", "mend the above first")
@@ -144,13 +170,20 @@ class _Walker(fx.Interpreter):
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module, path = self.fetch_attr(target), _path(target)
-        result = _execute(module, *_concrete(args), **_concrete(kwargs))
-        values = [v for v in (*args, *kwargs.values()) if isinstance(v, Value)]
-        name = path or type(module).__name__.lower()
+        values = functions.find_values((args, kwargs))
+        name, kind = path or type(module).__name__.lower(), type(module).__name__
+        try:
+            _check_place(module, values)
+            result = _execute(module, *_concrete(args), **_concrete(kwargs))
+        except (ConversionError, _ModelFailureError) as error:
+            if not isinstance(module, _NEURONS) or not values:
+                raise
+            refusal = error if isinstance(error, ConversionError) else ConversionError(str(error), "see its arguments")
+            return self._refuse(path, kind, refusal, values, values[0].tensor)  # a neuron keeps the shape
         try:
             return self._emit(name, self._convert_module(module, values, result), result)
         except ConversionError as error:
-            return self._refuse(path, type(module).__name__, error, values, result)
+            return self._refuse(path, kind, error, values, result)
 
     def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = _execute(super().call_method, target, _concrete(args), _concrete(kwargs))
@@ -161,7 +194,7 @@ class _Walker(fx.Interpreter):
         return self._call(target, args, kwargs, result)
 
     def _call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
-        call = Call(target, args, kwargs, result, self._example)
+        call = Call(target, args, kwargs, result, self._example, self._literals)
         if not call.values or not _holds_tensors(result):
             return result
         try:
@@ -177,13 +210,17 @@ class _Walker(fx.Interpreter):
         if len(values) != 1 or not isinstance(result, Tensor):
             raise ConversionError("needs one tensor in and one out", "split the module")
         value = values[0]
-        if isinstance(module, nn.Flatten | nn.Unflatten):
-            return functions.reshape(value, result, self._example)
         converter = self._converters.get(type(module))
+        if converter is None and isinstance(module, nn.Flatten | nn.Unflatten):
+            return functions.reshape(value, result, self._example)
         if converter is None:
             raise ConversionError("no converter for this type", "replace it, or pass converters={type: function}")
-        layer = converter(module, value.features)
-        _check_layout(module, layer, value.layout)
+        _check_batched(module, value.layout)
+        try:
+            layer = converter(module, value.features)
+        except InputError as error:
+            raise ConversionError(str(error), "see the layer's own limits") from error
+        _check_along_time(layer, value.layout)
         return Converted(layer, (value,), value.layout)
 
     def _emit(self, path: str, converted: Converted, result: Tensor) -> Value:
@@ -193,6 +230,9 @@ class _Walker(fx.Interpreter):
         if all(v.node != _UNKNOWN for v in converted.inputs):
             check_layer(converted.layer, converted.inputs, value)
         self._nodes.append(Node(value.node, converted.layer, tuple(v.node for v in converted.inputs)))
+        if isinstance(converted.layer, ops.SpikingNeuron):
+            # What follows is checked on spikes at random: on this example the neurons may well be silent.
+            return replace(value, tensor=random_spikes(result, len(self._nodes)))
         return value
 
     def _unique(self, path: str) -> str:
@@ -219,18 +259,44 @@ class _ModelFailureError(Exception):
 def _execute(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return call(*args, **kwargs)
-    except PsuDeployError:
-        raise
     except Exception as error:
-        first_line = str(error).partition("\n")[0]
-        raise _ModelFailureError(first_line or type(error).__name__) from error
+        raise _ModelFailureError(_first_line(error)) from error
 
 
-def _check_layout(module: nn.Module, layer: ops.Layer | None, layout: Layout) -> None:
-    """Neurons need the whole sequence; torch layers that treat axis 0 as the batch must not get it."""
-    along_time = isinstance(layer, ops.SpikingNeuron | ops.Delay | ops.Readout)
-    if along_time and layout is not Layout.SEQUENCE:
-        raise ConversionError(f"works along time but is applied to {layout.value}", "pass it the whole (T, B, ...)")
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _same(first: Any, second: Any) -> bool:
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or first.shape != second.shape:
+        return type(first) is type(second) and not isinstance(first, Tensor)
+    tolerance = 1e-4 * (1 + float(first.abs().max()))
+    return torch.allclose(first, second, rtol=0, atol=tolerance, equal_nan=True)
+
+
+def floating_like(model: nn.Module) -> Tensor:
+    """A tensor of the model's floating point dtype and device: its first parameter or buffer, else a float32."""
+    tensors = (*model.parameters(), *model.buffers())
+    return next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+
+
+def _check_place(module: nn.Module, values: Sequence[Value]) -> None:
+    """A neuron needs the whole sequence; say so before it fails on anything else."""
+    if isinstance(module, _NEURONS) and any(value.layout is not Layout.SEQUENCE for value in values):
+        raise _along_time(values[0].layout)
+
+
+def _check_along_time(layer: ops.Layer | None, layout: Layout) -> None:
+    if isinstance(layer, ops.SpikingNeuron | ops.Delay | ops.Readout) and layout is not Layout.SEQUENCE:
+        raise _along_time(layout)
+
+
+def _along_time(layout: Layout) -> ConversionError:
+    return ConversionError(f"works along time but is applied to {layout.value}", "pass it the whole (T, B, ...)")
+
+
+def _check_batched(module: nn.Module, layout: Layout) -> None:
+    """A torch layer that treats axis 0 as the batch must not get T there."""
     batched = type(module) in STATELESS and type(module) not in ANY_LAYOUT
     if batched and layout is Layout.SEQUENCE:
         raise ConversionError("is applied to (T, B, ...) and takes T for the batch", "wrap it in psu.Lift")

@@ -78,6 +78,12 @@ def pairs(owner: object, name: str, length: int) -> None:
     object.__setattr__(owner, name, tuple(tuple(pair) for pair in value))
 
 
+def kind_of(owner: object, name: str, kinds: Any) -> None:
+    """Check that a field of a frozen dataclass is an instance of the given class or union."""
+    if not isinstance(getattr(owner, name), kinds):
+        raise InputError(f"{_label(owner, name)} must be {kinds}, got {getattr(owner, name)!r}")
+
+
 def one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:
     """Check that a field of a frozen dataclass is one of the given words."""
     if getattr(owner, name) not in choices:

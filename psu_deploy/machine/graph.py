@@ -67,7 +67,7 @@ class Graph:
         object.__setattr__(self, "output", self.output or self.nodes[-1].name)
         if not isinstance(self.latency, int) or self.latency < 0:
             raise InputError(f"latency must be a whole number of steps >= 0, got {self.latency!r}")
-        if self.output not in self.shapes:
+        if self.output not in self.shapes or self.output == INPUT:
             raise InputError(f"output {self.output!r} is not a layer; layers are {[n.name for n in self.nodes]}")
 
     @cached_property

@@ -14,22 +14,32 @@ from psu_deploy.errors import InputError
 from psu_deploy.machine.fields import Array, Shape, finite, freeze
 
 
-@dataclass(frozen=True, eq=False)
-class Identity:
-    """`y = x`. No state."""
+class CausalOperator:
+    """Base of the operators: no state, any number of steps."""
 
     @property
     def horizon(self) -> int | None:
-        """Defined for any number of steps."""
+        """Number of steps the operator is defined for; None = any number."""
         return None
 
+    @property
+    def strict(self) -> bool:
+        """Whether a step's output looks at earlier steps only, never at its own input."""
+        return False
+
     def state_shape(self, features: Shape) -> Shape | None:
-        """No state."""
+        """Shape of the state per sample; None = no state."""
+        del features
         return None
 
 
 @dataclass(frozen=True, eq=False)
-class Leak:
+class Identity(CausalOperator):
+    """`y = x`. No state."""
+
+
+@dataclass(frozen=True, eq=False)
+class Leak(CausalOperator):
     """`y = decay*y + gain*x`. State: y, one number per neuron."""
 
     gain: float
@@ -38,13 +48,7 @@ class Leak:
     def __post_init__(self) -> None:
         finite(self, "gain", "decay")
 
-    @property
-    def horizon(self) -> int | None:
-        """Defined for any number of steps."""
-        return None
-
     def state_shape(self, features: Shape) -> Shape | None:
-        """One number per neuron."""
         return features
 
 
@@ -52,9 +56,13 @@ class Leak:
 class StrictLeak(Leak):
     """Read y, then `y = decay*(y + gain*x)`. State: y of the next step, one number per neuron."""
 
+    @property
+    def strict(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, eq=False)
-class PartialSums:
+class PartialSums(CausalOperator):
     """Learned T x T operator: the sums of all steps to come are kept, and grow with every input.
 
     At step t: `y = sums[t-1] + A[t, t]*x + b[t]`, then `sums[s-1] += A[s, t]*x` for every later step s.
@@ -80,16 +88,24 @@ class PartialSums:
 
     @property
     def horizon(self) -> int | None:
-        """T."""
         return len(self.bias)
 
+    @property
+    def strict(self) -> bool:
+        return not np.diag(self.matrix).any()
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were learned: those on and below the diagonal, and the bias if there is one."""
+        steps = len(self.bias)
+        return steps * (steps + 1) // 2 + (steps if self.bias.any() else 0)
+
     def state_shape(self, features: Shape) -> Shape | None:
-        """T - 1 numbers per neuron."""
         return (len(self.bias) - 1, *features) if len(self.bias) > 1 else None
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class Window(CausalOperator):
     """Banded and sliding operators of order k: the sums of the next k - 1 steps are kept.
 
     At step t: `sums = pending, then 0; sums[l] += columns[t, l]*x; y = sums[0] + bias[t]; pending = sums[1:]`.
@@ -124,16 +140,24 @@ class Window:
 
     @property
     def horizon(self) -> int | None:
-        """Number of rows; None if time-invariant."""
         return None if self.time_invariant else len(self.columns)
 
+    @property
+    def strict(self) -> bool:
+        return not self.columns[:, 0].any()
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were learned: the columns as far as they reach, and the bias if there is one."""
+        beyond = 0 if self.time_invariant else self.order * (self.order - 1) // 2
+        return self.columns.size - beyond + (len(self.bias) if self.bias.any() else 0)
+
     def state_shape(self, features: Shape) -> Shape | None:
-        """k - 1 numbers per neuron."""
         return (self.order - 1, *features) if self.order > 1 else None
 
 
 @dataclass(frozen=True, eq=False)
-class Exponentials:
+class Exponentials(CausalOperator):
     """`y[m] = decays[m]*y[m] + gains[m]*x; y = sum over m`. State: (B, r, *features).
 
     Args:
@@ -150,13 +174,7 @@ class Exponentials:
         if not 0 < len(self.gains) == len(self.decays):
             raise InputError(f"Exponentials: {len(self.gains)} gains but {len(self.decays)} decays")
 
-    @property
-    def horizon(self) -> int | None:
-        """Defined for any number of steps."""
-        return None
-
     def state_shape(self, features: Shape) -> Shape | None:
-        """r numbers per neuron."""
         return (len(self.gains), *features)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.fields import Array, Shape, finite, freeze, one_of, pairs, whole_numbers
+from psu_deploy.machine.fields import Array, Shape, finite, freeze, kind_of, one_of, pairs, whole_numbers
 from psu_deploy.machine.operators import Estimator, Operator
 
 MAX_DELAY = 100_000
@@ -278,8 +278,14 @@ class SpikingNeuron(Layer):
     def __post_init__(self) -> None:
         finite(self, "threshold")
         one_of(self, "fire_on", (">=", ">"))
+        kind_of(self, "integrate", Operator)
+        kind_of(self, "estimate", Operator | None)
+        kind_of(self, "reset", Operator | None)
+        kind_of(self, "estimator", Estimator)
         if self.estimate is not None and self.reset is None:
             raise InputError("SpikingNeuron has an estimate but no reset to feed it to")
+        if self.reset is not None and not self.reset.strict:
+            raise InputError("SpikingNeuron.reset must be strictly causal: R of a step sees earlier steps only")
 
     @property
     def operators(self) -> dict[str, Operator]:

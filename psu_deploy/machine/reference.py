@@ -131,9 +131,13 @@ def _avg_pool(layer: ops.AvgPool, inputs: Sequence[Tensor], moment: Moment) -> T
 
 
 def _sum_pool(layer: ops.SumPool, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
-    pool: Callable[..., Tensor] = F.avg_pool1d if len(layer.kernel) == 1 else F.avg_pool2d
-    window = torch.tensor(layer.kernel).prod().item()
-    return pool(_pad(inputs[0], layer.padding, 0.0), layer.kernel, layer.stride) * window
+    # Two axes always: only avg_pool2d can be told not to divide, and a mean times its size rounds.
+    one_axis = len(layer.kernel) == 1
+    x = _pad(inputs[0], layer.padding, 0.0)
+    x = x.unsqueeze(-2) if one_axis else x
+    kernel, stride = ((1, *layer.kernel), (1, *layer.stride)) if one_axis else (layer.kernel, layer.stride)
+    total = F.avg_pool2d(x, kernel, stride, divisor_override=1)
+    return total.squeeze(-2) if one_axis else total
 
 
 def _max_pool(layer: ops.MaxPool, inputs: Sequence[Tensor], moment: Moment) -> Tensor:

@@ -74,7 +74,8 @@ class StateMachine(Graph):
         check_step(x, self.input_shape, _DTYPES)
         tensor, give = _tensor(x), _kind_of(x)
         done = self._step(tensor, self._state_for(tensor, len(x), state))
-        return give(done.output), {name: give(value) for name, value in done.state.items()}
+        # A copy, so that a caller who writes into y cannot touch the state: a sum is both.
+        return give(done.output.clone()), {name: give(value) for name, value in done.state.items()}
 
     def run(self, x: Any, state: Mapping[str, Any] | None = None) -> Any:
         """Run a whole sequence serially.
@@ -107,7 +108,7 @@ class StateMachine(Graph):
         check_sequence(x, self.input_shape, self.horizon, _DTYPES)
         tensor = _tensor(x)
         now = self._state_for(tensor, x.shape[1], self.initial_state(x.shape[1]) if state is None else state)
-        forced = None if spikes is None else {name: _tensor(s).to(tensor) for name, s in spikes.items()}
+        forced = None if spikes is None else self._spikes_for(tensor, spikes)
         for t, x_t in enumerate(tensor):
             step = self._step(x_t, now, None if forced is None else {name: s[t] for name, s in forced.items()})
             now = step.state
@@ -121,6 +122,18 @@ class StateMachine(Graph):
             self._interpreters[key] = Interpreter(self, x.dtype, x.device)
         with torch.no_grad():
             return self._interpreters[key].step(x, state, spikes)
+
+    def _spikes_for(self, x: Tensor, spikes: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The given spikes as tensors of x's dtype and device, checked."""
+        unknown = sorted(set(spikes) - set(self.spiking))
+        if unknown:
+            raise InputError(f"spikes of {unknown}: no such neuron layers; there are {list(self.spiking)}")
+        for name in self.spiking:
+            expected = (*x.shape[:2], *self.shapes[name])
+            if name not in spikes or tuple(spikes[name].shape) != expected:
+                got = tuple(spikes[name].shape) if name in spikes else "nothing"
+                raise InputError(f"spikes of layer {name!r} must have shape {expected}, got {got}")
+        return {name: _tensor(spikes[name]).to(x) for name in self.spiking}
 
     def _state_for(self, x: Tensor, batch: int, state: Mapping[str, Any]) -> dict[str, Tensor]:
         """The given state as tensors of x's dtype and device, checked."""
@@ -165,7 +178,8 @@ def _stack(steps: Sequence[Step], spiking: Sequence[str], give: Any) -> Trace:
         return {name: give(torch.stack([step.neurons[name][kind] for step in steps])) for name in spiking}
 
     output = give(torch.stack([step.output for step in steps]))
-    return Trace(output, spikes=column(0), potential=column(1), reset=column(2), margin=column(3))
+    state = {name: give(value) for name, value in steps[-1].state.items()}
+    return Trace(output, spikes=column(0), potential=column(1), reset=column(2), margin=column(3), state=state)
 
 
 def _tensor(x: Any) -> Tensor:

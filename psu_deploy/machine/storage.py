@@ -1,6 +1,6 @@
 """State machines on disk: one safetensors file whose header carries the graph as JSON. No pickle, no code.
 
-Header keys: `format` = "psu-deploy.machine", `version` = "1", `machine` = JSON:
+Header keys: `format` = "psu-deploy.machine", `version` = "1", `hash` = content hash, `machine` = JSON:
 `{"input_shape", "latency", "output", "nodes": [{"name", "inputs", "layer": {"type", ...fields}}]}`.
 An array field is `{"tensor": key}`; a nested operator is again `{"type", ...fields}`.
 Numbers that float32 holds exactly are stored as float32.
@@ -42,9 +42,12 @@ _KINDS: dict[str, type] = {
 def save(graph: Graph, path: str | Path) -> Path:
     """Write a machine to a file, whole or not at all."""
     header, arrays = _encode_graph(graph)
-    metadata = {"format": FORMAT, "version": VERSION, "machine": json.dumps(header)}
-    with atomic_path(path) as temporary:
-        save_file({key: _compact(array) for key, array in arrays.items()}, temporary, metadata)
+    metadata = {"format": FORMAT, "version": VERSION, "machine": json.dumps(header), "hash": content_hash(graph)}
+    try:
+        with atomic_path(path) as temporary:
+            save_file({key: _compact(array) for key, array in arrays.items()}, temporary, metadata)
+    except SafetensorError as error:  # it wraps the operating system's errors in its own
+        raise ArtifactError(f"cannot write {path}: {error}") from error
     return Path(path)
 
 
@@ -58,7 +61,10 @@ def load(path: str | Path) -> Graph:
             metadata = file.metadata() or {}
             _check_format(source, metadata)
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
-        return _decode_graph(json.loads(metadata["machine"]), arrays)
+        graph = _decode_graph(json.loads(metadata["machine"]), arrays)
+        if metadata["hash"] != content_hash(graph):
+            raise ArtifactError(f"{source} is damaged: its numbers are not those it was saved with")
+        return graph
     except SafetensorError as error:
         raise ArtifactError(f"{source} is truncated or is not a psu-deploy machine: {error}") from error
     except (InputError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -70,7 +76,7 @@ def content_hash(graph: Graph) -> str:
     header, arrays = _encode_graph(graph)
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for array in arrays.values():
-        digest.update(array.tobytes())
+        digest.update(str(array.shape).encode() + array.tobytes())
     return digest.hexdigest()
 
 

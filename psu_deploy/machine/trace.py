@@ -18,6 +18,7 @@ class Trace:
         potential: V, before the reset is subtracted.
         reset: R.
         margin: V - R - threshold; its sign is the decision.
+        state: after the last step, name -> (B, *shape); empty where the run cannot tell.
     """
 
     output: Any
@@ -25,3 +26,4 @@ class Trace:
     potential: dict[str, Any] = field(default_factory=dict)
     reset: dict[str, Any] = field(default_factory=dict)
     margin: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +49,8 @@ class SpikingUnit(TimeFirst):
     def __init__(self, threshold: float, fire_on: FireOn, surrogate: Surrogate | None) -> None:
         super().__init__()
         check_fire_on(fire_on)
+        if not math.isfinite(threshold):
+            raise InputError(f"threshold must be finite, got {threshold}")
         self._threshold = float(threshold)
         self.fire_on: FireOn = fire_on
         self.surrogate: Surrogate = Atan() if surrogate is None else surrogate

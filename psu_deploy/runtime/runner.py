@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from psu_deploy.machine import Trace
 from psu_deploy.runtime.artifact import Artifact
 
 
-@runtime_checkable
 class Runner(Protocol):
     """Executes an artifact step by step on its real engine. Strict: what does not fit is an error, never a guess."""
 

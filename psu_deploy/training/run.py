@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -150,14 +149,12 @@ def _trainer(recipe: Recipe, folder: RunFolder, device: str, progress: bool) -> 
 def _until_interrupted(
     trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None
 ) -> None:
-    """Fit; Ctrl-C is a KeyboardInterrupt, where Lightning ends the process and leaves Ctrl-C switched off."""
-    on_interrupt = signal.getsignal(signal.SIGINT)
+    """Fit; Ctrl-C is a KeyboardInterrupt, where Lightning would end the process."""
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SystemExit as ended:
         if not isinstance(ended.__context__, KeyboardInterrupt):
             raise
-        signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
 
 

@@ -53,20 +53,21 @@ class Certificate:
         disputed: decisions that exact arithmetic, given the trace's own earlier spikes, would make differently.
         exact: the reference trace with those spikes, float64.
         output_error: |output - exact output|, largest.
-        output_ok: whether every output is within its rounding bound.
+        wrong: everything that is further from the exact value than its rounding bound, in words: outputs, V, R, the
+            state after the last step.
         bounds: the rounding bounds used.
     """
 
     disputed: tuple[Decision, ...]
     exact: Trace
     output_error: float
-    output_ok: bool
+    wrong: tuple[str, ...]
     bounds: Bounds
 
     @property
     def ok(self) -> bool:
-        """Whether rounding alone explains every dispute, and every output is within its bound."""
-        return self.output_ok and all(decision.knife_edge for decision in self.disputed)
+        """Whether rounding alone explains every dispute and every number."""
+        return not self.wrong and all(decision.knife_edge for decision in self.disputed)
 
 
 def certify(
@@ -92,9 +93,26 @@ def certify(
     disputed = tuple(d for name in machine.spiking for d in _disputed(machine, name, spikes[name], exact, bounds))
     output = _exact(trace.output)
     error = (output - exact.output[-len(output) :]).abs()
-    allowed = bounds.output[-len(output) :]
-    within = bool((error <= allowed).all())
-    return Certificate(disputed, exact, float(error.max()), within, bounds)
+    wrong = [*_beyond("an output", error, bounds.output[-len(output) :]), *_wrong_inside(trace, exact, bounds)]
+    return Certificate(disputed, exact, float(error.max()), tuple(wrong), bounds)
+
+
+def _wrong_inside(trace: Trace, exact: Trace, bounds: Bounds) -> list[str]:
+    """V and R of every layer, and the last state, as far as the trace tells them. The margin's bound covers V and R."""
+    found = []
+    for values, expected, what in ((trace.potential, exact.potential, "V"), (trace.reset, exact.reset, "R")):
+        for name, value in values.items():
+            found += _beyond(f"{what} of layer {name!r}", (_exact(value) - expected[name]).abs(), bounds.margin[name])
+    for name, bound in bounds.state.items():
+        if name in trace.state:
+            found += _beyond(f"state {name!r}", (_exact(trace.state[name]) - exact.state[name]).abs(), bound)
+    return found
+
+
+def _beyond(what: str, error: Tensor, bound: Tensor) -> list[str]:
+    if bool((error <= bound).all()):
+        return []
+    return [f"{what} is off by {float(error.max()):.3g}, more than rounding explains"]
 
 
 def _disputed(machine: StateMachine, name: str, spikes: Tensor, exact: Trace, bounds: Bounds) -> list[Decision]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ class EquivalenceReport:
             "spikes_compared": self.spikes_compared,
             "spike_flips": self.spike_flips,
             "knife_edge_decisions": self.knife_edge_decisions,
-            "max_abs_error": self.max_abs_error,
+            "max_abs_error": _number(self.max_abs_error),
             "first_divergence": None if self.first_divergence is None else self.first_divergence._asdict(),
         }
         comparisons = [_comparison_dict(comparison) for comparison in self.comparisons]
@@ -165,12 +166,17 @@ class EquivalenceReport:
         return "; ".join(failures) or "nothing was compared"
 
 
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
 def _comparison_dict(comparison: Comparison) -> dict[str, Any]:
     return {
         "first": comparison.first,
         "second": comparison.second,
         "ok": comparison.ok,
-        "max_abs_error": comparison.max_abs_error,
+        "max_abs_error": _number(comparison.max_abs_error),
         "failures": list(comparison.failures),
         "layers": [asdict(layer) for layer in comparison.layers],
         "disputed": [decision._asdict() | {"knife_edge": decision.knife_edge} for decision in comparison.disputed],

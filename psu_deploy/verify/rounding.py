@@ -28,8 +28,11 @@ from psu_deploy.machine.reference import Moment, advance, evaluate
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 """Half the distance from 1 to the next number."""
 
+UNDERFLOW = {"float32": 2.0**-126, "float64": 2.0**-1022}
+"""Below it numbers lose bits, or become zero where the hardware flushes them."""
+
 SAFETY = 2.0
-"""The module may evaluate BatchNorm unfolded: the same numbers through twice as many roundings."""
+"""For what a library does inside one operation: BatchNorm, for one, makes its scale and shift on the fly."""
 
 SIGMOID_ERROR = 8.0
 """Error of a sigmoid in units of u; libraries reach 1 to 4."""
@@ -42,10 +45,12 @@ class Bounds:
     Attributes:
         margin: neuron layer -> bound of |computed margin - exact margin|, (T, B, *features).
         output: bound of the output's error, (T, B, *features).
+        state: name -> bound of the error of the state after the last step, (B, *shape).
     """
 
     margin: dict[str, Tensor]
     output: Tensor
+    state: dict[str, Tensor]
 
 
 def rounding_bounds(
@@ -60,19 +65,20 @@ def rounding_bounds(
         state: where the run started, name -> (B, *shape), float64.
         precision: of the arithmetic that is judged, "float32" or "float64".
     """
-    unit = SAFETY * UNIT_ROUNDOFF[precision]
-    walk = _Walk(machine, unit, {name: _double(value) for name, value in state.items()})
+    unit, tiny = SAFETY * UNIT_ROUNDOFF[precision], SAFETY * UNDERFLOW[precision]
+    walk = _Walk(machine, unit, tiny, {name: _double(value) for name, value in state.items()})
     steps = [walk.step(x_t, {name: s[t] for name, s in spikes.items()}) for t, x_t in enumerate(x)]
     margin = {name: torch.stack([step[0][name] for step in steps]) for name in machine.spiking}
-    return Bounds(margin, torch.stack([step[1] for step in steps]))
+    return Bounds(margin, torch.stack([step[1] for step in steps]), walk.state_bounds())
 
 
 class _Walk:
     """Carries M and E as the two halves of a doubled batch, through the layers with absolute numbers."""
 
-    def __init__(self, machine: StateMachine, unit: float, state: dict[str, Tensor]) -> None:
+    def __init__(self, machine: StateMachine, unit: float, tiny: float, state: dict[str, Tensor]) -> None:
         self._machine = machine
         self._unit = unit
+        self._tiny = tiny
         self._state = state
         self._layers = {node.name: _absolute(node.layer) for node in machine.nodes}
         self._tensors: dict[int, Tensor] = {}
@@ -87,7 +93,7 @@ class _Walk:
             inputs = [values[name] for name in node.inputs]
             layer = self._layers[node.name]
             if isinstance(layer, ops.SpikingNeuron):
-                margins[node.name] = self._margin(layer, inputs[0], moment)
+                margins[node.name] = self._margin(node.layer, layer, inputs[0], moment)
                 values[node.name] = _double(spikes[node.name])
             else:
                 value, terms = evaluate(layer, inputs, moment), _terms(node.layer, inputs, now)
@@ -98,22 +104,28 @@ class _Walk:
             self._state["step"] = self._state["step"] + 1
         return margins, values[self._machine.output].chunk(2)[1]
 
-    def _margin(self, layer: ops.SpikingNeuron, current: Tensor, moment: Moment) -> Tensor:
-        potential = self._advance(layer.integrate, "V", current, moment)
+    def state_bounds(self) -> dict[str, Tensor]:
+        """Bounds of the state as it is now; the step counter is exact."""
+        return {name: value.chunk(2)[1] for name, value in self._state.items() if value.ndim}
+
+    def _margin(self, exact: Any, layer: ops.SpikingNeuron, current: Tensor, moment: Moment) -> Tensor:
+        """Bound of V - R - threshold; `layer` has absolute numbers and no bias, `exact` is as it is."""
+
+        def run(operator: operators.Operator, role: str, value: Tensor) -> Tensor:
+            bias = _bias_at(exact.operators[role], moment.step)
+            return self._rounded(advance(operator, role, value, moment), _products(operator), bias)
+
+        potential = run(layer.integrate, "V", current)
         parts = [potential]
         if layer.reset is not None:
-            estimated = potential if layer.estimate is None else self._advance(layer.estimate, "E", current, moment)
+            estimated = potential if layer.estimate is None else run(layer.estimate, "E", current)
             if isinstance(layer.estimator, operators.Sigmoid):
                 _, error = estimated.chunk(2)
                 # |sigmoid'| <= 1/4, and a sigmoid is at most 1.
                 estimated = torch.cat([torch.ones_like(error), error / 4 + SIGMOID_ERROR * self._unit])
-            parts.append(self._advance(layer.reset, "R", estimated, moment))
+            parts.append(run(layer.reset, "R", estimated))
         total = sum(parts[1:], parts[0])
         return self._rounded(total, 2, torch.tensor(abs(layer.threshold))).chunk(2)[1]
-
-    def _advance(self, operator: operators.Operator, role: str, current: Tensor, moment: Moment) -> Tensor:
-        terms = _products(operator)
-        return self._rounded(advance(operator, role, current, moment), terms, _bias_at(operator, moment.step))
 
     def _tensor(self, array: Array) -> Tensor:
         if id(array) not in self._tensors:
@@ -124,7 +136,7 @@ class _Walk:
         """Add the rounding of a sum of `terms` products and a constant."""
         magnitude, error = value.chunk(2)
         magnitude = magnitude if offset is None else magnitude + offset
-        return torch.cat([magnitude, error + (terms + 2) * self._unit * magnitude])
+        return torch.cat([magnitude, error + (terms + 2) * (self._unit * magnitude + self._tiny)])
 
 
 def _double(value: Tensor) -> Tensor:
