@@ -11,7 +11,7 @@ from psu_deploy.capture.layers import ConversionError
 from psu_deploy.capture.values import Value
 from psu_deploy.errors import InputError
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.fields import Array
+from psu_deploy.machine.fields import Array, Shape
 from psu_deploy.machine.reference import Moment, evaluate
 
 _TOLERANCE = 1e-3
@@ -32,26 +32,37 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
         raise ConversionError(str(error), "change the shape before this layer") from error
     if computed_shape != result.features:
         raise ConversionError(f"gives {result.features} where {type(layer).__name__} gives {computed_shape}", _REMEDY)
-    if isinstance(layer, ops.SpikingNeuron):
-        wrong = _flips_off_the_edge(layer, inputs[0], result)
-        if wrong:
-            raise ConversionError(f"fires differently from its equations in {wrong} decisions", _REMEDY)
-    elif not isinstance(layer, ops.Readout | ops.Delay):  # those two say nothing about a single step
+    # A neuron has a check of its own; a readout and a delay say nothing about a single step.
+    if not isinstance(layer, ops.SpikingNeuron | ops.Readout | ops.Delay):
         computed = evaluate(layer, [_batched(value) for value in inputs], Moment(_like(result.tensor), {}, 0))
         if not _close(computed, _batched(result)):
             raise ConversionError(f"does not compute what {type(layer).__name__} computes", _REMEDY)
 
 
+def check_neuron(layer: ops.SpikingNeuron, current: Value, module: Callable[[Tensor], Tensor]) -> None:
+    """Raise unless the module fires as the layer says: on the example, and on currents strong enough to make it fire.
+
+    Raises:
+        ConversionError: if a decision with a clear margin differs.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(current.tensor.shape, generator=generator).to(current.tensor)
+    for x in (current.tensor, 10 * (1 + abs(layer.threshold)) * noise):
+        wrong = _flips_off_the_edge(layer, x, module(x), current.features)
+        if wrong:
+            raise ConversionError(f"fires differently from its equations in {wrong} decisions", _REMEDY)
+
+
 _REMEDY = "remove hooks, overrides and parametrisations, or pass converters={type: function}"
 
 
-def _flips_off_the_edge(layer: ops.SpikingNeuron, current: Value, result: Value) -> int:
+def _flips_off_the_edge(layer: ops.SpikingNeuron, current: Tensor, found: Tensor, features: Shape) -> int:
     """Decisions that differ although the margin is clear."""
-    machine = StateMachine((Node("neuron", layer, ("x",)),), current.features)
-    trace = machine.trace(current.tensor.double())
+    machine = StateMachine((Node("neuron", layer, ("x",)),), features)
+    trace = machine.trace(current.double())
     margin, spikes = trace.margin["neuron"], trace.spikes["neuron"]
     clear = margin.abs() > _TOLERANCE * (1 + trace.potential["neuron"].abs() + trace.reset["neuron"].abs())
-    return int((clear & (spikes != result.tensor)).sum())
+    return int((clear & (spikes != found)).sum())
 
 
 def _batched(value: Value) -> Tensor:

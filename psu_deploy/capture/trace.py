@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from psu_deploy.capture import functions
-from psu_deploy.capture.check import check_layer
+from psu_deploy.capture.check import check_layer, check_neuron
 from psu_deploy.capture.exercise import random_spikes, spiking_at_random
 from psu_deploy.capture.functions import Call, Converted
 from psu_deploy.capture.layers import ANY_LAYOUT, STATELESS, ConversionError, Converter
@@ -221,6 +221,8 @@ class _Walker(fx.Interpreter):
         except InputError as error:
             raise ConversionError(str(error), "see the layer's own limits") from error
         _check_along_time(layer, value.layout)
+        if isinstance(layer, ops.SpikingNeuron):
+            check_neuron(layer, value, lambda current: _execute(module, current))
         return Converted(layer, (value,), value.layout)
 
     def _emit(self, path: str, converted: Converted, result: Tensor) -> Value:

@@ -55,13 +55,12 @@ def read_array(path: Path) -> NDArray[Any]:
         ArtifactError: if the file is missing, truncated, or holds no plain array.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, OverflowError, MemoryError) as error:
         raise ArtifactError(f"{path} is truncated or is not a .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise ArtifactError(f"{path} holds several arrays; save one with numpy.save")
     return array
 
 

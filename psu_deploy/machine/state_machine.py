@@ -15,7 +15,7 @@ from torch import Tensor
 from psu_deploy.errors import InputError
 from psu_deploy.machine.graph import STEP, Graph, check_state
 from psu_deploy.machine.inputs import check_horizon, check_sequence, check_step
-from psu_deploy.machine.reference import Interpreter, Step
+from psu_deploy.machine.reference import Interpreter, NeuronStep, Step
 from psu_deploy.machine.summary import summarise
 from psu_deploy.machine.trace import Trace
 
@@ -102,7 +102,12 @@ class StateMachine(Graph):
             spikes: neuron layer -> spikes (T, B, *features) it shall emit instead of deciding by itself. The trace
                 still holds what it would have decided.
         """
-        return _stack(list(self._steps(x, state, spikes)), self.spiking, _kind_of(x))
+        outputs, neurons, last = [], [], None
+        for step in self._steps(x, state, spikes):  # only the last state is kept: T of them may be T times too many
+            outputs.append(step.output)
+            neurons.append(step.neurons)
+            last = step.state
+        return _stack(outputs, neurons, last or {}, self.spiking, _kind_of(x))
 
     def _steps(self, x: Any, state: Mapping[str, Any] | None, spikes: Mapping[str, Any] | None) -> Iterator[Step]:
         check_sequence(x, self.input_shape, self.horizon, _DTYPES)
@@ -173,13 +178,24 @@ class StateMachine(Graph):
         return StateMachine(graph.nodes, graph.input_shape, graph.output, graph.latency)
 
 
-def _stack(steps: Sequence[Step], spiking: Sequence[str], give: Any) -> Trace:
+def _stack(
+    outputs: Sequence[Tensor],
+    neurons: Sequence[Mapping[str, NeuronStep]],
+    state: Mapping[str, Tensor],
+    spiking: Sequence[str],
+    give: Callable[[Tensor], Any],
+) -> Trace:
     def column(kind: int) -> dict[str, Any]:
-        return {name: give(torch.stack([step.neurons[name][kind] for step in steps])) for name in spiking}
+        return {name: give(torch.stack([step[name][kind] for step in neurons])) for name in spiking}
 
-    output = give(torch.stack([step.output for step in steps]))
-    state = {name: give(value) for name, value in steps[-1].state.items()}
-    return Trace(output, spikes=column(0), potential=column(1), reset=column(2), margin=column(3), state=state)
+    return Trace(
+        output=give(torch.stack(list(outputs))),
+        spikes=column(0),
+        potential=column(1),
+        reset=column(2),
+        margin=column(3),
+        state={name: give(value) for name, value in state.items()},
+    )
 
 
 def _tensor(x: Any) -> Tensor:

@@ -60,7 +60,7 @@ def load(path: str | Path) -> Graph:
         with safe_open(source, framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_format(source, metadata)
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
+            arrays = {key: _plain(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
         graph = _decode_graph(json.loads(metadata["machine"]), arrays)
         if metadata["hash"] != content_hash(graph):
             raise ArtifactError(f"{source} is damaged: its numbers are not those it was saved with")
@@ -87,6 +87,12 @@ def _check_format(source: Path, metadata: Mapping[str, str]) -> None:
         raise ArtifactError(
             f"{source} has machine format version {metadata.get('version')!r}; this release reads {VERSION!r}"
         )
+
+
+def _plain(array: Any) -> Any:
+    if array.dtype not in (np.float32, np.float64):
+        raise InputError(f"numbers are stored as float32 or float64, not as {array.dtype}")
+    return array
 
 
 def _compact(array: Array) -> np.ndarray[Any, Any]:

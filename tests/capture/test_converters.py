@@ -1,0 +1,130 @@
+"""The user's own converters: they win over the built-in ones, and their faults are told as theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from psu_deploy.capture import ConversionError, to_state_machine
+from psu_deploy.capture.layers import linear as built_in_linear
+from psu_deploy.capture.neurons import spiking_unit
+from psu_deploy.errors import InputError, Problem, UnsupportedModelError
+from psu_deploy.machine import ops
+from psu_deploy.network import Lift, SpikingSequential
+from psu_deploy.neurons import PSU
+from psu_deploy.neurons.base import SpikingUnit, TimeFirst
+from psu_deploy.temporal import Exponentials, StrictLeak
+from tests.helpers import check_capture
+
+
+class Scale(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def scale(module, features):
+    factor = np.full(features[0], module.factor.item())
+    return ops.ChannelAffine(factor, np.zeros(features[0]))
+
+
+def test_own_layer():
+    model = SpikingSequential(nn.Linear(3, 4), Scale(2.5), PSU())
+    with pytest.raises(UnsupportedModelError):
+        to_state_machine(model, (3,))
+    check_capture(model, (3,), converters={Scale: scale})
+
+
+def test_sees_the_features_of_one_step():
+    seen = []
+
+    def converter(module, features):
+        seen.append(features)
+        return scale(module, features)
+
+    to_state_machine(Lift(Scale(1.0)), (2, 3, 4), converters={Scale: converter})
+    assert seen == [(2, 3, 4)]
+
+
+def test_own_neuron():
+    class TwoTimescales(SpikingUnit):
+        def __init__(self):
+            super().__init__(1.0, ">=", None)
+            self.integrate = self.estimate = Exponentials([0.5, 0.25], [0.9, 0.3])
+            self.reset = StrictLeak(1.0, 0.5)
+            self.estimator = nn.Sigmoid()
+
+    check_capture(SpikingSequential(nn.Linear(3, 4), TwoTimescales()), (3,), converters={TwoTimescales: spiking_unit})
+
+
+def test_own_module_along_time():
+    class Shift(TimeFirst):
+        def forward(self, x):
+            return torch.cat([torch.zeros_like(x[:1]), x[:-1]])
+
+    model = SpikingSequential(nn.Linear(3, 4), Shift(), PSU())
+    machine = check_capture(model, (3,), converters={Shift: lambda module, features: ops.Delay(1)})
+    assert [type(node.layer).__name__ for node in machine.nodes] == ["Linear", "Delay", "SpikingNeuron"]
+
+
+def test_wins_over_the_built_in():
+    calls = []
+
+    def mine(module, features):
+        calls.append(features)
+        return built_in_linear(module, features)
+
+    check_capture(SpikingSequential(nn.Linear(3, 4), PSU()), (3,), converters={nn.Linear: mine})
+    assert calls == [(3,)]
+
+
+def test_wins_over_the_built_in_flatten():
+    calls = []
+
+    def mine(module, features):
+        calls.append(features)
+        return ops.Flatten()
+
+    check_capture(SpikingSequential(nn.Flatten(), nn.Linear(6, 4)), (2, 3), converters={nn.Flatten: mine})
+    assert calls == [(2, 3)]
+
+
+def test_none_means_nothing():
+    class Monitor(nn.Module):
+        def forward(self, x):
+            return x
+
+    model = SpikingSequential(nn.Linear(3, 4), Monitor(), PSU())
+    machine = check_capture(model, (3,), converters={Monitor: lambda module, features: None})
+    assert len(machine.nodes) == 2
+
+
+def test_own_refusal_has_its_reason():
+    def refuse(module, features):
+        raise ConversionError("factor is not one", "set it to one")
+
+    with pytest.raises(UnsupportedModelError) as caught:
+        to_state_machine(SpikingSequential(nn.Linear(3, 4), Scale(2.0)), (3,), converters={Scale: refuse})
+    assert caught.value.problems == (Problem("1", "Scale", "factor is not one", "set it to one"),)
+
+
+@pytest.mark.parametrize(
+    "converter",
+    [
+        lambda module, features: ops.ChannelAffine(np.full(4, 3.0), np.zeros(4)),
+        lambda module, features: ops.Linear(np.ones((2, 4))),
+        lambda module, features: "not a layer",
+        lambda module, features: {}["a bug"],
+    ],
+    ids=["other numbers", "other shape", "no layer", "crashes"],
+)
+def test_wrong_converters_are_noticed(converter):
+    """Never a machine that computes something else, and never the blame on the model."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011  any error will do, but it must speak of the converter
+        to_state_machine(SpikingSequential(nn.Linear(3, 4), Scale(2.0), PSU()), (3,), converters={Scale: converter})
+    assert not (isinstance(caught.value, InputError) and "the model fails on an example" in str(caught.value))

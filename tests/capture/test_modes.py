@@ -1,0 +1,98 @@
+"""A model is captured in its eval form, whatever mode it is in, and is left exactly as it was."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from psu_deploy.capture import to_state_machine, trace_module
+from psu_deploy.errors import UnsupportedModelError
+from psu_deploy.network import SpikingSequential
+from psu_deploy.neurons import PSU
+
+
+@pytest.fixture
+def model():
+    layers = [nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.9), PSU(), nn.Linear(4, 2), nn.BatchNorm1d(2)]
+    net = SpikingSequential(*layers).double()
+    net(torch.randn(5, 8, 3, dtype=torch.float64))
+    return net
+
+
+def modes(model):
+    return {name: module.training for name, module in model.named_modules()}
+
+
+def test_training_mode_is_captured_as_eval(model):
+    assert to_state_machine(model.train(), (3,)).content_hash == to_state_machine(model.eval(), (3,)).content_hash
+
+
+@pytest.mark.parametrize("frozen", [(), ("1",), ("1", "2")])
+def test_modes_and_statistics_stay(model, frozen):
+    model.train()
+    for name in frozen:
+        model.get_submodule(name).eval()
+    before, numbers = modes(model), copy.deepcopy(model.state_dict())
+    machine = to_state_machine(model, (3,))
+    trace_module(model, machine, torch.randn(5, 2, 3, dtype=torch.float64))
+    assert modes(model) == before
+    assert all(torch.equal(value, numbers[name]) for name, value in model.state_dict().items())
+
+
+def test_modes_stay_when_capture_fails(model):
+    model.add_module("6", nn.GELU())
+    before = modes(model.train())
+    with pytest.raises(UnsupportedModelError):
+        to_state_machine(model, (3,))
+    assert modes(model) == before
+
+
+def test_batch_norm_uses_its_running_statistics(model):
+    """(x - mean) / sqrt(var + eps) * weight + bias, by hand."""
+    x = np.random.default_rng(0).standard_normal((1, 6, 3))
+    linear, norm = model[0], model[1]
+    W, b, mean, var, gamma, beta = (
+        v.detach().numpy()
+        for v in (linear.weight, linear.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    expected = (x @ W.T + b - mean) / np.sqrt(var + norm.eps) * gamma + beta
+    machine = to_state_machine(SpikingSequential(linear, norm).train(), (3,))
+    assert [type(node.layer).__name__ for node in machine.nodes] == ["Linear"]
+    np.testing.assert_allclose(machine.run(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_forward_that_asks_for_its_mode():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.train_layer, self.eval_layer, self.neuron = nn.Linear(3, 4), nn.Linear(3, 4), PSU()
+
+        def forward(self, x):
+            current = self.train_layer(x) if self.training else self.eval_layer(x)
+            return self.neuron(nn.functional.dropout(current, 0.5, self.training))
+
+    machine = to_state_machine(Noisy().train(), (3,))
+    assert [node.name for node in machine.nodes] == ["eval_layer", "neuron"]
+
+
+def test_gradients_and_random_numbers_are_left_alone(model):
+    generator = torch.get_rng_state()
+    to_state_machine(model, (3,))
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert torch.is_grad_enabled()
+
+
+def test_the_machine_keeps_its_own_numbers(model):
+    machine = to_state_machine(model, (3,))
+    digest, x = machine.content_hash, np.ones((4, 2, 3))
+    before = machine.run(x)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    assert np.array_equal(machine.run(x), before)
+    assert to_state_machine(model, (3,)).content_hash != digest

@@ -1,0 +1,169 @@
+"""Machines built by hand, without capture: every kind of layer, operator and neuron, and how to fill their state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine import operators as o
+
+STEPS = 6
+"""Horizon of the learned operators below."""
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def chain(features, *layers):
+    """Layers one after the other, named a, b, c, ..."""
+    names = "abcdefgh"[: len(layers)]
+    inputs = ("x", *names)
+    nodes = tuple(Node(name, layer, (before,)) for name, layer, before in zip(names, layers, inputs, strict=False))
+    return StateMachine(nodes, features)
+
+
+def neuron(integrate, estimate=None, reset=None, *, estimator=None, threshold=0.4, fire_on=">="):
+    return ops.SpikingNeuron(integrate, estimate, estimator or o.Sigmoid(), reset, threshold, fire_on)
+
+
+def matrix(T=STEPS):
+    return np.tril(normal(T, T, seed=T))
+
+
+LEAK, STRICT = o.Leak(0.4, 0.6), o.StrictLeak(0.7, 0.6)
+LEARNED = o.PartialSums(matrix(), normal(STEPS, seed=1))
+LEARNED_WITHOUT_BIAS = o.PartialSums(matrix(), np.zeros(STEPS))
+SINGLE_STEP = o.PartialSums(matrix(1), normal(1))
+BANDED = o.Window(normal(STEPS, 3), normal(STEPS, seed=1), time_invariant=False)
+SLIDING = o.Window(normal(1, 3), normal(1, seed=1), time_invariant=True)
+TWO_STEPS = o.Window(normal(1, 2), np.zeros(1), time_invariant=True)
+POINTWISE = o.Window(normal(1, 1), normal(1), time_invariant=True)
+TRACES = o.Exponentials(normal(3), np.array([0.9, 0.5, 0.1]))
+STRICTLY_LEARNED = o.PartialSums(np.tril(matrix(), -1), np.zeros(STEPS))
+STRICTLY_BANDED = o.Window(normal(STEPS, 3) * [0.0, 1.0, 1.0], np.zeros(STEPS), time_invariant=False)
+
+NEURONS = {
+    "psu": neuron(LEAK, None, STRICT),
+    "psu fires on more": neuron(LEAK, None, STRICT, fire_on=">"),
+    "psu with factors of one": neuron(o.Leak(1.0, 1.0), None, o.StrictLeak(1.0, 1.0)),
+    "ipsu": neuron(LEARNED_WITHOUT_BIAS, LEAK, STRICT),
+    "ipsu as coded": neuron(LEARNED, o.Identity(), STRICT, estimator=o.RawCurrent(), fire_on=">"),
+    "rpsu": neuron(LEAK, LEARNED, STRICT),
+    "ppsu": neuron(LEARNED, None, STRICT),
+    "one step": neuron(SINGLE_STEP, SINGLE_STEP, STRICT),
+    "banded": neuron(BANDED, None, None),
+    "sliding": neuron(SLIDING, None, None, threshold=0.0),
+    "window of two": neuron(TWO_STEPS, SLIDING, STRICT),
+    "pointwise window": neuron(POINTWISE, None, None),
+    "sum of exponentials": neuron(TRACES, None, STRICT),
+    "estimate by exponentials": neuron(LEAK, TRACES, STRICT),
+    "learned reset": neuron(LEAK, None, STRICTLY_LEARNED),
+    "banded reset": neuron(LEAK, BANDED, STRICTLY_BANDED),
+    "identity": neuron(o.Identity(), None, None),
+    "identity with reset": neuron(o.Identity(), o.Identity(), STRICT),
+}
+"""Name -> neuron layer, with every operator in every place."""
+
+LAYERS = {
+    "linear": (ops.Linear(normal(4, 5), normal(4)), (5,)),
+    "linear without bias": (ops.Linear(normal(4, 5)), (5,)),
+    "linear on (C, L)": (ops.Linear(normal(4, 5), normal(4)), (3, 5)),
+    "linear on (C, H, W) without bias": (ops.Linear(normal(4, 5)), (2, 3, 5)),
+    "conv1d": (ops.Conv1d(normal(4, 3, 3), normal(4), (1,), ((1, 1),), (1,), 1), (3, 8)),
+    "conv1d asymmetric padding": (ops.Conv1d(normal(2, 3, 4), None, (2,), ((0, 3),), (1,), 1), (3, 7)),
+    "conv1d groups, dilation": (ops.Conv1d(normal(6, 2, 3), normal(6), (1,), ((2, 1),), (2,), 3), (6, 9)),
+    "conv2d": (ops.Conv2d(normal(4, 2, 3, 3), normal(4), (1, 1), ((1, 1), (1, 1)), (1, 1), 1), (2, 5, 6)),
+    "conv2d asymmetric": (
+        ops.Conv2d(normal(4, 2, 2, 3), normal(4), (2, 1), ((0, 1), (2, 0)), (1, 2), 1),
+        (2, 7, 6),
+    ),
+    "conv2d depthwise": (ops.Conv2d(normal(4, 1, 2, 2), None, (1, 2), ((0, 0), (1, 0)), (1, 1), 4), (4, 5, 5)),
+    "channel affine": (ops.ChannelAffine(normal(5), normal(5)), (5,)),
+    "channel affine on (C, L)": (ops.ChannelAffine(normal(3), normal(3)), (3, 5)),
+    "channel affine on (C, H, W)": (ops.ChannelAffine(normal(3), normal(3)), (3, 2, 5)),
+    "mean": (ops.AvgPool((2,), (2,), ((0, 0),)), (3, 8)),
+    "mean, padded": (ops.AvgPool((3, 2), (2, 1), ((1, 1), (0, 1))), (2, 5, 6)),
+    "mean, padding not counted": (ops.AvgPool((3, 2), (2, 1), ((1, 1), (0, 1)), count_padding=False), (2, 5, 6)),
+    "mean 1d, padding not counted": (ops.AvgPool((3,), (1,), ((2, 0),), count_padding=False), (2, 5)),
+    "sum": (ops.SumPool((3,), (2,), ((1, 0),)), (3, 8)),
+    "sum 2d": (ops.SumPool((2, 3), (1, 2), ((0, 1), (1, 1))), (2, 4, 5)),
+    "max": (ops.MaxPool((2,), (2,), ((0, 0),)), (3, 8)),
+    "max 1d, padded": (ops.MaxPool((3,), (2,), ((2, 1),)), (2, 5)),
+    "max 2d, padded": (ops.MaxPool((3, 3), (2, 2), ((1, 1), (0, 2))), (2, 5, 6)),
+    "flatten": (ops.Flatten(), (2, 3, 4)),
+    "flatten of one axis": (ops.Flatten(), (4,)),
+    "delay 1": (ops.Delay(1), (3,)),
+    "delay 3": (ops.Delay(3), (2, 3)),
+    "readout mean": (ops.Readout("mean"), (3,)),
+    "readout sum": (ops.Readout("sum"), (3,)),
+    "readout last": (ops.Readout("last"), (3,)),
+}
+"""Name -> layer without spikes, and the features it is given."""
+
+
+def _residual() -> StateMachine:
+    """Two branches of different depth, an Add of three inputs one of which is the network's own, spikes added."""
+    nodes = (
+        Node("0", ops.Linear(normal(4, 4), normal(4)), ("x",)),
+        Node("0.spikes", NEURONS["rpsu"], ("0",)),
+        Node("slow", ops.Delay(2), ("0.spikes",)),
+        Node("sum", ops.Add(), ("x", "0.spikes", "slow")),
+        Node("1", ops.Linear(normal(3, 4, seed=2)), ("sum",)),
+        Node("1.spikes", NEURONS["sliding"], ("1",)),
+        Node("mean", ops.Readout("mean"), ("1.spikes",)),
+    )
+    return StateMachine(nodes, (4,))
+
+
+def _state_is_output() -> StateMachine:
+    """The output is a state tensor too, and is read once more."""
+    nodes = (Node("sum", ops.Readout("sum"), ("x",)), Node("late", ops.Delay(1), ("sum",)))
+    return StateMachine(nodes, (3,), output="sum")
+
+
+NETWORKS = {
+    "residual": _residual(),
+    "output is a state": _state_is_output(),
+    "input twice": StateMachine((Node("double", ops.Add(), ("x", "x")),), (3,)),
+    "unfolded batch norm": chain(
+        (2, 5),
+        ops.Conv1d(normal(3, 2, 3), normal(3), (1,), ((1, 1),), (1,), 1),
+        ops.ChannelAffine(normal(3), normal(3, seed=1)),
+        NEURONS["psu"],
+        ops.MaxPool((2,), (2,), ((0, 0),)),
+        ops.Flatten(),
+        ops.Linear(normal(2, 6)),
+        ops.Readout("sum"),
+    ),
+    "shared neuron": chain((4,), NEURONS["ipsu"], ops.Linear(normal(4, 4)), NEURONS["ipsu"], ops.Linear(normal(4, 4))),
+}
+
+MACHINES = (
+    {name: chain(features, layer) for name, (layer, features) in LAYERS.items()}
+    | {f"{name} neuron": chain((3,), layer) for name, layer in NEURONS.items()}
+    | {
+        f"{name} neuron on (C, H, W)": chain((2, 3, 2), NEURONS[name])
+        for name in ("rpsu", "banded", "sum of exponentials")
+    }
+    | NETWORKS
+)
+"""Everything the exporter has a rule for."""
+
+
+def inputs(machine, T, B, seed=0):
+    """Random input that makes some neurons fire and some not, float32."""
+    return np.random.default_rng(seed).normal(0.5, 2.0, (T, B, *machine.input_shape)).astype(np.float32)
+
+
+def steps_of(machine, most=STEPS):
+    return min(machine.horizon or most, most)
+
+
+def random_state(machine, batch, seed=0):
+    """As if the machine had run before: nothing is zero but the step counter."""
+    random = np.random.default_rng(seed)
+    return {
+        name: random.standard_normal(value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
+        for name, value in machine.initial_state(batch).items()
+    }

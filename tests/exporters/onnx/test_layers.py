@@ -1,0 +1,70 @@
+"""Every layer, operator and neuron in onnxruntime against the reference interpreter: outputs, spikes and all state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import psu_deploy as psu
+from psu_deploy.exporters.onnx import lower
+from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops
+from tests.exporters.onnx.machines import LAYERS, MACHINES, NEURONS, chain, inputs, neuron, random_state, steps_of
+from tests.helpers import step_by_step
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+"""Two float32 sums of at most a hundred products of size 1; fixed seeds, so no decision is closer than that to zero."""
+
+each_machine = pytest.mark.parametrize("name", MACHINES)
+
+
+@each_machine
+@pytest.mark.parametrize("batch", [1, 4])
+def test_outputs_and_state_are_the_machines(name, batch, file_of):
+    machine, runner = MACHINES[name], psu.load(file_of(name), threads=1)
+    x = inputs(machine, steps_of(machine), batch)
+    for state in (machine.initial_state(batch), random_state(machine, batch)):
+        expected, expected_state = step_by_step(machine, x, state)
+        runner.reset(batch, state)
+        got = np.stack([runner.step(x_t) for x_t in x])
+        np.testing.assert_allclose(got, expected, **CLOSE)
+        assert runner.state.keys() == expected_state.keys()
+        for key, value in expected_state.items():
+            np.testing.assert_allclose(runner.state[key], value, **CLOSE, err_msg=key)
+            assert runner.state[key].dtype == value.dtype
+
+
+@each_machine
+def test_trace_is_the_machines(name, file_of):
+    machine, runner = MACHINES[name], psu.load(file_of(name), threads=1)
+    x, state = inputs(machine, steps_of(machine), 2), random_state(machine, 2)
+    got, expected = runner.trace(x, state), machine.trace(x, state)
+    np.testing.assert_allclose(got.output, expected.output, **CLOSE)
+    assert list(got.spikes) == list(machine.spiking)
+    for layer in machine.spiking:
+        np.testing.assert_array_equal(got.spikes[layer], expected.spikes[layer])
+        for kind in ("potential", "reset", "margin"):
+            np.testing.assert_allclose(getattr(got, kind)[layer], getattr(expected, kind)[layer], **CLOSE)
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_the_neurons_under_test_both_fire_and_stay_silent(name):
+    machine = MACHINES[f"{name} neuron"]
+    assert 0.02 < machine.run(inputs(machine, steps_of(machine), 4)).mean() < 0.98
+
+
+def test_every_kind_of_layer_and_operator_is_under_test():
+    nodes = [node.layer for machine in MACHINES.values() for node in machine.nodes]
+    placed = {type(value) for layer in nodes if isinstance(layer, ops.SpikingNeuron) for value in vars(layer).values()}
+    assert set(lower._RULES) <= {type(layer) for layer in nodes}
+    assert {o.Identity, o.Leak, o.StrictLeak, o.PartialSums, o.Window, o.Exponentials} <= placed
+    assert {o.Sigmoid, o.RawCurrent} <= placed
+    assert {type(layer) for layer, _ in LAYERS.values()} >= set(lower._RULES) - {ops.Add}
+
+
+@pytest.mark.parametrize("fire_on", [">=", ">"])
+def test_a_tie_fires_only_on_greater_or_equal(fire_on, exported):
+    runner = exported(chain((3,), neuron(o.Identity(), threshold=0.5, fire_on=fire_on)))
+    runner.reset(1)
+    below, above = np.nextafter(np.float32([0.5, 0.5]), np.float32([0, 1]))
+    assert runner.step(np.float32([[below, 0.5, above]])).tolist() == [[0.0, float(fire_on == ">="), 1.0]]

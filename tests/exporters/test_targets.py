@@ -1,0 +1,45 @@
+"""Where targets are found: ours on demand, those of other packages through the entry-point group."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import psu_deploy as psu
+from psu_deploy import exporters
+from tests.exporters.onnx.machines import MACHINES
+
+MACHINE = MACHINES["linear"]
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    """A package that adds the target `echo`, which writes .echo files."""
+    module = SimpleNamespace(SUFFIX=".echo", export=lambda *call, **options: (call, options), load=lambda path: path)
+    monkeypatch.setattr(EntryPoint, "load", lambda point: module)
+    point = EntryPoint("echo", "echo.package", exporters.GROUP)
+    monkeypatch.setattr(exporters, "entry_points", lambda group: [point] if group == exporters.GROUP else [])
+
+
+def test_another_package_adds_a_target(plugin):
+    assert psu.export(MACHINE, "net.echo", target="echo", level=3) == ((MACHINE, Path("net.echo")), {"level": 3})
+    assert psu.load("net.echo") == Path("net.echo")
+
+
+def test_an_unknown_target_is_told_which_there_are(plugin):
+    with pytest.raises(psu.InputError, match=r"unknown target 'nir'; choose one of \['echo', 'onnx'\]"):
+        psu.export(MACHINE, "net.nir", target="nir")
+
+
+def test_a_saved_machine_is_not_an_export(tmp_path):
+    with pytest.raises(psu.ArtifactError, match=r"is a saved machine, not an export; open it with"):
+        psu.load(MACHINE.save(tmp_path / "net.psm"))
+
+
+@pytest.mark.parametrize("name", ["net", "net.txt"])
+def test_a_suffix_that_no_target_writes(name):
+    with pytest.raises(psu.ArtifactError, match=r"no target writes .*; known suffixes: \.onnx"):
+        psu.load(name)

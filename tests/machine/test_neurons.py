@@ -1,0 +1,271 @@
+"""The serial form of every neuron: equal to its T x T matrices, in any chunks, from pure steps."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from math import prod
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from psu_deploy.capture import to_state_machine
+from psu_deploy.errors import HorizonError
+from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.neurons import IPSU, PSU, SlidingPSN
+from tests.helpers import (
+    NEURONS,
+    ORDER,
+    ROUNDING,
+    NeuronCase,
+    RawNeuron,
+    currents,
+    leak_matrix,
+    sigmoid,
+    step_by_step,
+    strict_leak_matrix,
+)
+
+every_neuron = pytest.mark.parametrize("case", NEURONS, ids=str)
+
+
+def machine_of(
+    case: NeuronCase, T: int, features: tuple[int, ...] = (3,), **parameters
+) -> tuple[StateMachine, RawNeuron]:
+    neuron, raw = case.make(T, **parameters)
+    return to_state_machine(neuron, features), raw
+
+
+@every_neuron
+@pytest.mark.parametrize(("tau", "threshold"), [(1.5, 1.0), (2.0, 0.5), (4.0, 0.3)])
+@pytest.mark.parametrize("T", [1, 2, 7, 63])
+def test_equals_the_matrices(case: NeuronCase, tau, threshold, T):
+    for B, features in [(1, (1,)), (3, (1,)), (1, (7,)), (3, (2, 3))]:
+        machine, raw = machine_of(case, T, features, tau=tau, threshold=threshold)
+        current = currents(T, B, features)
+        V, R, S = raw(current)
+        trace = machine.trace(current)
+        (name,) = machine.spiking
+        np.testing.assert_array_equal(machine.run(current), S)
+        np.testing.assert_array_equal(trace.output, S)
+        np.testing.assert_array_equal(trace.spikes[name], S)
+        np.testing.assert_allclose(trace.potential[name], V, **ROUNDING)
+        np.testing.assert_allclose(trace.reset[name], R, **ROUNDING)
+        np.testing.assert_allclose(trace.margin[name], V - R - raw.threshold, **ROUNDING)
+
+
+@every_neuron
+@pytest.mark.parametrize("current", [0.0, 1e3, -1e3])
+def test_silent_and_saturated(case: NeuronCase, current):
+    machine, raw = machine_of(case, 40)
+    constant = np.full((40, 2, 3), current)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(machine.run(constant), raw(constant)[2])
+
+
+def linear_ipsu(fire_on):
+    """IPSU as the authors coded it: V[t] = 2 x[t], R[t] = sum_{s<t} x[s] / 2**(t-s)."""
+    neuron = IPSU(3, 2.0, 1.0, reset_input="current", reset_gain=1.0, fire_on=fire_on)
+    neuron.integrate.set_matrix(2 * torch.eye(3))
+    return neuron
+
+
+@pytest.mark.parametrize(("fire_on", "spike"), [(">=", 1.0), (">", 0.0)])
+@pytest.mark.parametrize(
+    ("unit", "currents", "fires"),
+    [
+        (lambda fire_on: PSU(2.0, 1.0, fire_on=fire_on), [0.0, 2.5], [False, True]),
+        (lambda fire_on: SlidingPSN(2, fire_on=fire_on), [1.0, 0.5, 0.75], [True, True, True]),
+        (linear_ipsu, [0.5, 0.625, 0.71875], [True, True, True]),
+    ],
+    ids=["psu", "sliding_psn", "ipsu_coded"],
+)
+def test_ties(unit, currents, fires, fire_on, spike):
+    """Dyadic numbers make margins of exactly zero, in float32 too; where it fires at all depends on fire_on."""
+    machine = to_state_machine(unit(fire_on), (1,))
+    for dtype in (np.float32, np.float64):
+        trace = machine.trace(np.array(currents, dtype)[:, None, None])
+        (margin,) = trace.margin.values()
+        assert (margin.ravel() == 0).tolist() == fires
+        assert trace.output.ravel().tolist() == [spike if tie else 0.0 for tie in fires]
+
+
+@every_neuron
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_run_is_steps_is_chunks(case: NeuronCase, dtype, kind):
+    T = 11
+    machine, _ = machine_of(case, T)
+    x = kind(currents(T, 2, (3,)).astype(dtype))
+    whole = machine.run(x)
+    assert type(whole) is type(x)
+    assert whole.dtype == x.dtype
+    for cut in (1, 4, 10):
+        head, state = step_by_step(machine, x[:cut])
+        tail = machine.run(x[cut:], state)
+        assert np.array_equal(head, whole[:cut])
+        assert np.array_equal(tail, whole[cut:])
+
+
+@every_neuron
+def test_numpy_and_torch_agree(case: NeuronCase):
+    machine, _ = machine_of(case, 9)
+    x = currents(9, 2, (3,))
+    assert np.array_equal(machine.run(x), machine.run(torch.from_numpy(x)).numpy())
+    x = x.astype(np.float32)
+    assert np.array_equal(machine.run(x), machine.run(torch.from_numpy(x)).numpy())
+
+
+@every_neuron
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_a_step_is_pure(case: NeuronCase, kind):
+    machine, _ = machine_of(case, 6)
+    x = kind(currents(6, 2, (3,)))
+    state = {name: kind(value) for name, value in machine.initial_state(2, "float64").items()}
+    for x_t in x:
+        x_before, before = copy.deepcopy(x_t), copy.deepcopy(state)
+        once, after = machine.step(x_t, state)
+        again, after_again = machine.step(x_t, state)
+        assert np.array_equal(x_t, x_before)
+        assert all(np.array_equal(state[name], before[name]) for name in state)
+        assert np.array_equal(once, again)
+        assert all(np.array_equal(after[name], after_again[name]) for name in after)
+        state = after
+
+
+@every_neuron
+def test_samples_do_not_see_each_other(case: NeuronCase):
+    machine, _ = machine_of(case, 8)
+    x = currents(8, 3, (3,))
+    for sample in range(3):
+        assert np.array_equal(machine.run(x[:, sample : sample + 1]), machine.run(x)[:, sample : sample + 1])
+
+
+LEAKS = {"psu": 2, "psu_coded": 2, "ipsu": 2, "ipsu_bias": 2, "ipsu_coded": 1, "ppsu": 1, "ppsu_coded": 1}
+LEAKS |= {"rpsu": 2, "rpsu_bias": 2, "rpsu_coded": 2, "sliding_psn": 0}
+"""Numbers of state per neuron besides those of the learned operator."""
+
+
+@every_neuron
+@pytest.mark.parametrize("T", [1, 2, 10])
+def test_size_of_the_state(case: NeuronCase, T):
+    machine, _ = machine_of(case, T, (2, 3))
+    per_neuron = sum(prod(s.shape) for s in machine.state_spec.values() if s.batched) / 6
+    learned = 0 if case.learned is None else ORDER - 1 if case.unbounded else T - 1
+    assert per_neuron == LEAKS[case.name] + learned
+    assert machine.horizon == (None if case.unbounded else T)
+    assert ("step" in machine.state_spec) == (not case.unbounded)
+
+
+@pytest.mark.parametrize("case", [c for c in NEURONS if not c.unbounded], ids=str)
+def test_ends_at_the_horizon(case: NeuronCase):
+    machine, _ = machine_of(case, 4)
+    x = currents(5, 2, (3,))
+    with pytest.raises(
+        HorizonError, match=r"x has 5 steps \(axis 0\) but the machine's horizon is 4; cut the sequence"
+    ):
+        machine.run(x)
+    _, state = step_by_step(machine, x[:4])
+    with pytest.raises(HorizonError, match=r"step 5 is past the horizon: .* 4 steps; reset and start a new window"):
+        machine.step(x[4], state)
+    with pytest.raises(HorizonError, match="step 5 is past the horizon"):
+        machine.run(x[:1], state)
+
+
+@pytest.mark.parametrize("case", [c for c in NEURONS if c.unbounded], ids=str)
+def test_runs_for_ever(case: NeuronCase):
+    machine, raw = machine_of(case, 300)
+    x = currents(300, 1, (3,))
+    np.testing.assert_array_equal(machine.run(x), raw(x)[2])
+
+
+class AliveTensors(TorchDispatchMode):
+    """Counts how many tensors of one shape are alive at the same time."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.made, self.most = shape, [], 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and tuple(result.shape) == self.shape:
+            self.made.append(weakref.ref(result))
+            self.most = max(self.most, sum(made() is not None for made in self.made))
+        return result
+
+
+@pytest.mark.parametrize("call", ["run", "trace"])
+@pytest.mark.parametrize("case", [c for c in NEURONS if not c.unbounded], ids=str)
+def test_old_states_are_forgotten(case: NeuronCase, call):
+    """A state of T - 1 numbers per neuron and step, kept for T steps, would be T times the sequence."""
+    machine, _ = machine_of(case, 30, (5,))
+    x = torch.from_numpy(currents(30, 2, (5,)))
+    with AliveTensors((2, 29, 5)) as alive:
+        getattr(machine, call)(x)
+    assert len(alive.made) >= 30
+    assert alive.most < 10
+
+
+def by_hand(integrate, estimate, estimator, reset, threshold=0.5, fire_on=">="):
+    neuron = ops.SpikingNeuron(integrate, estimate, estimator, reset, threshold, fire_on)
+    return StateMachine((Node("n", neuron, ("x",)),), (2, 3))
+
+
+class TestOperatorsByHand:
+    """Operators that no built-in neuron uses in this place, against their matrices."""
+
+    T = 9
+    current = currents(9, 2, (2, 3))
+    none = np.zeros(9)
+
+    def check(self, machine: StateMachine, raw: RawNeuron) -> None:
+        V, R, S = raw(self.current)
+        trace = machine.trace(self.current)
+        np.testing.assert_allclose(trace.potential["n"], V, **ROUNDING)
+        np.testing.assert_allclose(trace.reset["n"], R, **ROUNDING)
+        np.testing.assert_array_equal(trace.spikes["n"], S)
+        chunked, state = step_by_step(machine, self.current[:5])
+        np.testing.assert_array_equal(np.concatenate([chunked, machine.run(self.current[5:], state)]), S)
+
+    def test_exponentials_everywhere(self):
+        gains, decays = np.array([1.0, -0.5]), np.array([0.9, 0.3])
+        A = sum(leak_matrix(self.T, g, d) for g, d in zip(gains, decays, strict=True))
+        machine = by_hand(
+            operators.Exponentials(gains, decays),
+            operators.Exponentials(decays, gains.clip(0)),
+            operators.Sigmoid(),
+            operators.StrictLeak(1.0, 0.5),
+        )
+        A_R = leak_matrix(self.T, 0.9, 1.0) + leak_matrix(self.T, 0.3, 0.0)
+        B = strict_leak_matrix(self.T, 1.0, 0.5)
+        self.check(machine, RawNeuron(A, self.none, A_R, self.none, B, sigmoid, 0.5, ">="))
+        assert machine.state_spec["n.V"].shape == (2, 2, 3)
+
+    @pytest.mark.parametrize("order", [1, 2, 4])
+    def test_band(self, order):
+        random = np.random.default_rng(0)
+        columns, bias = random.standard_normal((self.T, order)), random.standard_normal(self.T)
+        A = np.zeros((self.T, self.T))
+        for t, lag in np.ndindex(self.T, order):
+            if t + lag < self.T:
+                A[t + lag, t] = columns[t, lag]
+        window = operators.Window(columns, bias, time_invariant=False)
+        nothing = np.zeros_like(A)
+        raw = RawNeuron(A, bias, nothing, self.none, nothing, sigmoid, 0.5, ">=")
+        self.check(by_hand(window, None, operators.Sigmoid(), None), raw)
+
+    def test_no_estimate_looks_at_the_potential(self):
+        A, B = leak_matrix(self.T, 0.5, 0.5), strict_leak_matrix(self.T, 2.0, 0.9)
+        leak, reset = operators.Leak(0.5, 0.5), operators.StrictLeak(2.0, 0.9)
+        for estimator, function in [(operators.Sigmoid(), sigmoid), (operators.RawCurrent(), lambda v: v)]:
+            raw = RawNeuron(A, self.none, A, self.none, B, function, 0.5, ">")
+            self.check(by_hand(leak, None, estimator, reset, fire_on=">"), raw)
+
+    def test_identity(self):
+        eye, nothing = np.eye(self.T), np.zeros((self.T, self.T))
+        raw = RawNeuron(eye, self.none, nothing, self.none, nothing, sigmoid, 0.5, ">=")
+        machine = by_hand(operators.Identity(), None, operators.Sigmoid(), None)
+        self.check(machine, raw)
+        assert machine.state_spec == {}

@@ -1,0 +1,194 @@
+"""A state machine that cannot work is refused when it is made, with the reason."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from psu_deploy.errors import InputError
+from psu_deploy.machine import Node, StateMachine, operators, ops
+
+LINEAR = ops.Linear(np.ones((2, 3)))
+BACK = ops.Linear(np.ones((3, 2)))
+
+
+class TestGraph:
+    def test_defaults(self):
+        machine = StateMachine([Node("a", LINEAR, ("x",)), Node("b", BACK, ("a",))], 3)
+        assert (machine.output, machine.latency, machine.horizon) == ("b", 0, None)
+        assert machine.shapes == {"x": (3,), "a": (2,), "b": (3,)}
+
+    @pytest.mark.parametrize(
+        ("nodes", "message"),
+        [
+            ([], "at least one layer"),
+            ([Node("a", LINEAR, ("y",))], r"layer 'a': inputs \['y'\] are not computed before it"),
+            ([Node("a", LINEAR, ("a",))], r"layer 'a': inputs \['a'\] are not computed before it"),
+            ([Node("a", LINEAR, ("b",)), Node("b", BACK, ("a",))], r"layer 'a': inputs \['b'\] are not computed"),
+            ([Node("a", LINEAR, ("x",)), Node("a", BACK, ("a",))], "layer name 'a' is empty, reserved or used twice"),
+            ([Node("x", LINEAR, ("x",))], "layer name 'x' is empty, reserved or used twice"),
+            ([Node("step", LINEAR, ("x",))], "layer name 'step' is empty, reserved or used twice"),
+            ([Node("", LINEAR, ("x",))], "layer name '' is empty"),
+            ([Node("a", LINEAR, ("x", "x"))], r"layer 'a': Linear got 2 input\(s\)"),
+            ([Node("a", LINEAR, ())], r"layer 'a': Linear got 0 input\(s\)"),
+            ([Node("a", ops.Add(), ("x",))], r"layer 'a': Add got 1 input\(s\)"),
+            ([Node("a", BACK, ("x",))], r"layer 'a': Linear needs 2 features in the last axis, got shape \(3,\)"),
+            ([Node("a", LINEAR, ("x",)), Node("b", ops.Add(), ("a", "x"))], "layer 'b': Add needs inputs of one shape"),
+        ],
+    )
+    def test_refusals(self, nodes, message):
+        with pytest.raises(InputError, match=message):
+            StateMachine(tuple(nodes), (3,))
+
+    @pytest.mark.parametrize("shape", [(), 0, (0,), (-1,), (3, 0), (2.5,), ("3",)])
+    def test_input_shape(self, shape):
+        with pytest.raises(InputError, match="input_shape"):
+            StateMachine((Node("a", ops.Flatten(), ("x",)),), shape)
+
+    def test_output(self):
+        with pytest.raises(InputError, match=r"output 'b' is not a layer; layers are \['a'\]"):
+            StateMachine((Node("a", LINEAR, ("x",)),), (3,), "b")
+
+    def test_the_input_is_no_output(self):
+        with pytest.raises(InputError, match="output 'x' is not a layer"):
+            StateMachine((Node("a", LINEAR, ("x",)),), (3,), "x")
+
+    @pytest.mark.parametrize("latency", [-1, 0.5, "0", None])
+    def test_latency(self, latency):
+        with pytest.raises(InputError, match="latency must be a whole number of steps >= 0"):
+            StateMachine((Node("a", LINEAR, ("x",)),), (3,), latency=latency)
+
+    def test_is_frozen(self):
+        machine = StateMachine((Node("a", LINEAR, ("x",)),), (3,))
+        with pytest.raises(AttributeError):
+            machine.output = "b"
+        with pytest.raises(ValueError, match="read-only"):
+            LINEAR.weight[0, 0] = 2.0
+
+    def test_copies_what_it_is_given(self):
+        weight = np.ones((2, 3))
+        layer = ops.Linear(weight)
+        weight[:] = 5.0
+        assert (layer.weight == 1.0).all()
+
+
+CONV = {"weight": np.ones((4, 2, 3)), "bias": None, "stride": (1,), "padding": ((0, 0),), "dilation": (1,), "groups": 1}
+POOL = {"kernel": (2,), "stride": (2,), "padding": ((0, 0),)}
+SQUARE = {"matrix": np.eye(3), "bias": np.zeros(3)}
+WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "wrong", "message"),
+    [
+        (ops.Linear, {"weight": np.ones((2, 3))}, {"weight": np.ones(3)}, "Linear.weight must have 2 axes"),
+        (ops.Linear, {"weight": np.ones((2, 3))}, {"weight": np.full((2, 3), np.nan)}, "Linear.weight holds NaN"),
+        (ops.Linear, {"weight": np.ones((2, 3))}, {"bias": np.ones(3)}, "Linear: bias has 3 entries for 2 outputs"),
+        (ops.Linear, {"weight": np.ones((2, 3))}, {"bias": np.full(2, np.inf)}, "Linear.bias holds NaN or infinity"),
+        (ops.Conv1d, CONV, {"weight": np.ones((4, 2))}, "Conv1d.weight must have 3 axes"),
+        (ops.Conv1d, CONV, {"bias": np.ones(3)}, "Conv1d: bias has 3 entries for 4 outputs"),
+        (ops.Conv1d, CONV, {"stride": (0,)}, "Conv1d.stride must be whole numbers >= 1"),
+        (ops.Conv1d, CONV, {"stride": 1}, "Conv1d.stride must be whole numbers >= 1"),
+        (ops.Conv1d, CONV, {"stride": (True,)}, "Conv1d.stride must be whole numbers >= 1"),
+        (ops.Conv1d, CONV, {"dilation": (1, 1)}, "Conv1d.dilation must have 1 entries, got 2"),
+        (ops.Conv1d, CONV, {"padding": ((1,),)}, r"Conv1d.padding must be 1 pairs \(before, after\)"),
+        (ops.Conv1d, CONV, {"padding": (1,)}, r"Conv1d.padding must be 1 pairs \(before, after\)"),
+        (ops.Conv1d, CONV, {"padding": ((0, -1),)}, "Conv1d.padding must hold whole numbers >= 0"),
+        (ops.Conv1d, CONV, {"groups": 3}, "Conv1d: groups=3 does not divide 4 channels"),
+        (ops.Conv1d, CONV, {"groups": 0}, "Conv1d: groups=0"),
+        (ops.Conv2d, CONV, {}, "Conv2d.weight must have 4 axes"),
+        (ops.AvgPool, POOL, {"kernel": (0,)}, "AvgPool.kernel must be whole numbers >= 1"),
+        (ops.AvgPool, POOL, {"stride": (1, 1)}, "AvgPool.stride must have 1 entries"),
+        (
+            ops.MaxPool,
+            POOL,
+            {"kernel": (1, 1, 1), "stride": (1, 1, 1), "padding": ((0, 0),) * 3},
+            "MaxPool slides over one or two axes",
+        ),
+        (ops.ChannelAffine, {"scale": np.ones(2), "shift": np.ones(2)}, {"shift": np.ones(3)}, "differ"),
+        (ops.Delay, {"steps": 1}, {"steps": 0}, r"Delay.steps must be a whole number in 1..100000, got 0"),
+        (ops.Delay, {"steps": 1}, {"steps": 10**9}, r"Delay.steps must be a whole number in 1..100000"),
+        (ops.Delay, {"steps": 1}, {"steps": 1.0}, r"Delay.steps must be a whole number"),
+        (ops.Readout, {"kind": "mean"}, {"kind": "median"}, "Readout.kind must be one of .*, got 'median'"),
+        (operators.Leak, {"gain": 1.0, "decay": 0.5}, {"gain": math.nan}, "Leak.gain must be a finite number"),
+        (operators.StrictLeak, {"gain": 1.0, "decay": 0.5}, {"decay": "a"}, "StrictLeak.decay must be a finite number"),
+        (operators.PartialSums, SQUARE, {"matrix": np.ones((3, 3))}, "above the diagonal, so it is not causal"),
+        (operators.PartialSums, SQUARE, {"matrix": np.ones((2, 3))}, r"must be \(T, T\), \(T,\)"),
+        (operators.PartialSums, SQUARE, {"bias": np.zeros(2)}, r"must be \(T, T\), \(T,\)"),
+        (operators.Window, WINDOW, {"bias": np.zeros(2)}, r"must be \(rows, k\), \(rows,\)"),
+        (operators.Window, WINDOW, {"time_invariant": True}, "a time-invariant window has one row, got 3"),
+        (operators.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"gains": [1.0, 2.0]}, "2 gains but 1 decays"),
+        (operators.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"gains": [], "decays": []}, "0 gains"),
+    ],
+)
+def test_layers_and_operators(kind, good, wrong, message):
+    if wrong:
+        kind(**good)
+    with pytest.raises(InputError, match=message):
+        kind(**(good | wrong))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (ops.Conv1d(**CONV), (3, 9), "Conv1d needs 2 channels and 1 more axes"),
+        (ops.Conv1d(**CONV), (2,), "Conv1d needs 2 channels and 1 more axes"),
+        (ops.Conv1d(**CONV), (2, 2), r"a window of \(3,\) does not fit an input of \(2,\)"),
+        (ops.AvgPool(**POOL), (3,), "AvgPool needs channels and 1 more axes"),
+        (ops.MaxPool(**POOL), (3, 1), "does not fit"),
+        (ops.ChannelAffine(np.ones(2), np.ones(2)), (3, 2), "ChannelAffine needs 2 channels"),
+    ],
+)
+def test_shapes_must_fit(layer, shape, message):
+    with pytest.raises(InputError, match=f"layer 'a': .*{message}"):
+        StateMachine((Node("a", layer, ("x",)),), shape)
+
+
+NEURON = {
+    "integrate": operators.Leak(0.5, 0.5),
+    "estimate": None,
+    "estimator": operators.Sigmoid(),
+    "reset": operators.StrictLeak(1.0, 0.5),
+    "threshold": 1.0,
+    "fire_on": ">=",
+}
+
+
+class TestSpikingNeuron:
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"threshold": math.nan}, "SpikingNeuron.threshold must be a finite number"),
+            ({"threshold": None}, "SpikingNeuron.threshold must be a finite number"),
+            ({"fire_on": "=>"}, "SpikingNeuron.fire_on must be one of"),
+            ({"estimate": operators.Identity(), "reset": None}, "has an estimate but no reset to feed it to"),
+        ],
+    )
+    def test_refusals(self, wrong, message):
+        with pytest.raises(InputError, match=message):
+            ops.SpikingNeuron(**(NEURON | wrong))
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"integrate": None},
+            {"integrate": operators.Sigmoid()},
+            {"integrate": LINEAR},
+            {"estimate": 1.0},
+            {"estimator": None},
+            {"estimator": operators.Leak(0.5, 0.5)},
+            {"reset": operators.Sigmoid()},
+        ],
+    )
+    def test_operators_must_be_operators(self, wrong):
+        with pytest.raises(InputError):
+            ops.SpikingNeuron(**(NEURON | wrong))
+
+    @pytest.mark.parametrize(
+        "reset", [operators.Leak(1.0, 0.5), operators.Identity(), operators.PartialSums(np.eye(3), np.zeros(3))]
+    )
+    def test_the_reset_must_be_strictly_causal(self, reset):
+        with pytest.raises(InputError, match="strictly causal"):
+            ops.SpikingNeuron(**(NEURON | {"reset": reset}))

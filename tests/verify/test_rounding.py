@@ -1,0 +1,133 @@
+"""The rounding bound holds for every way of computing a decision, and is tight enough to mean something."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+import psu_deploy as psu
+from psu_deploy.capture import trace_module
+from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops
+from psu_deploy.verify import certify
+from psu_deploy.verify.rounding import rounding_bounds
+from tests.exporters.onnx.machines import MACHINES, chain, inputs, random_state, steps_of
+from tests.verify.networks import RANDOM, examples, randomised
+
+
+def double(values):
+    return {name: torch.tensor(np.asarray(value), dtype=torch.float64) for name, value in values.items()}
+
+
+def excess(machine, x, trace, state=None, precision="float32"):
+    """Largest |margin - exact margin| - bound, and the same of the output; exact given the trace's own spikes."""
+    exact_x, spikes = torch.tensor(np.asarray(x), dtype=torch.float64), double(trace.spikes)
+    start = machine.initial_state(x.shape[1]) if state is None else state
+    start = {
+        n: torch.tensor(v, dtype=torch.float64 if machine.state_spec[n].batched else torch.int64)
+        for n, v in start.items()
+    }
+    exact = machine.trace(exact_x, start, spikes=spikes)
+    bounds = rounding_bounds(machine, exact_x, spikes, start, precision)
+    output = torch.tensor(np.asarray(trace.output), dtype=torch.float64)
+    over = [(output - exact.output[-len(output) :]).abs() - bounds.output[-len(output) :]]
+    for name, margin in double(trace.margin).items():
+        over.append((margin - exact.margin[name]).abs() - bounds.margin[name])
+    return max(float(value.max()) for value in over)
+
+
+@given(example=examples())
+@settings(max_examples=25, **RANDOM)
+def test_it_holds_for_module_and_machine(example):
+    machine = psu.to_state_machine(example.model, tuple(example.x.shape[2:]))
+    x = example.x.numpy()
+    assert excess(machine, x, machine.trace(x)) <= 0
+    assert excess(machine, x, trace_module(example.model, machine, example.x)) <= 0
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_it_holds_for_onnxruntime_from_any_state(name, tmp_path):
+    machine = MACHINES[name]
+    x, state = inputs(machine, steps_of(machine), 3), random_state(machine, 3)
+    runner = psu.load(psu.export(machine, tmp_path / "net.onnx"))
+    assert excess(machine, x, machine.trace(x, state), state) <= 0
+    assert excess(machine, x, runner.trace(x, state), state) <= 0
+
+
+@given(example=examples())
+@settings(max_examples=10, **RANDOM)
+def test_it_holds_in_float64(example):
+    """Against float64 itself only the order of summation differs, but that is what a module does."""
+    model, x = example.model.double(), example.x.double()
+    machine = psu.to_state_machine(model, tuple(x.shape[2:]))
+    assert excess(machine, x.numpy(), trace_module(model, machine, x), precision="float64") <= 0
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_it_scales_with_the_numbers(scale):
+    machine = chain((4,), ops.Linear(np.full((3, 4), scale)), MACHINES["psu neuron"].nodes[0].layer)
+    x = inputs(machine, 6, 2)
+    assert excess(machine, x, machine.trace(x)) <= 0
+
+
+def test_it_is_not_vacuous():
+    """On a small network a margin of a thousandth is far beyond rounding; on one neuron, of a few millionths."""
+    torch.manual_seed(0)
+    model = psu.SpikingSequential(nn.Linear(8, 16), psu.RPSU(8), nn.Linear(16, 16), psu.IPSU(8), nn.Linear(16, 4))
+    machine = psu.to_state_machine(randomised(model), (8,))
+    x = np.random.default_rng(0).random((8, 2, 8)).astype(np.float32)
+    bounds = certify(machine, x, machine.trace(x)).bounds
+    assert all(bound.min() > 0 and bound.max() < 1e-3 for bound in bounds.margin.values())
+    assert bounds.output.max() < 1e-3
+    single = chain((1,), ops.SpikingNeuron(o.Identity(), None, o.Sigmoid(), None, 1.0, ">="))
+    x = np.ones((1, 1, 1), np.float32)
+    assert certify(single, x, single.trace(x)).bounds.margin["a"].item() < 2e-6
+
+
+def test_float64_is_judged_more_strictly():
+    machine = MACHINES["rpsu neuron"]
+    x = inputs(machine, 6, 2)
+    single, exact = (
+        certify(machine, x, machine.trace(x), precision=p).bounds.margin["a"] for p in ("float32", "float64")
+    )
+    torch.testing.assert_close(single / exact, torch.full_like(single, 2.0**29))
+
+
+def test_a_trace_that_is_right_is_certified():
+    machine = MACHINES["residual"]
+    x = inputs(machine, 6, 4)
+    certificate = certify(machine, x, machine.trace(x))
+    assert certificate.ok
+    assert certificate.disputed == ()
+    assert certificate.output_error < 1e-5
+
+
+def test_the_bias_of_an_operator_counts():
+    """0.02 - 1 is rounded like a number of size 1, not of size 0.02."""
+    window = o.Window(np.ones((1, 1)), -np.ones(1), time_invariant=True)
+    machine = chain((1,), ops.SpikingNeuron(window, None, o.Sigmoid(), None, 0.0, ">="))
+    x = np.linspace(0.001, 0.02, 50, dtype=np.float32).reshape(50, 1, 1)
+    assert excess(machine, x, machine.trace(x)) <= 0
+
+
+def test_a_bias_that_batch_norm_takes_away_again():
+    """Rounding of the module: it adds a bias of 1000 and subtracts a mean of 1000."""
+    torch.manual_seed(0)
+    model = psu.SpikingSequential(nn.Linear(4, 64), nn.BatchNorm1d(64), psu.PSU(), nn.Linear(64, 4)).eval()
+    nn.init.constant_(model[0].bias, 1000.0)
+    nn.init.constant_(model[1].running_mean, 1000.0)
+    x = torch.randn(20, 8, 4)
+    machine = psu.to_state_machine(model, (4,), simplified=False)
+    assert excess(machine, x.numpy(), trace_module(model, machine, x)) <= 0
+    assert psu.verify(model, psu.to_state_machine(model, (4,)), x).ok
+
+
+def test_a_potential_that_underflows():
+    """A leak halves V until it is zero in float32; exactly, it never is, and > fires."""
+    machine = chain((1,), ops.SpikingNeuron(o.Leak(1.0, 0.5), None, o.Sigmoid(), None, 0.0, ">"))
+    x = np.zeros((200, 1, 1), np.float32)
+    x[0] = 1.0
+    assert certify(machine, x, machine.trace(x)).ok
