@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def network(neuron: str) -> nn.Module:
     """700-1024-1024-20 with neurons behind the two hidden layers."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(SIZES, SIZES[1:], strict=False):
+    for inputs, outputs in pairwise(SIZES):
         layers.append(nn.Linear(inputs, outputs))
         if outputs != SIZES[-1]:
             layers.append(psu.PSU(TAU, THRESHOLD) if neuron == "psu" else psu.RPSU(STEPS, TAU, THRESHOLD))

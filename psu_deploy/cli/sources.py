@@ -16,6 +16,8 @@ from psu_deploy.machine.files import atomic_path
 
 MACHINE_SUFFIX = ".psm"
 MACHINE_FILE = "model.psm"
+_STEPS = 32
+"""Of random input for a machine that is defined for any number of steps."""
 
 Floats = NDArray[np.float32]
 
@@ -73,8 +75,11 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def random_spikes(machine: StateMachine, steps: int | None, batch: int, seed: int) -> Floats:
-    """Random input spikes, one in five, (T, B, *features); T is the horizon, or 32 where there is none."""
-    length = steps or machine.horizon or 32
+    """Random input spikes, one in five, (T, B, *features); T is the horizon where there is one."""
+    for name, value, least in (("steps", steps, 1), ("batch", batch, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise InputError(f"--{name} must be at least {least}, got {value}")
+    length = (machine.horizon or _STEPS) if steps is None else steps
     random = np.random.default_rng(seed)
     return (random.random((length, batch, *machine.input_shape)) < 0.2).astype(np.float32)
 

@@ -14,8 +14,6 @@ from tests.cli.conftest import shell, small_machine
 
 VERBS = sorted(command.callback.__name__ for command in app.registered_commands)
 
-BLAMED_ON_US = pytest.mark.xfail(strict=True, reason="numpy's exception is not expected and ends as an internal error")
-
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_shows_an_example(cli, verb):
@@ -92,9 +90,9 @@ class TestVerify:
         ("option", "value"),
         [
             ("--batch", 0),
-            pytest.param("--batch", -1, marks=BLAMED_ON_US),
-            pytest.param("--steps", -1, marks=BLAMED_ON_US),
-            pytest.param("--seed", -1, marks=BLAMED_ON_US),
+            ("--batch", -1),
+            ("--steps", -1),
+            ("--seed", -1),
         ],
     )
     def test_random_input_that_cannot_be(self, cli, saved, exported, option, value):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -220,15 +221,27 @@ def test_a_large_network(tmp_path):
     assert runner.run(x).shape == (3, 2, 20)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name != "posix", reason="needs POSIX signals")
+def any_content(folder):
+    with suppress(FileNotFoundError):  # renamed under our eyes
+        return any(path.stat().st_size for path in folder.iterdir())
+    return True
+
+
+def heed_ctrl_c():
+    """What a shell starts in the background ignores it, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_ctrl_c_in_the_middle_of_an_export(tmp_path):
     """A real signal to the real command, as soon as the temporary file has something in it."""
     psu.to_state_machine(large(16, 2048, 16), (16,)).save(tmp_path / "net.psm")
     out = tmp_path / "out"
     out.mkdir()
     command = [sys.executable, "-m", "psu_deploy", "export", str(tmp_path / "net.psm"), "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not any(path.stat().st_size for path in out.iterdir()) and process.poll() is None:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, preexec_fn=heed_ctrl_c, **streams) as process:
+        while not any_content(out) and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
