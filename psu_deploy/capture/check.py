@@ -11,11 +11,15 @@ from psu_deploy.capture.layers import ConversionError
 from psu_deploy.capture.values import Value
 from psu_deploy.errors import InputError
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.fields import Array, Shape
+from psu_deploy.machine.fields import Array
 from psu_deploy.machine.reference import Moment, evaluate
 
 _TOLERANCE = 1e-3
 """Relative to the largest number; far above float32 rounding, far below any change of meaning."""
+
+
+_NEURONS_CHECKED = 16
+"""Per layer; the serial run of a learned T x T matrix costs T * T numbers per neuron."""
 
 
 def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> None:
@@ -39,16 +43,20 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
             raise ConversionError(f"does not compute what {type(layer).__name__} computes", _REMEDY)
 
 
-def check_neuron(layer: ops.SpikingNeuron, current: Value, module: Callable[[Tensor], Tensor]) -> None:
-    """Raise unless the module fires as the layer says: on the example, and on currents strong enough to make it fire.
+def check_neuron(layer: ops.SpikingNeuron, like: Tensor, module: Callable[[Tensor], Tensor]) -> None:
+    """Raise unless the module fires as the layer says, on weak currents and on some strong enough to make it fire.
+
+    Args:
+        layer: what the module was converted to.
+        like: shape (T, B, *features), dtype and device of the currents.
+        module: runs the module.
 
     Raises:
         ConversionError: if a decision with a clear margin differs.
     """
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(current.tensor.shape, generator=generator).to(current.tensor)
-    for x in (current.tensor, 10 * (1 + abs(layer.threshold)) * noise):
-        wrong = _flips_off_the_edge(layer, x, module(x), current.features)
+    noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
+    for x in (noise, 10 * (1 + abs(layer.threshold)) * noise):
+        wrong = _flips_off_the_edge(layer, _some_neurons(x), _some_neurons(module(x)))
         if wrong:
             raise ConversionError(f"fires differently from its equations in {wrong} decisions", _REMEDY)
 
@@ -56,9 +64,15 @@ def check_neuron(layer: ops.SpikingNeuron, current: Value, module: Callable[[Ten
 _REMEDY = "remove hooks, overrides and parametrisations, or pass converters={type: function}"
 
 
-def _flips_off_the_edge(layer: ops.SpikingNeuron, current: Tensor, found: Tensor, features: Shape) -> int:
+def _some_neurons(sequence: Tensor) -> Tensor:
+    """(T, B, *features) -> (T, B, n): neurons of a layer share their numbers, so a few spread over it will do."""
+    flat = sequence.flatten(2)
+    return flat[..., :: -(-flat.shape[-1] // _NEURONS_CHECKED)]
+
+
+def _flips_off_the_edge(layer: ops.SpikingNeuron, current: Tensor, found: Tensor) -> int:
     """Decisions that differ although the margin is clear."""
-    machine = StateMachine((Node("neuron", layer, ("x",)),), features)
+    machine = StateMachine((Node("neuron", layer, ("x",)),), current.shape[2:])
     trace = machine.trace(current.double())
     margin, spikes = trace.margin["neuron"], trace.spikes["neuron"]
     clear = margin.abs() > _TOLERANCE * (1 + trace.potential["neuron"].abs() + trace.reset["neuron"].abs())

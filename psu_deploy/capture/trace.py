@@ -8,7 +8,7 @@ the caller sees everything that stands in the way at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from psu_deploy.neurons import PSN, SpikingUnit
 ACTION = "turn the model into a state machine"
 _UNKNOWN = "?"
 _EXAMPLE_STEPS = 4
+_NEURONS_CHECKED = 16
 _ROOT = "model"
 _NEURONS = (SpikingUnit, PSN)
 
@@ -65,8 +66,21 @@ def to_state_machine(
     """
     features = feature_shape(input_shape)
     with eval_mode(model), torch.no_grad():
-        machine = _Walker(_Root(model), STATELESS | NEURONS | dict(converters or {})).capture(features)
+        machine = _capture(model, features, STATELESS | NEURONS | dict(converters or {}))
     return simplify(machine) if simplified else machine
+
+
+def _capture(model: nn.Module, features: Shape, converters: dict[type[nn.Module], Converter]) -> StateMachine:
+    """Walk on the shortest example that the model runs on."""
+    *shorter, longest = _examples_for(model)
+    for example in shorter:
+        with suppress(_ModelFailureError, UnsupportedModelError):  # code that names T needs the longest
+            return _Walker(_Root(model), converters, example).capture(features)
+    walker = _Walker(_Root(model), converters, longest)
+    try:
+        return walker.capture(features)
+    except _ModelFailureError as failure:
+        raise walker.explain(failure, features) from failure.__cause__
 
 
 class _Root(nn.Module):
@@ -92,7 +106,8 @@ class _Tracer(fx.Tracer):
 
 
 class _Walker(fx.Interpreter):
-    def __init__(self, root: _Root, converters: dict[type[nn.Module], Converter]) -> None:
+    def __init__(self, root: _Root, converters: dict[type[nn.Module], Converter], example: Example) -> None:
+        self._example = example
         self._root = root
         self._converters = converters
         self._nodes: list[Node] = []
@@ -114,16 +129,12 @@ class _Walker(fx.Interpreter):
         self._literals: tuple[Any, ...] = ()
 
     def capture(self, features: Shape) -> StateMachine:
-        """Walk the graph on an example and build the machine."""
-        self._example = _example_for(self._root.model)
+        """Walk the graph on the example and build the machine."""
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(self._example.steps, self._example.batch, *features, generator=generator)
         x = x.to(floating_like(self._root))
-        try:
-            output = self.run(Value(x, INPUT, Layout.SEQUENCE))
-            self._compare_graph_with_model(x)
-        except _ModelFailureError as failure:
-            raise self._failure(failure, tuple(x.shape)) from failure.__cause__
+        output = self.run(Value(x, INPUT, Layout.SEQUENCE))
+        self._compare_graph_with_model(x)
         return self._machine(output, features)
 
     def run_node(self, n: fx.Node) -> Any:
@@ -142,8 +153,9 @@ class _Walker(fx.Interpreter):
             reason = "forward() computes something else than its trace: a tensor changed in place, or randomness"
             self._note("forward", type(self._root.model).__name__, reason, "write y = y + x instead of y += x")
 
-    def _failure(self, failure: _ModelFailureError, shape: tuple[int, ...]) -> BaseException:
+    def explain(self, failure: _ModelFailureError, features: Shape) -> BaseException:
         """The model itself failed: on what was refused before, or else on the input."""
+        shape = (self._example.steps, self._example.batch, *features)
         reason = str(failure)
         if not self._problems and isinstance(failure.__cause__, PsuDeployError):
             return failure.__cause__
@@ -222,7 +234,9 @@ class _Walker(fx.Interpreter):
             raise ConversionError(str(error), "see the layer's own limits") from error
         _check_along_time(layer, value.layout)
         if isinstance(layer, ops.SpikingNeuron):
-            check_neuron(layer, value, lambda current: _execute(module, current))
+            ours = isinstance(module, SpikingUnit)  # works on any features, and along its whole horizon
+            shape = (module.horizon or _EXAMPLE_STEPS, 2, _NEURONS_CHECKED) if ours else tuple(value.tensor.shape)
+            check_neuron(layer, torch.empty(shape).to(value.tensor), lambda current: _execute(module, current))
         return Converted(layer, (value,), value.layout)
 
     def _emit(self, path: str, converted: Converted, result: Tensor) -> Value:
@@ -316,11 +330,15 @@ def _path(target: str) -> str:
     return target.removeprefix(_ROOT).removeprefix(".")
 
 
-def _example_for(model: nn.Module) -> Example:
-    """T is the shortest horizon in the model, so that code that names T runs; B differs from it."""
+def _examples_for(model: nn.Module) -> list[Example]:
+    """A short example, and one of the whole horizon for code that names T; B differs from T."""
     horizons = [h for m in model.modules() if isinstance(h := getattr(m, "horizon", None), int)]
-    steps = min(horizons, default=_EXAMPLE_STEPS)
-    return Example(steps, batch=3 if steps != 3 else 2)
+    horizon = min(horizons, default=_EXAMPLE_STEPS)
+    whole = any(isinstance(module, PSN) for module in model.modules())  # it runs on nothing else
+    lengths = {horizon} if whole else {min(horizon, _EXAMPLE_STEPS), horizon}
+    # A number in the code may be the horizon: it must not be taken for B or T*B.
+    batches = {steps: next(b for b in (3, 2, 5) if b != steps and horizon not in (b, steps * b)) for steps in lengths}
+    return [Example(steps, batches[steps]) for steps in sorted(lengths)]
 
 
 @contextmanager

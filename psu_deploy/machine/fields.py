@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def feature_shape(value: Any) -> Shape:
     Raises:
         InputError: unless value is a whole number >= 1, or some of them.
     """
-    sizes = (value,) if isinstance(value, int | np.integer) else tuple(value)
+    sizes = tuple(value) if isinstance(value, Iterable) else (value,)
     if not sizes or not all(_is_whole(n) and n >= 1 for n in sizes):
         raise InputError(
             f"input_shape must be the features of one step, such as (700,), without time and batch; got {value!r}"

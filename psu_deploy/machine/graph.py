@@ -133,3 +133,6 @@ def check_state(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch
                 f"state {name!r} has shape {tuple(np.shape(state[name]))} but the input needs {expected}; "
                 f"start from initial_state(batch_size={batch})"
             )
+    step = state.get(STEP, 0)
+    if int(step) != step or step < 0:
+        raise StateError(f"the step counter must be a whole number >= 0, got {step}")

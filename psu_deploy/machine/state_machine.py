@@ -40,6 +40,10 @@ class StateMachine(Graph):
 
     _interpreters: dict[Any, Interpreter] = field(default_factory=dict, init=False, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle carries: the data, not the interpreters made for it."""
+        return {**vars(self), "_interpreters": {}}
+
     def initial_state(self, batch_size: int = 1, dtype: str = "float32") -> dict[str, Any]:
         """State before the first step: zeros, numpy, name -> (batch_size, *shape).
 
@@ -47,8 +51,8 @@ class StateMachine(Graph):
             batch_size: B, at least 1.
             dtype: "float32" or "float64".
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
         if dtype not in _DTYPES:
             raise InputError(f"dtype must be one of {_DTYPES}, got {dtype!r}")
         return {

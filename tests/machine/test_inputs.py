@@ -132,7 +132,7 @@ class TestInitialState:
 
     @pytest.mark.parametrize("batch_size", [0, -1])
     def test_batch_size(self, machine, batch_size):
-        with pytest.raises(InputError, match=f"batch_size must be at least 1, got {batch_size}"):
+        with pytest.raises(InputError, match=f"batch_size must be a whole number >= 1, got {batch_size}"):
             machine.initial_state(batch_size)
 
     def test_dtype(self, machine):

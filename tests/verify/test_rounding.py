@@ -73,6 +73,16 @@ def test_it_scales_with_the_numbers(scale):
     assert excess(machine, x, machine.trace(x)) <= 0
 
 
+def test_it_follows_an_error_through_the_sigmoid():
+    """Two large currents cancel; what is left is mostly rounding, and only the reset sees it at full size."""
+    neuron = ops.SpikingNeuron(o.Leak(1e-6, 0.5), o.Identity(), o.Sigmoid(), o.StrictLeak(1.0, 0.9), 0.1, ">=")
+    machine = chain((2,), ops.Linear(np.array([[12345.678, -12345.678 / 3]])), neuron)
+    x = (np.random.default_rng(0).random((20, 4, 1)) * [1.0, 3.0]).astype(np.float32)
+    assert excess(machine, x, machine.trace(x)) <= 0
+    trace, exact = machine.trace(x), machine.trace(x.astype(np.float64))
+    assert np.abs(trace.reset["b"] - exact.reset["b"]).max() > 1e-5
+
+
 def test_it_is_not_vacuous():
     """On a small network a margin of a thousandth is far beyond rounding; on one neuron, of a few millionths."""
     torch.manual_seed(0)

@@ -259,6 +259,17 @@ class TestTraces:
         assert found.first_divergence.margin == pytest.approx(good.margin[layer][where], abs=1e-5)
         assert found.first_divergence.bound < abs(found.first_divergence.margin)
 
+    def test_a_flip_that_everything_else_agrees_with(self):
+        """The last layer's spikes are the output: V, R, state and output are all as they follow from the flip."""
+        machine = chain((3,), ops.SpikingNeuron(o.Identity(), None, o.Sigmoid(), None, 1.0, ">="))
+        x = np.full((2, 1, 3), 0.5, np.float32)
+        good, bad = machine.trace(x), machine.trace(x)
+        bad.spikes["a"][1, 0, 2] = bad.output[1, 0, 2] = 1.0
+        found = self.compare(machine, x, (good, bad))
+        assert found.failures == ()
+        assert [decision[:4] for decision in found.unexplained] == [("a", 1, 0, (2,))]
+        assert not found.ok
+
     @pytest.mark.parametrize("which", [0, 1])
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_an_output_that_is_no_number(self, machine, x, traces, which, value):
