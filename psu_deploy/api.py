@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -82,9 +81,12 @@ def verify(
     check_sequence(x, machine.input_shape, machine.horizon, ("float32", "float64"))
     runs: list[tuple[str, Trace]] = []
     notes: list[str] = []
+    if machine.horizon is not None and len(x) < machine.horizon:
+        notes.append(f"x has {len(x)} of the {machine.horizon} steps the network is defined for (axis 0 is time)")
     if isinstance(model, nn.Module):
         runs.append(("module", trace_module(model, machine, _like_parameters(x, model))))
     if isinstance(artifact, StateMachine):
+        _check_same_input(artifact.input_shape, machine)
         _note_hash(artifact.content_hash, machine, notes)
         runs += (
             [("machine", artifact.trace(x))]
@@ -93,6 +95,7 @@ def verify(
         )
     else:
         runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
+        _check_same_input(runner.input_shape, machine)
         _note_hash(runner.artifact.machine_hash, machine, notes)
         notes += runner.artifact.approximations
         runs += [("machine", machine.trace(x)), (runner.artifact.target, runner.trace(x))]
@@ -115,14 +118,14 @@ def _unexercised(comparison: Comparison) -> list[str]:
     ]
 
 
-def _machine(model: nn.Module | StateMachine, input_shape: Iterable[int] | None) -> StateMachine:
+def _machine(model: nn.Module | StateMachine, input_shape: tuple[int, ...] | None) -> StateMachine:
     if isinstance(model, StateMachine):
         return model
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be a torch module or a StateMachine, got {type(model).__name__}")
     if input_shape is None:
         raise InputError("a module needs input_shape, the features of one step, such as input_shape=(700,)")
-    return to_state_machine(model, tuple(input_shape))
+    return to_state_machine(model, input_shape)
 
 
 def _features(x: Any) -> tuple[int, ...]:
@@ -144,6 +147,14 @@ def _like_parameters(x: Any, model: nn.Module) -> Tensor:
     tensor = torch.from_numpy(np.array(x))
     has_numbers = any(t.is_floating_point() for t in (*model.parameters(), *model.buffers()))
     return tensor.to(floating_like(model)) if has_numbers else tensor
+
+
+def _check_same_input(input_shape: tuple[int, ...], machine: StateMachine) -> None:
+    if input_shape != machine.input_shape:
+        raise InputError(
+            f"the artifact takes input of shape {input_shape}, the model {machine.input_shape}: "
+            "it was exported from another model"
+        )
 
 
 def _note_hash(content_hash: str, machine: StateMachine, notes: list[str]) -> None:

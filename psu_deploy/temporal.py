@@ -12,6 +12,7 @@ to check either form against.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -48,7 +49,7 @@ class Recurrence:
     horizon: int | None = None
 
 
-class CausalOperator(nn.Module):
+class CausalOperator(nn.Module, ABC):
     """Base of the causal operators: `y[t] = sum_{s <= t} A[t, s] x[s] + b[t]`."""
 
     @property
@@ -56,17 +57,17 @@ class CausalOperator(nn.Module):
         """Number of steps the operator is defined for; None = any number."""
         return None
 
+    @abstractmethod
     def matrix(self, steps: int) -> Tensor:
         """The (steps, steps) matrix A in float64, detached, on the CPU."""
-        raise NotImplementedError(f"{type(self).__name__} must define matrix(steps)")
 
     def bias(self, steps: int) -> Tensor:
         """The (steps,) vector b in float64, detached, on the CPU."""
         return torch.zeros(steps, dtype=torch.float64)
 
+    @abstractmethod
     def recurrence(self) -> Recurrence:
         """The coefficients of the serial form."""
-        raise NotImplementedError(f"{type(self).__name__} must define recurrence()")
 
     def _check_horizon(self, steps: int) -> None:
         if self.horizon is not None and steps > self.horizon:

@@ -160,7 +160,10 @@ class _Walker(fx.Interpreter):
         if not self._problems and isinstance(failure.__cause__, PsuDeployError):
             return failure.__cause__
         if not self._problems:
-            return InputError(f"the model fails on an example x of shape (T, B, *input_shape) = {shape}: {reason}")
+            return InputError(
+                f"the model fails on an example x of shape (T, B, *input_shape) = {shape}: {reason}; "
+                "input_shape is the features of one step, without time and batch"
+            )
         self._note("forward", type(self._root.model).__name__, f"stopped there: {reason}", "mend the above first")
         return UnsupportedModelError(self._problems, ACTION)
 
@@ -231,12 +234,13 @@ class _Walker(fx.Interpreter):
         try:
             layer = converter(module, value.features)
         except InputError as error:
-            raise ConversionError(str(error), "see the layer's own limits") from error
+            raise ConversionError(str(error), "give it finite numbers and sizes it supports") from error
         _check_along_time(layer, value.layout)
         if isinstance(layer, ops.SpikingNeuron):
-            ours = isinstance(module, SpikingUnit)  # works on any features, and along its whole horizon
-            shape = (module.horizon or _EXAMPLE_STEPS, 2, _NEURONS_CHECKED) if ours else tuple(value.tensor.shape)
-            check_neuron(layer, torch.empty(shape).to(value.tensor), lambda current: _execute(module, current))
+            like = value.tensor
+            if isinstance(module, SpikingUnit):  # works on any features: a few, but along its whole horizon
+                like = like.new_empty(module.horizon or _EXAMPLE_STEPS, 2, _NEURONS_CHECKED)
+            check_neuron(layer, like, lambda current: _execute(module, current))
         return Converted(layer, (value,), value.layout)
 
     def _emit(self, path: str, converted: Converted, result: Tensor) -> Value:

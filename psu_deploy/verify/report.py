@@ -11,6 +11,9 @@ from typing import Any
 from psu_deploy.machine.files import atomic_path
 from psu_deploy.verify.certificate import Decision
 
+_SHOWN = 3
+"""Reasons in the one sentence of a verdict; the others stand in the table and the JSON."""
+
 
 @dataclass(frozen=True)
 class LayerComparison:
@@ -163,7 +166,8 @@ class EquivalenceReport:
                 f"{len(unexplained)} decision(s) that rounding cannot explain, first at {where} "
                 f"(margin {d.margin:.3g}, rounding bound {d.bound:.3g})"
             )
-        return "; ".join(failures) or "nothing was compared"
+        more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+        return "; ".join(failures[-_SHOWN:]) + more if failures else "nothing was compared"
 
 
 def _number(value: float) -> float | None:
