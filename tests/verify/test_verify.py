@@ -142,6 +142,21 @@ class TestEqual:
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         assert not any(module._forward_hooks for module in model.modules())
 
+    @pytest.mark.xfail(strict=True, raises=psu.InputError, reason="the unfolded machine still has the unused layer")
+    def test_a_neuron_that_nobody_reads_is_not_asked_for(self, x):
+        class TwoHeads(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body, self.used, self.unused = network(), psu.PSU(), psu.PSU()
+
+            def forward(self, x):
+                y = self.body(x)
+                self.unused(y)
+                return self.used(y)
+
+        model = TwoHeads()
+        assert psu.verify(model, psu.to_state_machine(model, SHAPE), x).ok
+
 
 class TestDifferent:
     def check(self, report, first, second):
@@ -408,6 +423,12 @@ class TestRefusals:
     def test_a_missing_artifact(self, machine, x, tmp_path):
         with pytest.raises(psu.ArtifactError, match="cannot read"):
             psu.verify(machine, tmp_path / "nowhere.onnx", x)
+
+    @pytest.mark.xfail(strict=True, raises=AttributeError, reason="anything that is no path counts as a runner")
+    @pytest.mark.parametrize("thing", [None, 3, b"net.onnx"])
+    def test_what_is_no_artifact(self, machine, x, thing):
+        with pytest.raises(psu.InputError):
+            psu.verify(machine, thing, x)
 
     def test_what_is_no_model(self, artifact, x):
         with pytest.raises(psu.InputError, match="model must be a torch module or a StateMachine, got str"):

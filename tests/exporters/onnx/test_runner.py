@@ -241,6 +241,19 @@ class TestRefusals:
         with refused(psu.HorizonError, "is past the horizon"):
             runner.step(x[0])
 
+    @pytest.mark.xfail(strict=True, reason="trace does not look at the step counter of the state it is given")
+    def test_a_trace_past_the_horizon(self, runner, x):
+        with refused(psu.HorizonError, "is past the horizon"):
+            runner.trace(x, MACHINE.initial_state(B) | {"step": np.array(1)})
+
+    @pytest.mark.xfail(strict=True, reason="only x is looked at")
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_a_state_that_is_no_number(self, runner, value):
+        state = MACHINE.initial_state(B)
+        state["mean.sum"][1, 2] = value
+        with pytest.raises(psu.StateError):
+            runner.reset(B, state)
+
     @pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2", None])
     def test_a_batch_size_that_is_none(self, runner, batch_size):
         with refused(psu.InputError, f"batch_size must be a whole number >= 1, got {batch_size!r}"):
