@@ -62,7 +62,7 @@ class TestTrainedRun:
 
     def test_verify_against_another_network(self, cli, trained):
         psu.export(small_machine(), "other.onnx")
-        cli("verify", trained, "other.onnx").failed_with("x must be time-first, (T, B, 4)")
+        cli("verify", trained, "other.onnx").failed_with("the artifact takes input of shape (4,), the model (8,)")
 
     def test_training_again_in_the_same_folder(self, cli, trained):
         cli("train", "digits", "--out", trained).failed_with("there is a run in")
