@@ -31,7 +31,7 @@ def progress() -> Progress:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table; every column but the first is right-aligned."""
-    grid = Table(title=title, title_justify="left")
+    grid = Table(title=title, title_justify="left", show_header=any(columns))
     for index, column in enumerate(columns):
         grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:

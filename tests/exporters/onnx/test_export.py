@@ -11,7 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from google.protobuf.message import EncodeError
 from torch import nn
 
 import psu_deploy as psu
@@ -74,6 +76,19 @@ def test_an_unknown_target(tmp_path):
 def test_another_suffix(tmp_path, name):
     with pytest.raises(psu.InputError, match=r"an ONNX file must end in \.onnx, got .*" + name):
         psu.export(MACHINE, tmp_path / name)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.xfail(strict=True, raises=EncodeError, reason="only ValueError is expected of protobuf")
+def test_more_than_a_protobuf_can_hold(tmp_path, monkeypatch):
+    """Beyond 2 GiB protobuf cannot serialise the model; EncodeError is what it says then."""
+
+    def too_large(*args, **options):
+        raise EncodeError("Failed to serialize proto")
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", too_large)
+    with pytest.raises(psu.ArtifactError, match="too large"):
+        psu.export(MACHINE, tmp_path / "net.onnx")
     assert not any(tmp_path.iterdir())
 
 
