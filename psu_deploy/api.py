@@ -95,6 +95,10 @@ def verify(
         )
     else:
         runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
+        if not hasattr(runner, "trace"):
+            raise InputError(
+                f"artifact must be an Artifact, a path, a runner or a machine, got {type(artifact).__name__}"
+            )
         _check_same_input(runner.input_shape, machine)
         _note_hash(runner.artifact.machine_hash, machine, notes)
         notes += runner.artifact.approximations

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import EncodeError
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.onnx.builder import Builder
@@ -49,7 +50,7 @@ def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
     try:
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(proto, full_check=True)
-    except ValueError as error:
+    except (ValueError, EncodeError) as error:
         raise ArtifactError(f"the model is too large for one ONNX file (2 GiB): {error}") from error
     return proto
 

@@ -26,7 +26,7 @@ from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.fields import Shape, feature_shape
 from psu_deploy.machine.graph import INPUT, STEP
-from psu_deploy.machine.passes import simplify
+from psu_deploy.machine.passes import RemoveDeadLayers, simplify
 from psu_deploy.neurons import PSN, SpikingUnit
 
 ACTION = "turn the model into a state machine"
@@ -67,7 +67,7 @@ def to_state_machine(
     features = feature_shape(input_shape)
     with eval_mode(model), torch.no_grad():
         machine = _capture(model, features, STATELESS | NEURONS | dict(converters or {}))
-    return simplify(machine) if simplified else machine
+    return simplify(machine) if simplified else RemoveDeadLayers()(machine)
 
 
 def _capture(model: nn.Module, features: Shape, converters: dict[type[nn.Module], Converter]) -> StateMachine:

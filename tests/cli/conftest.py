@@ -57,11 +57,11 @@ def cli(monkeypatch, tmp_path) -> Callable[..., Result]:
     return call
 
 
-def shell(*arguments, cwd: Path) -> Result:
+def shell(*arguments, cwd: Path, timeout: float = 120) -> Result:
     """Run the command as a person does."""
     command = [sys.executable, "-m", "psu_deploy", *map(str, arguments)]
     environment = os.environ | {"COLUMNS": str(WIDE)}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
     return Result(done.returncode, done.stdout, done.stderr)
 
 

@@ -111,8 +111,9 @@ class TestSavedMachine:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_demo(tmp_path):
-    result = shell("demo", "--neurons", "psu", "--out", "demo", cwd=tmp_path)
+    result = shell("demo", "--neurons", "psu", "--out", "demo", cwd=tmp_path, timeout=800)
     assert result.code == 0, result
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert report["ok"] is True

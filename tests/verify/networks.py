@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import psu_deploy as psu
+from psu_deploy.temporal import CausalMatrix, SlidingWindow
 
 RANDOM = {
     "deadline": None,
@@ -81,12 +82,11 @@ def blocks(draw, T, features):
         body = [same_shape(features), *maybe_norm(draw, features), neuron]
         return [psu.Residual(*body)], features
     weights, now = draw(synapses(features))
-    between, now = [weights, *maybe_norm(draw, now)], now
+    norm, dropout = maybe_norm(draw, now), nn.Dropout(0.5)
     pool, pooled = draw(pools(now))
-    between += pool
     if draw(st.booleans()):
-        return [*between, neuron, nn.Dropout(0.5)], pooled
-    return [*between[: len(between) - len(pool)], neuron, *pool], pooled
+        return [weights, *norm, *pool, neuron, dropout], pooled
+    return [weights, *norm, neuron, *pool, dropout], pooled
 
 
 @st.composite
@@ -124,7 +124,7 @@ def maybe_norm(draw, features):
 
 
 def randomised(network):
-    """Weights large enough to fire, BatchNorm with statistics of its own."""
+    """Weights large enough to fire, BatchNorm with statistics of its own, no operator along time as it started."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             nn.init.normal_(module.weight, 0.3, 1.5 / module.weight[0].numel() ** 0.5)
@@ -133,4 +133,7 @@ def randomised(network):
                 nn.init.uniform_(tensor, low, high)
             nn.init.uniform_(module.weight, 0.5, 2.0)
             nn.init.uniform_(module.bias, -1.0, 1.0)
+        if isinstance(module, CausalMatrix | SlidingWindow):
+            for parameter in module.parameters():
+                parameter.data += 0.2 * torch.randn_like(parameter)
     return network.eval()
