@@ -14,17 +14,33 @@ from psu_deploy.errors import (
 )
 from psu_deploy.machine import StateMachine
 from psu_deploy.network import Lift, Residual, SpikingSequential
-from psu_deploy.neurons import IPSU, PPSU, PSN, PSU, RPSU, Atan, PiecewiseLinear, SlidingPSN
+from psu_deploy.neurons import (
+    IPSU,
+    LIF,
+    PLIF,
+    PPSU,
+    PSN,
+    PSU,
+    RPSU,
+    SPSN,
+    Atan,
+    MaskedPSN,
+    PiecewiseLinear,
+    SlidingPSN,
+)
 from psu_deploy.verify import EquivalenceReport
 
 __version__ = "0.1.0"
 
 __all__ = [
     "IPSU",
+    "LIF",
+    "PLIF",
     "PPSU",
     "PSN",
     "PSU",
     "RPSU",
+    "SPSN",
     "ArtifactError",
     "Atan",
     "EquivalenceReport",
@@ -32,6 +48,7 @@ __all__ = [
     "InputError",
     "InternalError",
     "Lift",
+    "MaskedPSN",
     "MissingExtraError",
     "PiecewiseLinear",
     "PsuDeployError",

@@ -16,7 +16,7 @@ from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.inputs import check_sequence
 from psu_deploy.runtime import Artifact, Runner
-from psu_deploy.verify import Comparison, EquivalenceReport, compare
+from psu_deploy.verify import Comparison, EquivalenceReport, aligned_run, compare
 
 
 def export(
@@ -78,20 +78,28 @@ def verify(
     """
     machine = _machine(model, None if isinstance(model, StateMachine) else _features(x))
     x = _numpy_like(x, model)
-    check_sequence(x, machine.input_shape, machine.horizon, ("float32", "float64"))
+    check_sequence(x, machine.input_shape, _steps(machine), ("float32", "float64"))
     runs: list[tuple[str, Trace]] = []
     notes: list[str] = []
-    if machine.horizon is not None and len(x) < machine.horizon:
-        notes.append(f"x has {len(x)} of the {machine.horizon} steps the network is defined for (axis 0 is time)")
+    steps = _steps(machine)
+    if steps is not None and len(x) < steps:
+        notes.append(f"x has {len(x)} of the {steps} steps the network is defined for (axis 0 is time)")
+    if machine.latency:
+        notes.append(
+            f"the machine answers {machine.latency} step(s) late; its rows are compared with those they belong to"
+        )
     if isinstance(model, nn.Module):
         runs.append(("module", trace_module(model, machine, _like_parameters(x, model))))
     if isinstance(artifact, StateMachine):
         _check_same_input(artifact.input_shape, machine)
         _note_hash(artifact.content_hash, machine, notes)
         runs += (
-            [("machine", artifact.trace(x))]
+            [("machine", aligned_run(artifact, artifact.trace, x))]
             if runs
-            else [("machine", machine.trace(x)), ("other machine", artifact.trace(x))]
+            else [
+                ("machine", aligned_run(machine, machine.trace, x)),
+                ("other machine", aligned_run(artifact, artifact.trace, x)),
+            ]
         )
     else:
         runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
@@ -102,7 +110,10 @@ def verify(
         _check_same_input(runner.input_shape, machine)
         _note_hash(runner.artifact.machine_hash, machine, notes)
         notes += runner.artifact.approximations
-        runs += [("machine", machine.trace(x)), (runner.artifact.target, runner.trace(x))]
+        runs += [
+            ("machine", aligned_run(machine, machine.trace, x)),
+            (runner.artifact.target, aligned_run(machine, runner.trace, x)),
+        ]
     unfolded = to_state_machine(model, machine.input_shape, simplified=False) if isinstance(model, nn.Module) else None
     judges = [unfolded, *[None] * len(runs)]
     comparisons = tuple(
@@ -110,6 +121,11 @@ def verify(
         for judge, (a, b) in zip(judges, pairwise(runs), strict=False)
     )
     return EquivalenceReport(comparisons, (*notes, *_unexercised(comparisons[0])))
+
+
+def _steps(machine: StateMachine) -> int | None:
+    """Steps of a sequence the machine is defined for; None = any number."""
+    return None if machine.horizon is None else machine.horizon - machine.latency
 
 
 def _unexercised(comparison: Comparison) -> list[str]:

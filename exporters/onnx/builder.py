@@ -18,9 +18,16 @@ class Builder:
 
     def __init__(self) -> None:
         self._tape = Tape()
+        self._top = self._tape
         self._constants: dict[tuple[Any, ...], ir.Value] = {}
         self._names: dict[str, int] = {}
         self._shared: dict[str, ir.Value] = {}
+
+    def branch(self) -> Builder:
+        """A builder for a subgraph: nodes of its own; names and constants are shared with this one."""
+        inner = Builder()
+        inner._top, inner._constants, inner._names = self._top, self._constants, self._names
+        return inner
 
     @property
     def nodes(self) -> list[ir.Node]:
@@ -73,7 +80,7 @@ class Builder:
         # Small constants are shared, large ones are not worth comparing.
         key = (array.dtype.str, array.shape, array.tobytes()) if array.size <= 16 else (id(array),)
         if key not in self._constants:
-            self._constants[key] = self._tape.initializer(ir.tensor(array), self._unique(name))
+            self._constants[key] = self._top.initializer(ir.tensor(array), self._unique(name))
         return self._constants[key]
 
     def _unique(self, name: str) -> str:

@@ -11,10 +11,11 @@ from google.protobuf.message import EncodeError
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.onnx.builder import Builder
-from psu_deploy.exporters.onnx.lower import NeuronValues, lower
+from psu_deploy.exporters.onnx.lower import lower
+from psu_deploy.exporters.onnx.neurons import NeuronValues
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
-from psu_deploy.machine import StateMachine
+from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.graph import INPUT, STEP
 
 OUTPUT = "y"
@@ -72,19 +73,56 @@ class _Graph:
         self._following: dict[str, ir.Value] = {}
         self._neurons: dict[str, NeuronValues] = {}
         for node in machine.nodes:
-            self._lower(node.name)
+            if isinstance(node.layer, ops.Hold):
+                self._hold(node)
+            elif node.name not in machine.once:  # those are lowered with the Hold that reads them
+                self._lower(node)
         self.outputs = self._close()
 
-    def _lower(self, name: str) -> None:
-        node = next(node for node in self._machine.nodes if node.name == name)
-        current = {role: self._states[f"{name}.{role}"] for role in self._machine.roles(name)}
-        features = self._machine.shapes[node.inputs[0]]
-        scope = Scope(self.builder, name, features, current, self._states.get(STEP))
-        lowered = lower(node.layer, [self._values[i] for i in node.inputs], scope)
-        self._values[name] = lowered.value
-        self._following |= {f"{name}.{role}": scope.following[role] for role in current}
+    def _lower(self, node: Node) -> None:
+        scope = self._scope(node, self.builder)
+        lowered = lower(node.layer, [self._values[name] for name in node.inputs], scope)
+        self._values[node.name] = lowered.value
+        self._following |= {f"{node.name}.{role}": value for role, value in scope.following.items()}
         if lowered.neuron is not None:
-            self._neurons[name] = lowered.neuron
+            self._neurons[node.name] = lowered.neuron
+
+    def _scope(self, node: Node, builder: Builder) -> Scope:
+        machine = self._machine
+        current = {role: self._states[f"{node.name}.{role}"] for role in machine.roles(node.name)}
+        features = machine.shapes[node.inputs[0]]
+        return Scope(builder, node.name, features, current, self._states.get(STEP), machine.starts[node.name])
+
+    def _hold(self, node: Node) -> None:
+        """`If` it is the first step, compute everything that only this layer reads; else take the state."""
+        scope, inner = self._scope(node, self.builder), self.builder.branch()
+        first = self.builder.op(
+            "Equal", scope.counter(), self.builder.integers(0, "first"), name=f"{node.name}.is_first"
+        )
+        values = dict(self._values)
+        for earlier in self._only_for(node):
+            inputs = [values[name] for name in earlier.inputs]
+            values[earlier.name] = lower(earlier.layer, inputs, self._scope(earlier, inner)).value
+        computed = inner.op("Identity", values[node.inputs[0]], name=f"{node.name}.computed")
+        outer = self.builder.branch()
+        kept = outer.op("Identity", scope.state("value"), name=f"{node.name}.kept")
+        branches = {
+            "then_branch": ir.Graph([], [computed], nodes=inner.nodes, name=f"{node.name}.first"),
+            "else_branch": ir.Graph([], [kept], nodes=outer.nodes, name=f"{node.name}.later"),
+        }
+        value = self.builder.op("If", first, name=node.name, **branches)
+        scope.set_state("value", value)
+        self._values[node.name] = value
+        self._following[f"{node.name}.value"] = scope.following["value"]
+
+    def _only_for(self, hold: Node) -> list[Node]:
+        """The layers computed once that a Hold depends on, in order."""
+        needed, found = set(hold.inputs), []
+        for node in reversed(self._machine.nodes):
+            if node.name in needed & self._machine.once:
+                needed.update(node.inputs)
+                found.append(node)
+        return found[::-1]
 
     def _close(self) -> list[ir.Value]:
         """Name and type the outputs; every output is a value of its own."""
@@ -92,7 +130,11 @@ class _Graph:
         if STEP in self._states:
             self._following[STEP] = b.op("Add", self._states[STEP], b.integers(1, "one"), name="steps_done")
         y = self._values[machine.output]
-        y = b.op("Identity", y, name="copy") if self._shared() else y
+        if machine.latency:
+            gate = Scope(b, OUTPUT, machine.shapes[machine.output], {}, self._states[STEP], machine.latency)
+            y = gate.gated(y, b.floats(0.0, "silence"), "in_time")
+        elif self._shared():
+            y = b.op("Identity", y, name="copy")
         outputs = [b.output(y, OUTPUT, machine.shapes[machine.output], TARGET.dtype, batched=True)]
         for name, spec in machine.state_spec.items():
             value = self._following[name]
@@ -123,6 +165,7 @@ class _Graph:
                 "potential": values.potential.name,
                 "reset": None if values.reset is None else values.reset.name,
                 "threshold": values.threshold,
+                "margin": None if values.margin is None else values.margin.name,
             }
             for name, values in self._neurons.items()
         }

@@ -17,7 +17,7 @@ from psu_deploy.exporters.onnx.target import SUFFIX
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.files import atomic_path
 from psu_deploy.runtime import Artifact
-from psu_deploy.verify import certify
+from psu_deploy.verify import aligned_run, certify
 
 _CHECK_STEPS = 3
 _CHECK_BATCH = 2
@@ -63,13 +63,13 @@ def _metadata(machine: StateMachine) -> dict[str, object]:
 
 def _self_check(machine: StateMachine, path: Path) -> None:
     random = np.random.default_rng(0)
-    steps = _CHECK_STEPS if machine.horizon is None else min(_CHECK_STEPS, machine.horizon)
+    steps = _CHECK_STEPS if machine.horizon is None else min(_CHECK_STEPS, machine.horizon - machine.latency)
     x = (random.random((steps, _CHECK_BATCH, *machine.input_shape)) < 0.3).astype(np.float32)
     state = {
         name: random.standard_normal(value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
         for name, value in machine.initial_state(_CHECK_BATCH).items()
     }
-    certificate = certify(machine, x, OnnxRunner(path).trace(x, state), state)
+    certificate = certify(machine, x, aligned_run(machine, OnnxRunner(path).trace, x, state), state)
     if not certificate.ok:
         raise InternalError(
             f"the exported graph does not compute what the machine computes: {len(certificate.disputed)} disputed "

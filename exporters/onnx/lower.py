@@ -3,52 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
-from psu_deploy.exporters.onnx.operators import advance
+from psu_deploy.exporters.onnx.neurons import Lowered, lower_neuron
 from psu_deploy.exporters.onnx.scope import Scope
-from psu_deploy.machine import operators, ops
-
-
-@dataclass(frozen=True)
-class NeuronValues:
-    """The values of one neuron layer, for whoever wants to look inside.
-
-    Attributes:
-        spikes: S.
-        potential: V.
-        reset: R; None where the neuron has no reset.
-        threshold: V_th.
-    """
-
-    spikes: ir.Value
-    potential: ir.Value
-    reset: ir.Value | None
-    threshold: float
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """Result of lowering one layer.
-
-    Attributes:
-        value: the layer's output.
-        neuron: what is inside, if the layer is a neuron layer.
-    """
-
-    value: ir.Value
-    neuron: NeuronValues | None = None
+from psu_deploy.machine import ops
 
 
 def lower(layer: ops.Layer, inputs: Sequence[ir.Value], scope: Scope) -> Lowered:
     """Append the nodes of one step of a layer."""
-    if isinstance(layer, ops.SpikingNeuron):
-        return _spiking_neuron(layer, inputs[0], scope)
+    if isinstance(layer, ops.Neuron):
+        return lower_neuron(layer, inputs[0], scope)
     for kind, rule in _RULES.items():
         if isinstance(layer, kind):
             return Lowered(rule(layer, inputs, scope))
@@ -117,6 +86,34 @@ def _add(layer: ops.Add, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     return total
 
 
+def _multiply(layer: ops.Multiply, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+    product = inputs[0]
+    for factor in inputs[1:]:
+        product = scope.builder.op("Mul", product, factor, name=scope.name)
+    return product
+
+
+def _activation(layer: ops.Activation, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+    return scope.builder.op("Relu" if layer.kind == "relu" else "Sigmoid", inputs[0], name=scope.name)
+
+
+def _time_conv(layer: ops.TimeConv, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+    """The window of the last k inputs as the length of an ordinary convolution that fits once."""
+    b, name = scope.builder, scope.name
+    axis = b.integers([1], "axis_1")
+    window = b.op("Unsqueeze", inputs[0], axis, name=f"{name}.newest")
+    if layer.order > 1:
+        window = b.op("Concat", scope.state("inputs"), window, name=f"{name}.window", axis=1)
+        end = b.integers([layer.order], "end")
+        scope.set_state("inputs", b.op("Slice", window, b.integers([1], "start"), end, axis, name=f"{name}.kept"))
+    length_last = b.op("Transpose", window, name=f"{name}.length_last", perm=[0, 2, 1])
+    operands = [length_last, b.floats(layer.weight, f"{name}.weight")]
+    if layer.bias is not None:
+        operands.append(b.floats(layer.bias, f"{name}.bias"))
+    once = b.op("Conv", *operands, name=f"{name}.once", kernel_shape=[layer.order], group=layer.groups)
+    return b.op("Squeeze", once, b.integers([2], "axis_2"), name=name)
+
+
 def _delay(layer: ops.Delay, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     b, name = scope.builder, scope.name
     axis = b.integers([1], "axis_1")
@@ -141,22 +138,6 @@ def _readout(layer: ops.Readout, inputs: Sequence[ir.Value], scope: Scope) -> ir
     return b.op("Div", total, scope.steps_done(), name=name)
 
 
-def _spiking_neuron(layer: ops.SpikingNeuron, current: ir.Value, scope: Scope) -> Lowered:
-    b, name = scope.builder, scope.name
-    potential = advance(layer.integrate, "V", current, scope)
-    difference, reset = potential, None
-    if layer.reset is not None:
-        estimated = potential if layer.estimate is None else advance(layer.estimate, "E", current, scope)
-        if isinstance(layer.estimator, operators.Sigmoid):
-            estimated = b.op("Sigmoid", estimated, name=f"{name}.estimated_spikes")
-        reset = advance(layer.reset, "R", estimated, scope)
-        difference = b.op("Sub", potential, reset, name=f"{name}.difference")
-    compare = "GreaterOrEqual" if layer.fire_on == ">=" else "Greater"
-    fired = b.op(compare, difference, b.floats(layer.threshold, f"{name}.threshold"), name=f"{name}.fired")
-    spikes = b.op("Cast", fired, name=f"{name}.S", to=int(ir.DataType.FLOAT))
-    return Lowered(spikes, NeuronValues(spikes, potential, reset, layer.threshold))
-
-
 def _window(layer: Any) -> dict[str, Any]:
     return {"kernel_shape": list(layer.kernel), "strides": list(layer.stride), "pads": _pads(layer.padding)}
 
@@ -175,6 +156,9 @@ _RULES: dict[type, Callable[[Any, Sequence[ir.Value], Scope], ir.Value]] = {
     ops.MaxPool: _max_pool,
     ops.Flatten: _flatten,
     ops.Add: _add,
+    ops.Multiply: _multiply,
+    ops.Activation: _activation,
+    ops.TimeConv: _time_conv,
     ops.Delay: _delay,
     ops.Readout: _readout,
 }

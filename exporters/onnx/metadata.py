@@ -67,7 +67,7 @@ def _check_graph(metadata: Mapping[str, Any], graph: onnx.GraphProto) -> None:
             raise _MalformedError(f"the graph's {what} are {found}, the metadata say {said}")
     inner = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
     for layer, names in metadata["neurons"].items():
-        unknown = {names["spikes"], names["potential"], names["reset"]} - inner - {None}
+        unknown = {names["spikes"], names["potential"], names["reset"], names["margin"]} - inner - {None}
         if unknown:
             raise _MalformedError(f"neuron layer {layer!r}: the graph has no value {unknown}")
 
@@ -117,6 +117,7 @@ _neuron = _record(
     potential=_text,
     reset=lambda v: v is None or _text(v),
     threshold=lambda v: isinstance(v, int | float),
+    margin=lambda v: v is None or _text(v),
 )
 _FITS: dict[str, Callable[[Any], bool]] = {
     "fidelity": lambda v: v in ("faithful", "approximate"),

@@ -228,7 +228,9 @@ class OnnxRunner:
         outputs = [output.name for output in model.graph.output]
         inputs = [i.name for i in model.graph.input]
         neurons = self._metadata["neurons"].values()
-        wanted = [neuron[key] for neuron in neurons for key in ("spikes", "potential", "reset") if neuron[key]]
+        wanted = [
+            neuron[key] for neuron in neurons for key in ("spikes", "potential", "reset", "margin") if neuron[key]
+        ]
         for name in dict.fromkeys(wanted):
             if name not in (*outputs, *inputs):
                 outputs.append(name)
@@ -259,4 +261,6 @@ def _stack(rows: list[dict[str, Any]], neurons: Mapping[str, Any], state: dict[s
         trace.reset[layer] = column(names["reset"]) if has_reset else np.zeros_like(trace.potential[layer])
         difference = trace.potential[layer] - trace.reset[layer]
         trace.margin[layer] = difference - np.float32(names["threshold"])
+        if names["margin"] is not None:
+            trace.margin[layer] = column(names["margin"])
     return trace

@@ -21,6 +21,7 @@ class Scope:
         features: shape of its (first) input, per sample.
         current: role -> graph input that carries the layer's state.
         step: graph input with the number of steps done before this one; None if no layer needs it.
+        start: the step at which the layer's first input arrives; its state stays as it is until then.
     """
 
     builder: Builder
@@ -28,6 +29,7 @@ class Scope:
     features: Shape
     current: Mapping[str, ir.Value]
     step: ir.Value | None
+    start: int = 0
     following: dict[str, ir.Value] = field(default_factory=dict)
 
     def state(self, role: str) -> ir.Value:
@@ -36,17 +38,45 @@ class Scope:
 
     def set_state(self, role: str, value: ir.Value) -> None:
         """The state after this step."""
-        self.following[role] = value
+        self.following[role] = self.gated(value, self.state(role), f"{self.name}.{role}.kept")
+
+    def gated(self, value: ir.Value, otherwise: ir.Value, name: str) -> ir.Value:
+        """The value, or another one as long as the layer has not started."""
+        if self.start == 0:
+            return value
+        return self.builder.op("Where", self.reached(self.start), value, otherwise, name=name)
+
+    def reached(self, step: int) -> ir.Value:
+        """Whether the network has come to a step, bool, without batch."""
+        b = self.builder
+        return b.once(
+            f"reached_{step}",
+            lambda: b.op("GreaterOrEqual", self._network_step(), b.integers(step, f"step_{step}"), name=f"at_{step}"),
+        )
 
     def counter(self) -> ir.Value:
-        """The step counter, int64, from 0."""
+        """Steps since the layer's start, int64, from 0."""
+        step, b = self._network_step(), self.builder
+        if self.start == 0:
+            return step
+
+        def shifted() -> ir.Value:
+            since = b.op("Sub", step, b.integers(self.start, f"step_{self.start}"), name=f"since_{self.start}")
+            return b.op("Max", since, b.integers(0, "first"), name=f"step_from_{self.start}")
+
+        return b.once(f"step_from_{self.start}", shifted)
+
+    def _network_step(self) -> ir.Value:
         assert self.step is not None, f"layer {self.name!r} reads a step counter that the machine does not declare"
         return self.step
 
     def previous_step(self) -> ir.Value:
         """The number of the step before this one, int64; -1 at first."""
         b = self.builder
-        return b.once("previous_step", lambda: b.op("Sub", self.counter(), b.integers(1, "one"), name="previous_step"))
+        return b.once(
+            f"previous_step_{self.start}",
+            lambda: b.op("Sub", self.counter(), b.integers(1, "one"), name="previous_step"),
+        )
 
     def steps_done(self) -> ir.Value:
         """Number of steps done, this one included, float32."""

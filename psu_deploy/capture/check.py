@@ -37,13 +37,26 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
     if computed_shape != result.features:
         raise ConversionError(f"gives {result.features} where {type(layer).__name__} gives {computed_shape}", _REMEDY)
     # A neuron has a check of its own; a readout and a delay say nothing about a single step.
-    if not isinstance(layer, ops.SpikingNeuron | ops.Readout | ops.Delay):
+    if isinstance(layer, ops.Neuron | ops.Readout | ops.Delay):
+        return
+    if isinstance(layer, ops.TimeConv | ops.Hold):
+        same = _close(_run_along_time(layer, inputs[0].tensor), result.tensor)
+    else:
         computed = evaluate(layer, [_batched(value) for value in inputs], Moment(_like(result.tensor), {}, 0))
-        if not _close(computed, _batched(result)):
-            raise ConversionError(f"does not compute what {type(layer).__name__} computes", _REMEDY)
+        same = _close(computed, _batched(result))
+    if not same:
+        raise ConversionError(f"does not compute what {type(layer).__name__} computes", _REMEDY)
 
 
-def check_neuron(layer: ops.SpikingNeuron, like: Tensor, module: Callable[[Tensor], Tensor]) -> None:
+def _run_along_time(layer: ops.Layer, x: Tensor) -> Tensor:
+    """A sequence through one layer, and silence behind it for as long as the layer looks ahead."""
+    machine = StateMachine((Node("layer", layer, ("x",)),), tuple(x.shape[2:]))
+    silence = x.new_zeros(machine.latency, *x.shape[1:])
+    result: Tensor = machine.run(torch.cat([x, silence]))
+    return result[machine.latency :]
+
+
+def check_neuron(layer: ops.Neuron, like: Tensor, module: Callable[[Tensor], Tensor]) -> None:
     """Raise unless the module fires as the layer says, on weak currents and on some strong enough to make it fire.
 
     Args:
@@ -55,7 +68,7 @@ def check_neuron(layer: ops.SpikingNeuron, like: Tensor, module: Callable[[Tenso
         ConversionError: if a decision with a clear margin differs.
     """
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
-    for x in (noise, 10 * (1 + abs(layer.threshold)) * noise):
+    for x in (noise, 10 * (1 + abs(getattr(layer, "threshold", 0.0))) * noise):
         wrong = _flips_off_the_edge(layer, _some_neurons(x), _some_neurons(module(x)))
         if wrong:
             raise ConversionError(f"fires differently from its equations in {wrong} decisions", _REMEDY)
@@ -70,7 +83,7 @@ def _some_neurons(sequence: Tensor) -> Tensor:
     return flat[..., :: -(-flat.shape[-1] // _NEURONS_CHECKED)]
 
 
-def _flips_off_the_edge(layer: ops.SpikingNeuron, current: Tensor, found: Tensor) -> int:
+def _flips_off_the_edge(layer: ops.Neuron, current: Tensor, found: Tensor) -> int:
     """Decisions that differ although the margin is clear."""
     machine = StateMachine((Node("neuron", layer, ("x",)),), current.shape[2:])
     trace = machine.trace(current.double())

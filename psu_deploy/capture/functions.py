@@ -113,17 +113,30 @@ def _reshape(call: Call) -> Converted:
 def _add(call: Call) -> Converted:
     if len(call.values) == 1:
         return _shift(call, 1.0)
+    return _elementwise(call, ops.Add(), "adds")
+
+
+def _elementwise(call: Call, layer: ops.Layer, verb: str) -> Converted:
     first, second = call.values
     if call.kwargs or first.layout is not second.layout or first.features != second.features:
-        reason = f"adds {first.layout.value} {first.features} and {second.layout.value} {second.features}"
-        raise ConversionError(reason, "add two tensors of one shape, without further arguments")
-    return Converted(ops.Add(), (first, second), first.layout)
+        reason = f"{verb} {first.layout.value} {first.features} and {second.layout.value} {second.features}"
+        raise ConversionError(reason, "use two tensors of one shape, without further arguments")
+    return Converted(layer, (first, second), first.layout)
+
+
+def _activate(kind: str) -> Callable[[Call], Converted]:
+    def rule(call: Call) -> Converted:
+        (value,) = call.values
+        return Converted(ops.Activation(kind), (value,), value.layout)
+
+    return rule
 
 
 def _subtract(call: Call) -> Converted:
-    if len(call.values) != 1 or not isinstance(call.args[0], Value):
+    if len(call.values) != 1:
         raise ConversionError("subtracts tensors", "fold the sign into the layer before and add")
-    return _shift(call, -1.0)
+    number = _number(call)
+    return _affine(call, 1.0, -number) if isinstance(call.args[0], Value) else _affine(call, -1.0, number)
 
 
 def _shift(call: Call, sign: float) -> Converted:
@@ -131,6 +144,8 @@ def _shift(call: Call, sign: float) -> Converted:
 
 
 def _multiply(call: Call) -> Converted:
+    if len(call.values) == 2:
+        return _elementwise(call, ops.Multiply(), "multiplies")
     return _affine(call, _number(call), 0.0)
 
 
@@ -193,6 +208,8 @@ _RULES: tuple[tuple[tuple[Any, ...], Callable[[Call], Converted]], ...] = (
     ((operator.truediv, operator.itruediv, torch.div, "div", "div_"), _divide),
     ((torch.flatten, torch.reshape, torch.unflatten, "flatten", "reshape", "view"), _reshape),
     (("unflatten", "view_as", "reshape_as"), _reshape),
+    ((torch.relu, F.relu, "relu"), _activate("relu")),
+    ((torch.sigmoid, F.sigmoid, "sigmoid"), _activate("sigmoid")),
     ((F.dropout, F.dropout1d, F.dropout2d, torch.clone), _same),
     (("contiguous", "clone", "detach", "float", "double", "to"), _same),
     ((torch.mean, "mean"), _reduce("mean")),

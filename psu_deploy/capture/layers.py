@@ -95,6 +95,16 @@ def nothing(module: nn.Module, features: Shape) -> None:
     return
 
 
+def relu(module: nn.Module, features: Shape) -> ops.Layer:
+    """nn.ReLU -> Activation."""
+    return ops.Activation("relu")
+
+
+def sigmoid(module: nn.Module, features: Shape) -> ops.Layer:
+    """nn.Sigmoid -> Activation."""
+    return ops.Activation("sigmoid")
+
+
 STATELESS: dict[type[nn.Module], Converter] = {
     nn.Linear: linear,
     nn.Conv1d: conv,
@@ -112,10 +122,12 @@ STATELESS: dict[type[nn.Module], Converter] = {
     nn.Dropout2d: nothing,
     nn.AlphaDropout: nothing,
     nn.Identity: nothing,
+    nn.ReLU: relu,
+    nn.Sigmoid: sigmoid,
 }
 """Type -> converter. Exact types: a subclass may compute something else."""
 
-ANY_LAYOUT = (nn.Linear, nn.Dropout, nn.AlphaDropout, nn.Identity)
+ANY_LAYOUT = (nn.Linear, nn.Dropout, nn.AlphaDropout, nn.Identity, nn.ReLU, nn.Sigmoid)
 """Layers that may be applied to (T, B, ...) directly: they act on the last axis or elementwise."""
 
 

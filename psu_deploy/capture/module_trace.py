@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.capture.spikingjelly import at_rest
 from psu_deploy.capture.trace import eval_mode
 from psu_deploy.machine import StateMachine, Trace
-from psu_deploy.neurons import SpikingUnit
+from psu_deploy.neurons import Neuron
 
 
 def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
@@ -27,7 +28,7 @@ def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
         gives one output for the whole sequence: `output` is then (1, B, ...).
     """
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    with eval_mode(model), torch.no_grad(), _recording(model, machine, seen):
+    with eval_mode(model), at_rest(model), torch.no_grad(), _recording(model, machine, seen):
         output = model(x)
     output = output if output.ndim == 2 + len(machine.shapes[machine.output]) else output[None]
     trace = Trace(output)
@@ -36,17 +37,14 @@ def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
         current, spikes = seen[path][int(use or 1) - 1]
         trace.spikes[name] = spikes
         module = _module(model, name)
-        if isinstance(module, SpikingUnit):
+        if isinstance(module, Neuron):
             _add_potentials(trace, name, module, current)
     return trace
 
 
-def _add_potentials(trace: Trace, name: str, module: SpikingUnit, current: Tensor) -> None:
+def _add_potentials(trace: Trace, name: str, module: Neuron, current: Tensor) -> None:
     with torch.no_grad():
-        potential, reset = module.potentials(current)
-    trace.potential[name] = potential
-    trace.reset[name] = reset
-    trace.margin[name] = potential - reset - module.threshold
+        trace.potential[name], trace.reset[name], trace.margin[name] = module.margin(current)
 
 
 @contextmanager

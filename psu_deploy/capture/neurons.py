@@ -1,14 +1,16 @@
-"""Our neuron modules -> the SpikingNeuron of the state machine."""
+"""Our modules that work along time, neurons first of all -> layers of the state machine."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
-from psu_deploy.capture.layers import ConversionError, Converter
-from psu_deploy.machine import operators
+from psu_deploy.along_time import Hold, Static, TimeConv1d
+from psu_deploy.capture.layers import ConversionError, Converter, array, nothing
+from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Shape
 from psu_deploy.machine.ops import SpikingNeuron
-from psu_deploy.neurons import IPSU, PPSU, PSN, PSU, RPSU, SlidingPSN, SpikingUnit
+from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN, SpikingUnit
 from psu_deploy.temporal import CausalOperator
 
 
@@ -53,6 +55,41 @@ def estimator(module: nn.Module) -> operators.Estimator:
     raise ConversionError(f"estimator {type(module).__name__} has no serial form", "use torch.nn.Sigmoid")
 
 
+def masked_psn(module: MaskedPSN, features: Shape) -> SpikingNeuron:
+    """MaskedPSN, once its masking is complete."""
+    if module.lambda_ < 1.0:
+        raise ConversionError(
+            f"lambda_ = {module.lambda_:g} < 1: rows still look ahead, so there is no serial form",
+            "finish the masking: train on with neuron.lambda_ = 1.0",
+        )
+    return spiking_unit(module, features)
+
+
+def spsn(module: SPSN, features: Shape) -> ops.BernoulliNeuron:
+    """SPSN: what is drawn in eval mode."""
+    return ops.BernoulliNeuron(operator(module.integrate), module.seed)
+
+
+def lif(module: LIF, features: Shape) -> ops.LIFNeuron:
+    """LIF, and PLIF with the time constant it has learned."""
+    tau = module.tau
+    if isinstance(module, PLIF):
+        tau = float(1.0 / torch.sigmoid(module.w.detach().double()))
+    return ops.LIFNeuron(tau, module.decay_input, module.threshold, module.reset_kind, module.fire_on)
+
+
+def time_conv(module: TimeConv1d, features: Shape) -> ops.TimeConv:
+    """TimeConv1d: the window, and how much of it lies ahead."""
+    conv = module.conv
+    bias = None if conv.bias is None else array(conv.bias)
+    return ops.TimeConv(array(conv.weight), bias, conv.groups, module.lookahead)
+
+
+def hold(module: Hold, features: Shape) -> ops.Hold:
+    """Hold."""
+    return ops.Hold()
+
+
 def refuse_psn(module: PSN, features: Shape) -> None:
     """PSN is not causal."""
     raise ConversionError(
@@ -61,12 +98,19 @@ def refuse_psn(module: PSN, features: Shape) -> None:
     )
 
 
-NEURONS: dict[type[nn.Module], Converter] = {
+CONVERTERS: dict[type[nn.Module], Converter] = {
     PSU: spiking_unit,
     IPSU: spiking_unit,
     RPSU: spiking_unit,
     PPSU: spiking_unit,
     SlidingPSN: spiking_unit,
+    MaskedPSN: masked_psn,
     PSN: refuse_psn,
+    SPSN: spsn,
+    LIF: lif,
+    PLIF: lif,
+    TimeConv1d: time_conv,
+    Static: nothing,
+    Hold: hold,
 }
 """Type -> converter."""

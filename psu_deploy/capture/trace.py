@@ -15,26 +15,27 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from psu_deploy.capture import functions
+from psu_deploy.along_time import Hold
+from psu_deploy.capture import functions, spikingjelly
+from psu_deploy.capture.alignment import aligned
 from psu_deploy.capture.check import check_layer, check_neuron
 from psu_deploy.capture.exercise import random_spikes, spiking_at_random
 from psu_deploy.capture.functions import Call, Converted
 from psu_deploy.capture.layers import ANY_LAYOUT, STATELESS, ConversionError, Converter
-from psu_deploy.capture.neurons import NEURONS
+from psu_deploy.capture.neurons import CONVERTERS
+from psu_deploy.capture.tracer import NEURONS, ROOT, Root, Tracer
 from psu_deploy.capture.values import Example, Layout, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, UnsupportedModelError
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.fields import Shape, feature_shape
 from psu_deploy.machine.graph import INPUT, STEP
 from psu_deploy.machine.passes import RemoveDeadLayers, simplify
-from psu_deploy.neurons import PSN, SpikingUnit
+from psu_deploy.neurons import PSN, MaskedPSN, Neuron
 
 ACTION = "turn the model into a state machine"
 _UNKNOWN = "?"
 _EXAMPLE_STEPS = 4
 _NEURONS_CHECKED = 16
-_ROOT = "model"
-_NEURONS = (SpikingUnit, PSN)
 
 
 def to_state_machine(
@@ -65,8 +66,8 @@ def to_state_machine(
         InputError: if the model itself fails on an input of this shape.
     """
     features = feature_shape(input_shape)
-    with eval_mode(model), torch.no_grad():
-        machine = _capture(model, features, STATELESS | NEURONS | dict(converters or {}))
+    with eval_mode(model), spikingjelly.at_rest(model), torch.no_grad():
+        machine = _capture(model, features, STATELESS | CONVERTERS | dict(converters or {}))
     return simplify(machine) if simplified else RemoveDeadLayers()(machine)
 
 
@@ -75,45 +76,23 @@ def _capture(model: nn.Module, features: Shape, converters: dict[type[nn.Module]
     *shorter, longest = _examples_for(model)
     for example in shorter:
         with suppress(_ModelFailureError, UnsupportedModelError):  # code that names T needs the longest
-            return _Walker(_Root(model), converters, example).capture(features)
-    walker = _Walker(_Root(model), converters, longest)
+            return _Walker(Root(model), converters, example).capture(features)
+    walker = _Walker(Root(model), converters, longest)
     try:
         return walker.capture(features)
     except _ModelFailureError as failure:
         raise walker.explain(failure, features) from failure.__cause__
 
 
-class _Root(nn.Module):
-    """Gives the model a name, so that a bare neuron is a module call like any other."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Any:
-        return self.model(x)
-
-
-class _Tracer(fx.Tracer):
-    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
-        super().__init__()
-        self._leaves = leaves
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        transparent = isinstance(m, nn.Sequential | _Root)
-        known = type(m).__module__.startswith("torch.nn") or isinstance(m, _NEURONS)
-        return type(m) in self._leaves or (known and not transparent)
-
-
 class _Walker(fx.Interpreter):
-    def __init__(self, root: _Root, converters: dict[type[nn.Module], Converter], example: Example) -> None:
+    def __init__(self, root: Root, converters: dict[type[nn.Module], Converter], example: Example) -> None:
         self._example = example
         self._root = root
         self._converters = converters
         self._nodes: list[Node] = []
         self._problems: list[Problem] = []
         self._uses: dict[str, int] = {}
-        tracer = _Tracer(tuple(converters))
+        tracer = Tracer(tuple(converters))
         try:
             graph = tracer.trace(root)
         except Exception as error:
@@ -133,6 +112,8 @@ class _Walker(fx.Interpreter):
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(self._example.steps, self._example.batch, *features, generator=generator)
         x = x.to(floating_like(self._root))
+        if any(isinstance(module, Hold) for module in self._root.modules()):
+            x = x[:1].expand_as(x).contiguous()  # such a network takes nothing else
         output = self.run(Value(x, INPUT, Layout.SEQUENCE))
         self._compare_graph_with_model(x)
         return self._machine(output, features)
@@ -143,7 +124,7 @@ class _Walker(fx.Interpreter):
 
     def _compare_graph_with_model(self, x: Tensor) -> None:
         """The traced graph must compute what forward() computes, whatever the neurons emit."""
-        paths = [node.name.partition("#")[0] for node in self._nodes if isinstance(node.layer, ops.SpikingNeuron)]
+        paths = [node.name.partition("#")[0] for node in self._nodes if isinstance(node.layer, ops.Neuron)]
         seen = []
         for run in (self._root, self.module):
             with spiking_at_random(self._root.model, paths) as currents:
@@ -176,7 +157,7 @@ class _Walker(fx.Interpreter):
             self._note("forward", "output", "the output is the input: there is no layer", "add one")
         if self._problems:
             raise UnsupportedModelError(self._problems, ACTION)
-        machine = StateMachine(tuple(self._nodes), features, output.node)
+        machine = StateMachine(aligned(self._nodes), features, output.node)
         if machine.shapes[output.node] != output.features:
             raise InternalError(f"captured output shape {machine.shapes[output.node]}, model gives {output.features}")
         return machine
@@ -191,7 +172,7 @@ class _Walker(fx.Interpreter):
             _check_place(module, values)
             result = _execute(module, *_concrete(args), **_concrete(kwargs))
         except (ConversionError, _ModelFailureError) as error:
-            if not isinstance(module, _NEURONS) or not values:
+            if not (isinstance(module, NEURONS) or spikingjelly.is_neuron(module)) or not values:
                 raise
             refusal = error if isinstance(error, ConversionError) else ConversionError(str(error), "see its arguments")
             return self._refuse(path, kind, refusal, values, values[0].tensor)  # a neuron keeps the shape
@@ -225,7 +206,8 @@ class _Walker(fx.Interpreter):
         if len(values) != 1 or not isinstance(result, Tensor):
             raise ConversionError("needs one tensor in and one out", "split the module")
         value = values[0]
-        converter = self._converters.get(type(module))
+        converter = self._converters.get(type(module)) or spikingjelly.converter(type(module))
+        spikingjelly.check_step_mode(module, value.layout)
         if converter is None and isinstance(module, nn.Flatten | nn.Unflatten):
             return functions.reshape(value, result, self._example)
         if converter is None:
@@ -236,9 +218,10 @@ class _Walker(fx.Interpreter):
         except InputError as error:
             raise ConversionError(str(error), "give it finite numbers and sizes it supports") from error
         _check_along_time(layer, value.layout)
-        if isinstance(layer, ops.SpikingNeuron):
+        _check_lookahead(layer, value)
+        if isinstance(layer, ops.Neuron):
             like = value.tensor
-            if isinstance(module, SpikingUnit):  # works on any features: a few, but along its whole horizon
+            if isinstance(module, Neuron):  # works on any features: a few, but along its whole horizon
                 like = like.new_empty(module.horizon or _EXAMPLE_STEPS, 2, _NEURONS_CHECKED)
             check_neuron(layer, like, lambda current: _execute(module, current))
         return Converted(layer, (value,), value.layout)
@@ -250,7 +233,7 @@ class _Walker(fx.Interpreter):
         if all(v.node != _UNKNOWN for v in converted.inputs):
             check_layer(converted.layer, converted.inputs, value)
         self._nodes.append(Node(value.node, converted.layer, tuple(v.node for v in converted.inputs)))
-        if isinstance(converted.layer, ops.SpikingNeuron):
+        if isinstance(converted.layer, ops.Neuron):
             # What follows is checked on spikes at random: on this example the neurons may well be silent.
             return replace(value, tensor=random_spikes(result, len(self._nodes)))
         return value
@@ -302,13 +285,22 @@ def floating_like(model: nn.Module) -> Tensor:
 
 def _check_place(module: nn.Module, values: Sequence[Value]) -> None:
     """A neuron needs the whole sequence; say so before it fails on anything else."""
-    if isinstance(module, _NEURONS) and any(value.layout is not Layout.SEQUENCE for value in values):
+    if isinstance(module, NEURONS) and any(value.layout is not Layout.SEQUENCE for value in values):
         raise _along_time(values[0].layout)
 
 
 def _check_along_time(layer: ops.Layer | None, layout: Layout) -> None:
-    if isinstance(layer, ops.SpikingNeuron | ops.Delay | ops.Readout) and layout is not Layout.SEQUENCE:
+    along_time = ops.Neuron | ops.Delay | ops.TimeConv | ops.Hold | ops.Readout
+    if isinstance(layer, along_time) and layout is not Layout.SEQUENCE:
         raise _along_time(layout)
+
+
+def _check_lookahead(layer: ops.Layer | None, value: Value) -> None:
+    """Behind the last step of a sequence only the network's input is known to be silent."""
+    if layer is not None and layer.lookahead and value.node != INPUT:
+        raise ConversionError(
+            f"looks {layer.lookahead} step(s) ahead at the result of another layer", "look ahead at the input only"
+        )
 
 
 def _along_time(layout: Layout) -> ConversionError:
@@ -331,18 +323,26 @@ def _concrete(arguments: Any) -> Any:
 
 
 def _path(target: str) -> str:
-    return target.removeprefix(_ROOT).removeprefix(".")
+    return target.removeprefix(ROOT).removeprefix(".")
 
 
 def _examples_for(model: nn.Module) -> list[Example]:
     """A short example, and one of the whole horizon for code that names T; B differs from T."""
+    fixed = [steps for m in model.modules() if (steps := _fixed_steps(m)) is not None]
     horizons = [h for m in model.modules() if isinstance(h := getattr(m, "horizon", None), int)]
-    horizon = min(horizons, default=_EXAMPLE_STEPS)
-    whole = any(isinstance(module, PSN) for module in model.modules())  # it runs on nothing else
+    horizon = min([*horizons, *fixed], default=_EXAMPLE_STEPS)
+    whole = bool(fixed)
     lengths = {horizon} if whole else {min(horizon, _EXAMPLE_STEPS), horizon}
     # A number in the code may be the horizon: it must not be taken for B or T*B.
     batches = {steps: next(b for b in (3, 2, 5) if b != steps and horizon not in (b, steps * b)) for steps in lengths}
     return [Example(steps, batches[steps]) for steps in sorted(lengths)]
+
+
+def _fixed_steps(module: nn.Module) -> int | None:
+    """The one number of steps that a module runs on, if there is only one."""
+    if isinstance(module, PSN) or (isinstance(module, MaskedPSN) and module.lambda_ < 1.0):
+        return module.horizon
+    return spikingjelly.fixed_steps(module)
 
 
 @contextmanager

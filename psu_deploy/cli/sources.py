@@ -79,7 +79,8 @@ def random_spikes(machine: StateMachine, steps: int | None, batch: int, seed: in
     for name, value, least in (("steps", steps, 1), ("batch", batch, 1), ("seed", seed, 0)):
         if value is not None and value < least:
             raise InputError(f"--{name} must be at least {least}, got {value}")
-    length = (machine.horizon or _STEPS) if steps is None else steps
+    whole = _STEPS if machine.horizon is None else machine.horizon - machine.latency
+    length = whole if steps is None else steps
     random = np.random.default_rng(seed)
     return (random.random((length, batch, *machine.input_shape)) < 0.2).astype(np.float32)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from psu_deploy.errors import InputError, StateError
 from psu_deploy.machine.fields import Shape, feature_shape
-from psu_deploy.machine.ops import Layer, SpikingNeuron
+from psu_deploy.machine.ops import Hold, Layer, Neuron
 
 INPUT = "x"
 STEP = "step"
@@ -48,16 +48,18 @@ class Graph:
         nodes: layers in an order in which every input is computed before it is used.
         input_shape: features of one input step, no time, no batch.
         output: name of the node that is the network's output; "" = the last one.
-        latency: steps between an input and its output.
+
+    A layer that looks ahead answers late: its value at step t belongs to step t - lookahead. `latencies` adds that up.
+    A layer behind it starts when its first input arrives: until then its state stays as it is and its output is zero.
 
     Raises:
-        InputError: if a name is used twice or unknown, a layer gets the wrong number of inputs, or shapes do not fit.
+        InputError: if a name is used twice or unknown, a layer gets the wrong number of inputs, shapes do not fit, or
+            inputs of one layer belong to different steps.
     """
 
     nodes: tuple[Node, ...]
     input_shape: Shape
     output: str = ""
-    latency: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", tuple(self.nodes))
@@ -65,10 +67,9 @@ class Graph:
         if not self.nodes:
             raise InputError("a state machine needs at least one layer")
         object.__setattr__(self, "output", self.output or self.nodes[-1].name)
-        if not isinstance(self.latency, int) or self.latency < 0:
-            raise InputError(f"latency must be a whole number of steps >= 0, got {self.latency!r}")
         if self.output not in self.shapes or self.output == INPUT:
             raise InputError(f"output {self.output!r} is not a layer; layers are {[n.name for n in self.nodes]}")
+        _ = self.latencies  # inputs that belong to different steps are refused here, not at the first use
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -90,14 +91,51 @@ class Graph:
 
     @cached_property
     def horizon(self) -> int | None:
-        """Number of steps the machine is defined for; None = any number."""
-        return min((n.layer.horizon for n in self.nodes if n.layer.horizon is not None), default=None)
+        """Number of steps the machine is defined for, those it waits for a look-ahead included; None = any number."""
+        ends = [self.starts[n.name] + n.layer.horizon for n in self.nodes if n.layer.horizon is not None]
+        return min(ends, default=None)
+
+    @cached_property
+    def latency(self) -> int:
+        """Steps between an input and its output."""
+        return self.latencies[self.output]
+
+    @cached_property
+    def latencies(self) -> dict[str, int]:
+        """Name of every layer (and `"x"`) -> steps by which its value lags behind the network's input."""
+        latencies = {INPUT: 0}
+        for node in self.nodes:
+            arrivals = {name: latencies[name] for name in node.inputs}
+            if len(set(arrivals.values())) > 1:
+                raise InputError(
+                    f"layer {node.name!r}: its inputs belong to different steps, they lag by {arrivals}; "
+                    "put a Wait behind the faster ones"
+                )
+            latencies[node.name] = max(arrivals.values()) + node.layer.lookahead
+        return latencies
+
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """Name of every layer -> the step at which its first input arrives."""
+        return {node.name: max(self.latencies[name] for name in node.inputs) for node in self.nodes}
+
+    @cached_property
+    def once(self) -> frozenset[str]:
+        """Names of the layers that are read by `Hold` alone, directly or not: one step of them is enough."""
+        names: set[str] = set()
+        for node in reversed(self.nodes):
+            readers = [other for other in self.nodes if node.name in other.inputs]
+            held = all(isinstance(reader.layer, Hold) or reader.name in names for reader in readers)
+            plain = not self.roles(node.name) and not isinstance(node.layer, Neuron)
+            if readers and held and plain and node.name != self.output:
+                names.add(node.name)
+        return frozenset(names)
 
     @cached_property
     def state_spec(self) -> dict[str, StateTensor]:
         """Name -> shape and dtype of every state tensor. The step counter, where one is needed, is `"step"`."""
         spec = {}
-        if any(node.layer.uses_step for node in self.nodes):
+        if self.latency or any(node.layer.uses_step or self.starts[node.name] for node in self.nodes):
             spec[STEP] = StateTensor((), "int64", batched=False)
         for node in self.nodes:
             for role, shape in self._layer_state(node).items():
@@ -107,7 +145,7 @@ class Graph:
     @cached_property
     def spiking(self) -> tuple[str, ...]:
         """Names of the neuron layers, in network order."""
-        return tuple(node.name for node in self.nodes if isinstance(node.layer, SpikingNeuron))
+        return tuple(node.name for node in self.nodes if isinstance(node.layer, Neuron))
 
     def roles(self, name: str) -> tuple[str, ...]:
         """Roles of the state tensors that layer `name` owns."""

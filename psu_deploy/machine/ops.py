@@ -1,6 +1,7 @@
 """The layers of a state machine: frozen dataclasses, one per kind.
 
-Shapes are those of one step without batch: a layer maps features to features, `output_shape` says which.
+The stateless ones are here; those with a memory are in `along_time`, neurons in `neurons`, and all of them are names of
+this module. Shapes are those of one step without batch: a layer maps features to features, `output_shape` says which.
 A layer with memory lists it in `state_shapes`: role -> shape per sample; all state starts at zero.
 """
 
@@ -10,38 +11,12 @@ from dataclasses import dataclass
 from math import prod
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.fields import Array, Shape, finite, freeze, kind_of, one_of, pairs, whole_numbers
-from psu_deploy.machine.operators import Estimator, Operator
-
-MAX_DELAY = 100_000
-"""Steps; more is a mistake, or a file that wants our memory."""
+from psu_deploy.machine.along_time import Delay, Hold, Readout, TimeConv, Wait
+from psu_deploy.machine.fields import Array, Shape, freeze, one_of, pairs, whole_numbers
+from psu_deploy.machine.layer import Layer
+from psu_deploy.machine.neurons import BernoulliNeuron, LIFNeuron, Neuron, SpikingNeuron
 
 Padding = tuple[tuple[int, int], ...]
-
-
-class Layer:
-    """Base of all layers: one input, no state, no horizon."""
-
-    arity: int | None = 1
-    """Number of inputs; None = two or more."""
-
-    @property
-    def horizon(self) -> int | None:
-        """Number of steps the layer is defined for; None = any number."""
-        return None
-
-    @property
-    def uses_step(self) -> bool:
-        """Whether the layer reads the step counter."""
-        return self.horizon is not None
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        """Features out, from the features of every input. Raises `InputError` if they do not fit."""
-        return inputs[0]
-
-    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
-        """Role -> shape per sample of every state tensor."""
-        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,97 +206,29 @@ class Add(Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class Delay(Layer):
-    """`y[t] = x[t - steps]`, zero before the first input. State `buffer`: (B, steps, *features), oldest first.
+class Multiply(Layer):
+    """Product of two or more inputs of one shape, left to right."""
 
-    Args:
-        steps: at least 1.
-    """
+    arity = None
 
-    steps: int
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.steps, int) or not 1 <= self.steps <= MAX_DELAY:
-            raise InputError(f"Delay.steps must be a whole number in 1..{MAX_DELAY}, got {self.steps!r}")
-
-    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
-        return {"buffer": (self.steps, *inputs[0])}
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(set(inputs)) != 1:
+            raise InputError(f"Multiply needs inputs of one shape, got {inputs}")
+        return inputs[0]
 
 
 @dataclass(frozen=True, eq=False)
-class SpikingNeuron(Layer):
-    """A neuron layer.
-
-        V = integrate(I)
-        E = estimate(I)                 V itself where estimate is None
-        R = reset(estimator(E))         0 where reset is None
-        S = 1 if V - R - threshold >= 0 (or > 0) else 0
-
-    State: `V`, `E`, `R`, that of the three operators, where they have any.
+class Activation(Layer):
+    """A pointwise function: `max(x, 0)` or `1 / (1 + exp(-x))`.
 
     Args:
-        integrate: what makes the membrane potential of the input current.
-        estimate: what the spike estimate looks through; None = it looks at V.
-        estimator: the pointwise function that estimates the spike.
-        reset: a strictly causal operator; None = no reset.
-        threshold: V_th.
-        fire_on: ">=" or ">".
-    """
-
-    integrate: Operator
-    estimate: Operator | None
-    estimator: Estimator
-    reset: Operator | None
-    threshold: float
-    fire_on: str
-
-    def __post_init__(self) -> None:
-        finite(self, "threshold")
-        one_of(self, "fire_on", (">=", ">"))
-        kind_of(self, "integrate", Operator)
-        kind_of(self, "estimate", Operator | None)
-        kind_of(self, "reset", Operator | None)
-        kind_of(self, "estimator", Estimator)
-        if self.estimate is not None and self.reset is None:
-            raise InputError("SpikingNeuron has an estimate but no reset to feed it to")
-        if self.reset is not None and not self.reset.strict:
-            raise InputError("SpikingNeuron.reset must be strictly causal: R of a step sees earlier steps only")
-
-    @property
-    def operators(self) -> dict[str, Operator]:
-        """Role (V, E, R) -> operator, in the order they run; absent ones left out."""
-        roles = {"V": self.integrate, "E": self.estimate, "R": self.reset}
-        return {role: operator for role, operator in roles.items() if operator is not None}
-
-    @property
-    def horizon(self) -> int | None:
-        return min((o.horizon for o in self.operators.values() if o.horizon is not None), default=None)
-
-    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
-        shapes = {role: operator.state_shape(inputs[0]) for role, operator in self.operators.items()}
-        return {role: shape for role, shape in shapes.items() if shape is not None}
-
-
-@dataclass(frozen=True, eq=False)
-class Readout(Layer):
-    """What the decoder says after every step: the running value of a reduction over time.
-
-    Args:
-        kind: `"mean"` of steps 0..t (state `sum`), `"sum"` of steps 0..t (state `sum`), or `"last"`, the step itself.
-            The value after the last step is the reduction over the whole sequence.
+        kind: "relu" or "sigmoid".
     """
 
     kind: str
 
     def __post_init__(self) -> None:
-        one_of(self, "kind", ("mean", "sum", "last"))
-
-    @property
-    def uses_step(self) -> bool:
-        return self.kind == "mean"
-
-    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
-        return {} if self.kind == "last" else {"sum": inputs[0]}
+        one_of(self, "kind", ("relu", "sigmoid"))
 
 
 def _freeze_bias(layer: Linear | _Conv) -> None:
@@ -337,3 +244,29 @@ def _slide(size: Shape, kernel: Shape, stride: Shape, padding: Padding, dilation
     if min(spans) < 0:
         raise InputError(f"a window of {kernel} does not fit an input of {size} padded by {padding}")
     return tuple(span // s + 1 for span, s in zip(spans, stride, strict=True))
+
+
+__all__ = [
+    "Activation",
+    "Add",
+    "AvgPool",
+    "BernoulliNeuron",
+    "ChannelAffine",
+    "Conv1d",
+    "Conv2d",
+    "Delay",
+    "Flatten",
+    "Hold",
+    "LIFNeuron",
+    "Layer",
+    "Linear",
+    "MaxPool",
+    "Multiply",
+    "Neuron",
+    "Padding",
+    "Readout",
+    "SpikingNeuron",
+    "SumPool",
+    "TimeConv",
+    "Wait",
+]

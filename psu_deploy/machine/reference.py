@@ -17,6 +17,7 @@ from psu_deploy.errors import InternalError
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array
 from psu_deploy.machine.graph import Graph
+from psu_deploy.noise import uniform
 
 State = Mapping[str, Tensor]
 
@@ -41,11 +42,16 @@ class Step:
 
 @dataclass
 class Moment:
-    """What a layer sees besides its inputs: its own state, the step counter, and where to put results."""
+    """What a layer sees besides its inputs: its own state, its own count of steps, and where to put results.
+
+    A neuron layer may be told what to emit (`forced`): it still decides, and the margin shows how, but what it emits,
+    and what its reset follows, is as told.
+    """
 
     tensor: Callable[[Array], Tensor]
     state: Mapping[str, Tensor]
     step: int
+    forced: Tensor | None = None
     new_state: dict[str, Tensor] = field(default_factory=dict)
     neuron: NeuronStep | None = None
 
@@ -74,21 +80,27 @@ class Interpreter:
             spikes: neuron layer -> spikes (B, *features) it shall emit instead of its own decision; what it would
                 have decided is still in the margin.
         """
+        graph = self._graph
         step = int(state["step"]) if "step" in state else 0
         values: dict[str, Tensor] = {"x": x}
         new_state = {"step": state["step"] + 1} if "step" in state else {}
         neurons: dict[str, NeuronStep] = {}
-        for node in self._graph.nodes:
-            own = {role: state[f"{node.name}.{role}"] for role in self._graph.roles(node.name)}
-            moment = Moment(self._tensor, own, step)
-            value = evaluate(node.layer, [values[name] for name in node.inputs], moment)
-            if moment.neuron is not None:
-                forced = None if spikes is None else spikes[node.name]
-                value = moment.neuron.spikes if forced is None else forced
+        for node in graph.nodes:
+            own = {role: state[f"{node.name}.{role}"] for role in graph.roles(node.name)}
+            local = step - graph.starts[node.name]
+            if local < 0 or (local > 0 and node.name in graph.once):
+                value = x.new_zeros(len(x), *graph.shapes[node.name])
+                moment = Moment(self._tensor, own, 0, new_state=dict(own), neuron=NeuronStep(*[value] * 4))
+            else:
+                moment = Moment(self._tensor, own, local, None if spikes is None else spikes.get(node.name))
+                value = evaluate(node.layer, [values[name] for name in node.inputs], moment)
+                value = value if step >= graph.latencies[node.name] else torch.zeros_like(value)
+            if isinstance(node.layer, ops.Neuron):
+                assert moment.neuron is not None
                 neurons[node.name] = moment.neuron
             values[node.name] = value
             new_state |= {f"{node.name}.{role}": moment.new_state[role] for role in own}
-        return Step(values[self._graph.output], new_state, neurons)
+        return Step(values[graph.output], new_state, neurons)
 
     def _tensor(self, array: Array) -> Tensor:
         key = id(array)
@@ -156,6 +168,32 @@ def _add(layer: ops.Add, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     return total
 
 
+def _multiply(layer: ops.Multiply, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+    product = inputs[0]
+    for factor in inputs[1:]:
+        product = product * factor
+    return product
+
+
+def _activation(layer: ops.Activation, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+    return torch.relu(inputs[0]) if layer.kind == "relu" else torch.sigmoid(inputs[0])
+
+
+def _time_conv(layer: ops.TimeConv, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+    window = inputs[0][:, None]
+    if "inputs" in moment.state:
+        window = torch.cat([moment.state["inputs"], window], dim=1)
+        moment.new_state["inputs"] = window[:, 1:]
+    bias = None if layer.bias is None else moment.tensor(layer.bias)
+    return F.conv1d(window.transpose(1, 2), moment.tensor(layer.weight), bias, groups=layer.groups).squeeze(2)
+
+
+def _hold(layer: ops.Hold, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+    value = inputs[0] if moment.step == 0 else moment.state["value"]
+    moment.new_state["value"] = value
+    return value
+
+
 def _delay(layer: ops.Delay, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     buffer = moment.state["buffer"]
     moment.new_state["buffer"] = torch.cat([buffer[:, 1:], inputs[0][:, None]], dim=1)
@@ -180,9 +218,35 @@ def _spiking_neuron(layer: ops.SpikingNeuron, inputs: Sequence[Tensor], moment: 
             estimated = torch.sigmoid(estimated)
         reset = advance(layer.reset, "R", estimated, moment)
     margin = potential - reset - layer.threshold
-    fired = margin >= 0 if layer.fire_on == ">=" else margin > 0
+    return _emit(potential, reset, margin, layer.fire_on, moment)
+
+
+def _lif_neuron(layer: ops.LIFNeuron, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+    current, before = inputs[0], moment.state["V"]
+    if layer.tau is None:
+        potential = before + current
+    elif layer.decay_input:
+        potential = before + (current - before) / layer.tau
+    else:
+        potential = before - before / layer.tau + current
+    spikes = _emit(potential, torch.zeros_like(potential), potential - layer.threshold, layer.fire_on, moment)
+    soft = layer.reset == "soft"
+    moment.new_state["V"] = potential - layer.threshold * spikes if soft else potential * (1 - spikes)
+    return spikes
+
+
+def _bernoulli_neuron(layer: ops.BernoulliNeuron, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+    current = inputs[0]
+    potential = advance(layer.integrate, "V", current, moment)
+    noise = uniform(layer.seed, moment.step, len(current), tuple(current.shape[1:]), like=current)
+    return _emit(potential, torch.zeros_like(potential), torch.sigmoid(potential) - noise, ">", moment)
+
+
+def _emit(potential: Tensor, reset: Tensor, margin: Tensor, fire_on: str, moment: Moment) -> Tensor:
+    """Decide, note the decision, and return the spikes: those decided, or those told."""
+    fired = margin >= 0 if fire_on == ">=" else margin > 0
     moment.neuron = NeuronStep(fired.to(margin.dtype), potential, reset, margin)
-    return moment.neuron.spikes
+    return moment.neuron.spikes if moment.forced is None else moment.forced
 
 
 _EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], Moment], Tensor]] = {
@@ -195,9 +259,15 @@ _EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], Moment], Tensor]] = {
     ops.MaxPool: _max_pool,
     ops.Flatten: _flatten,
     ops.Add: _add,
+    ops.Multiply: _multiply,
+    ops.Activation: _activation,
     ops.Delay: _delay,
+    ops.TimeConv: _time_conv,
+    ops.Hold: _hold,
     ops.Readout: _readout,
     ops.SpikingNeuron: _spiking_neuron,
+    ops.LIFNeuron: _lif_neuron,
+    ops.BernoulliNeuron: _bernoulli_neuron,
 }
 
 

@@ -32,7 +32,6 @@ class StateMachine(Graph):
         nodes: layers in an order in which every input is computed before it is used.
         input_shape: features of one input step, no time, no batch.
         output: name of the node that is the network's output; "" = the last one.
-        latency: steps between an input and its output.
 
     Raises:
         InputError: if a name is used twice or unknown, a layer gets the wrong number of inputs, or shapes do not fit.
@@ -179,7 +178,7 @@ class StateMachine(Graph):
         from psu_deploy.machine.storage import load
 
         graph = load(path)
-        return StateMachine(graph.nodes, graph.input_shape, graph.output, graph.latency)
+        return StateMachine(graph.nodes, graph.input_shape, graph.output)
 
 
 def _stack(

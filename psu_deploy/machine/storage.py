@@ -32,7 +32,8 @@ _KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         *(ops.Linear, ops.Conv1d, ops.Conv2d, ops.ChannelAffine, ops.AvgPool, ops.SumPool, ops.MaxPool),
-        *(ops.Flatten, ops.Add, ops.Delay, ops.SpikingNeuron, ops.Readout),
+        *(ops.Flatten, ops.Add, ops.Multiply, ops.Activation, ops.Delay, ops.Wait, ops.TimeConv, ops.Hold, ops.Readout),
+        *(ops.SpikingNeuron, ops.LIFNeuron, ops.BernoulliNeuron),
         *(operators.Identity, operators.Leak, operators.StrictLeak, operators.PartialSums, operators.Window),
         *(operators.Exponentials, operators.Sigmoid, operators.RawCurrent),
     )
@@ -125,7 +126,10 @@ def _decode_graph(header: Any, arrays: Mapping[str, Any]) -> Graph:
         Node(str(node["name"]), _layer(node["layer"], arrays), tuple(map(str, node["inputs"])))
         for node in header["nodes"]
     )
-    return Graph(nodes, tuple(header["input_shape"]), str(header["output"]), header["latency"])
+    graph = Graph(nodes, tuple(header["input_shape"]), str(header["output"]))
+    if header["latency"] != graph.latency:
+        raise InputError(f"says latency {header['latency']!r}, its layers make it {graph.latency}")
+    return graph
 
 
 def _layer(value: Any, arrays: Mapping[str, Any]) -> ops.Layer:

@@ -1,17 +1,24 @@
 """Neuron layers: torch modules, parallel in time."""
 
-from psu_deploy.neurons.base import SpikingUnit, TimeFirst
-from psu_deploy.neurons.psn import PSN, SlidingPSN
+from psu_deploy.neurons.base import Neuron, SpikingUnit, TimeFirst
+from psu_deploy.neurons.lif import LIF, PLIF
+from psu_deploy.neurons.psn import PSN, MaskedPSN, SlidingPSN
 from psu_deploy.neurons.psu import IPSU, PPSU, PSU, RPSU
+from psu_deploy.neurons.spsn import SPSN
 from psu_deploy.neurons.surrogate import Atan, PiecewiseLinear, Surrogate
 
 __all__ = [
     "IPSU",
+    "LIF",
+    "PLIF",
     "PPSU",
     "PSN",
     "PSU",
     "RPSU",
+    "SPSN",
     "Atan",
+    "MaskedPSN",
+    "Neuron",
     "PiecewiseLinear",
     "SlidingPSN",
     "SpikingUnit",

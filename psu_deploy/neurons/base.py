@@ -19,7 +19,38 @@ class TimeFirst(nn.Module):
     """
 
 
-class SpikingUnit(TimeFirst):
+class Neuron(TimeFirst):
+    """Base of the neuron layers: input currents (T, B, *features) in, spikes 0.0 or 1.0 of the same shape out.
+
+    Attributes:
+        threshold: V_th.
+    """
+
+    threshold: float
+
+    @property
+    def horizon(self) -> int | None:
+        """Number of steps the neuron is defined for; None = any number."""
+        return None
+
+    def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """V and R of every step.
+
+        Args:
+            x: input current, (T, B, *features).
+
+        Returns:
+            V and R, each (T, B, *features).
+        """
+        raise NotImplementedError
+
+    def margin(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """V, R, and the margin whose sign decides: `V - R - V_th` unless the neuron says otherwise."""
+        potential, reset = self.potentials(x)
+        return potential, reset, potential - reset - self.threshold
+
+
+class SpikingUnit(Neuron):
     """A neuron layer with all time steps computed at once.
 
         V = A_I I + b_I             integrate: membrane potential without reset
@@ -56,7 +87,7 @@ class SpikingUnit(TimeFirst):
         self.surrogate: Surrogate = Atan() if surrogate is None else surrogate
 
     @property
-    def threshold(self) -> float:
+    def threshold(self) -> float:  # type: ignore[override]
         """V_th. Fixed at construction, because the reset matrix is scaled by it."""
         return self._threshold
 
@@ -67,17 +98,9 @@ class SpikingUnit(TimeFirst):
         return min((o.horizon for o in operators if o is not None and o.horizon is not None), default=None)
 
     def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """V and R of every step.
-
-        Args:
-            x: input current, (T, B, *features).
-
-        Returns:
-            V and R, each (T, B, *features).
-        """
-        _check_sequence(x)
+        check_sequence(x)
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+            x = at_least_single(x)
             potential = self.integrate(x)
             if self.reset is None or self.estimate is None:
                 return potential, torch.zeros_like(potential)
@@ -85,14 +108,20 @@ class SpikingUnit(TimeFirst):
             return potential, self.reset(self.estimator(estimated))
 
     def forward(self, x: Tensor) -> Tensor:
-        potential, reset = self.potentials(x)
-        return fire(potential - reset - self.threshold, self.surrogate, self.fire_on)
+        _, _, margin = self.margin(x)
+        return fire(margin, self.surrogate, self.fire_on)
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold:g}, fire_on={self.fire_on!r}, surrogate={self.surrogate}"
 
 
-def _check_sequence(x: Tensor) -> None:
+def at_least_single(x: Tensor) -> Tensor:
+    """Half precision as float32: a decision must not hang on 11 bits."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def check_sequence(x: Tensor) -> None:
+    """Raise `InputError` unless x is a floating point sequence (T, B, *features)."""
     if x.ndim < 2 or len(x) == 0:
         raise InputError(f"a neuron needs a sequence (T, B, *features) with T >= 1, got shape {tuple(x.shape)}")
     if not x.is_floating_point():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from psu_deploy.errors import HorizonError, InputError
 from psu_deploy.neurons.base import SpikingUnit, TimeFirst
 from psu_deploy.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
-from psu_deploy.temporal import SlidingWindow
+from psu_deploy.temporal import MaskedMatrix, SlidingWindow
 
 
 class PSN(TimeFirst):
@@ -44,6 +44,52 @@ class PSN(TimeFirst):
             raise HorizonError(f"PSN is defined for exactly {self.horizon} steps, got {len(x)}; x is (T, B, ...)")
         margin = (self.weight @ x.flatten(1) + self.step_bias[:, None]).view_as(x)
         return fire(margin, self.surrogate, self.fire_on)
+
+
+class MaskedPSN(SpikingUnit):
+    """Masked Parallel Spiking Neuron, `S = Theta(((lambda M_k + (1 - lambda) 1) .* W) I + b)`.
+
+    M_k keeps the last k steps of every row. Training starts with a full matrix (`lambda_` = 0) and ends with a causal
+    one (`lambda_` = 1); set `neuron.lambda_` after every epoch, for example to `min(8 * epoch / (epochs - 1), 1)`.
+    Serial form, at `lambda_` = 1 only: k - 1 partial sums per neuron and a step counter; T steps, no more.
+
+    Args:
+        T: number of time steps, the horizon.
+        order: k, the number of inputs a step looks at, its own included; None = all T.
+        lambda_: how far the masking has gone, from 0 to 1.
+        fire_on: ">=" or ">", whether a sum of exactly zero fires.
+        surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
+
+    W starts at U(-1/sqrt(T), 1/sqrt(T)) and b at -1, which takes the place of a threshold.
+
+    Reference: arXiv 2304.12760, masked PSN.
+    """
+
+    integrate: MaskedMatrix
+
+    def __init__(
+        self,
+        T: int,
+        order: int | None = None,
+        lambda_: float = 1.0,
+        *,
+        fire_on: FireOn = ">=",
+        surrogate: Surrogate | None = None,
+    ) -> None:
+        super().__init__(0.0, fire_on, surrogate)
+        self.integrate = MaskedMatrix(T, T if order is None else order, lambda_)
+        self.estimate = None
+        self.reset = None
+        self.estimator = nn.Identity()
+
+    @property
+    def lambda_(self) -> float:
+        """How far the masking has gone, from 0 to 1."""
+        return self.integrate.lambda_
+
+    @lambda_.setter
+    def lambda_(self, value: float) -> None:
+        self.integrate.lambda_ = value
 
 
 class SlidingPSN(SpikingUnit):

@@ -1,5 +1,6 @@
 """Proof that two runs of a network are the same, spike for spike, and an account of every difference."""
 
+from psu_deploy.verify.alignment import aligned_run
 from psu_deploy.verify.certificate import Certificate, Decision, certify
 from psu_deploy.verify.compare import compare
 from psu_deploy.verify.report import Comparison, EquivalenceReport, LayerComparison
@@ -10,6 +11,7 @@ __all__ = [
     "Decision",
     "EquivalenceReport",
     "LayerComparison",
+    "aligned_run",
     "certify",
     "compare",
 ]

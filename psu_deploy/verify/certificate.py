@@ -8,7 +8,7 @@ it look wrong, nor hide a real error behind it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.fields import Array
+from psu_deploy.verify.alignment import aligned, drained, in_machine_time
 from psu_deploy.verify.rounding import Bounds, rounding_bounds
 
 
@@ -77,8 +78,8 @@ def certify(
 
     Args:
         machine: the network that was run.
-        x: its input, (T, B, *input_shape).
-        trace: spikes of every neuron layer, and the output of the last step(s).
+        x: its input, (T, B, *input_shape), without the silent steps that a machine with latency is fed at the end.
+        trace: spikes of every neuron layer, and the output of the last step(s); aligned to x (`aligned_run`).
         state: where the run started; None = the initial state.
         precision: of the arithmetic that made the trace, "float32" or "float64".
     """
@@ -88,9 +89,10 @@ def certify(
         name: _exact(v) if machine.state_spec[name].batched else torch.as_tensor(v) for name, v in start.items()
     }
     spikes = {name: _exact(s) for name, s in trace.spikes.items()}
-    exact = machine.trace(exact_x, exact_state, spikes=spikes)
-    bounds = rounding_bounds(machine, exact_x, spikes, exact_state, precision)
-    disputed = tuple(d for name in machine.spiking for d in _disputed(machine, name, spikes[name], exact, bounds))
+    late_x, late_spikes = drained(exact_x, machine.latency), in_machine_time(machine, spikes)
+    exact = aligned(machine, machine.trace(late_x, exact_state, spikes=late_spikes), len(x))
+    bounds = _aligned(machine, rounding_bounds(machine, late_x, late_spikes, exact_state, precision), len(x))
+    disputed = tuple(d for name in machine.spiking for d in _disputed(name, spikes[name], exact, bounds))
     output = _exact(trace.output)
     error = (output - exact.output[-len(output) :]).abs()
     wrong = [*_beyond("an output", error, bounds.output[-len(output) :]), *_wrong_inside(trace, exact, bounds)]
@@ -115,11 +117,14 @@ def _beyond(what: str, error: Tensor, bound: Tensor) -> list[str]:
     return [f"{what} is off by {float(error.max()):.3g}, more than rounding explains"]
 
 
-def _disputed(machine: StateMachine, name: str, spikes: Tensor, exact: Trace, bounds: Bounds) -> list[Decision]:
-    layer = next(node.layer for node in machine.nodes if node.name == name)
+def _aligned(machine: StateMachine, bounds: Bounds, steps: int) -> Bounds:
+    margin = {name: rows[machine.latencies[name] :][:steps] for name, rows in bounds.margin.items()}
+    return replace(bounds, margin=margin, output=bounds.output[machine.latency :])
+
+
+def _disputed(name: str, spikes: Tensor, exact: Trace, bounds: Bounds) -> list[Decision]:
     margin = exact.margin[name]
-    expected = margin >= 0 if layer.fire_on == ">=" else margin > 0  # type: ignore[attr-defined]
-    where = torch.nonzero(expected != (spikes != 0))
+    where = torch.nonzero((exact.spikes[name] != 0) != (spikes != 0))
     return [
         Decision(name, t, b, tuple(neuron), float(margin[t, b, *neuron]), float(bounds.margin[name][t, b, *neuron]))
         for t, b, *neuron in where.tolist()

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psu_deploy.machine import StateMachine, operators, ops
+from psu_deploy.errors import InternalError
+from psu_deploy.machine import Node, StateMachine, operators, ops
 from psu_deploy.machine.fields import Array
 from psu_deploy.machine.reference import Moment, advance, evaluate
 
@@ -84,48 +85,96 @@ class _Walk:
         self._tensors: dict[int, Tensor] = {}
 
     def step(self, x: Tensor, spikes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        now = int(self._state.get("step", torch.zeros(())))
+        machine, now = self._machine, int(self._state.get("step", torch.zeros(())))
         values = {"x": _double(x)}
         margins: dict[str, Tensor] = {}
-        for node in self._machine.nodes:
-            own = {role: self._state[f"{node.name}.{role}"] for role in self._machine.roles(node.name)}
-            moment = Moment(self._tensor, own, now)
+        for node in machine.nodes:
+            local = now - machine.starts[node.name]
+            if local < 0 or (local > 0 and node.name in machine.once):
+                values[node.name] = x.new_zeros(2 * len(x), *machine.shapes[node.name])
+                if isinstance(node.layer, ops.Neuron):
+                    margins[node.name] = x.new_zeros(len(x), *machine.shapes[node.name])
+                continue
+            own = {role: self._state[f"{node.name}.{role}"] for role in machine.roles(node.name)}
+            moment = Moment(self._tensor, own, local)
             inputs = [values[name] for name in node.inputs]
-            layer = self._layers[node.name]
-            if isinstance(layer, ops.SpikingNeuron):
-                margins[node.name] = self._margin(node.layer, layer, inputs[0], moment)
+            if isinstance(node.layer, ops.Neuron):
+                margins[node.name] = self._margin(node, inputs[0], spikes[node.name], moment)
                 values[node.name] = _double(spikes[node.name])
             else:
-                value, terms = evaluate(layer, inputs, moment), _terms(node.layer, inputs, now)
-                values[node.name] = self._rounded(value, terms, _offset(node.layer, value.ndim))
+                values[node.name] = self._value(node, inputs, moment)
             for role, value in moment.new_state.items():
                 self._state[f"{node.name}.{role}"] = self._rounded(value, 1)
         if "step" in self._state:
             self._state["step"] = self._state["step"] + 1
-        return margins, values[self._machine.output].chunk(2)[1]
+        return margins, values[machine.output].chunk(2)[1]
+
+    def _value(self, node: Node, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+        layer = self._layers[node.name]
+        match node.layer:
+            case ops.Multiply():
+                value = _product(inputs)
+            case ops.Activation(kind="sigmoid"):
+                return self._sigmoid(inputs[0])
+            case _:
+                value = evaluate(layer, inputs, moment)
+        return self._rounded(value, _terms(node.layer, inputs, moment.step), _offset(node.layer, value.ndim))
+
+    def _sigmoid(self, value: Tensor) -> Tensor:
+        """|sigmoid'| <= 1/4, and a sigmoid is at most 1."""
+        _, error = value.chunk(2)
+        return torch.cat([torch.ones_like(error), error / 4 + SIGMOID_ERROR * self._unit])
 
     def state_bounds(self) -> dict[str, Tensor]:
         """Bounds of the state as it is now; the step counter is exact."""
         return {name: value.chunk(2)[1] for name, value in self._state.items() if value.ndim}
 
-    def _margin(self, exact: Any, layer: ops.SpikingNeuron, current: Tensor, moment: Moment) -> Tensor:
-        """Bound of V - R - threshold; `layer` has absolute numbers and no bias, `exact` is as it is."""
+    def _margin(self, node: Node, current: Tensor, spikes: Tensor, moment: Moment) -> Tensor:
+        """Bound of the margin's error. Operators run with absolute numbers and no bias; biases are added as offsets."""
+        absolute = self._layers[node.name]
+        match node.layer:
+            case ops.SpikingNeuron() as exact:
+                return self._spiking_margin(exact, absolute, current, moment)
+            case ops.BernoulliNeuron() as exact:
+                estimated = self._sigmoid(self._advance(exact.integrate, absolute.integrate, "V", current, moment))
+                return self._rounded(estimated, 2, torch.ones(())).chunk(2)[1]  # the noise is at most 1
+            case ops.LIFNeuron() as exact:
+                return self._lif_margin(exact, current, spikes, moment)
+        raise InternalError(f"no error bound for {type(node.layer).__name__}")
 
-        def run(operator: operators.Operator, role: str, value: Tensor) -> Tensor:
-            bias = _bias_at(exact.operators[role], moment.step)
-            return self._rounded(advance(operator, role, value, moment), _products(operator), bias)
-
-        potential = run(layer.integrate, "V", current)
+    def _spiking_margin(self, exact: ops.SpikingNeuron, absolute: Any, current: Tensor, moment: Moment) -> Tensor:
+        potential = self._advance(exact.integrate, absolute.integrate, "V", current, moment)
         parts = [potential]
-        if layer.reset is not None:
-            estimated = potential if layer.estimate is None else run(layer.estimate, "E", current)
-            if isinstance(layer.estimator, operators.Sigmoid):
-                _, error = estimated.chunk(2)
-                # |sigmoid'| <= 1/4, and a sigmoid is at most 1.
-                estimated = torch.cat([torch.ones_like(error), error / 4 + SIGMOID_ERROR * self._unit])
-            parts.append(run(layer.reset, "R", estimated))
+        if exact.reset is not None:
+            estimated = potential
+            if exact.estimate is not None:
+                estimated = self._advance(exact.estimate, absolute.estimate, "E", current, moment)
+            if isinstance(exact.estimator, operators.Sigmoid):
+                estimated = self._sigmoid(estimated)
+            parts.append(self._advance(exact.reset, absolute.reset, "R", estimated, moment))
         total = sum(parts[1:], parts[0])
-        return self._rounded(total, 2, torch.tensor(abs(layer.threshold))).chunk(2)[1]
+        return self._rounded(total, 2, torch.tensor(abs(exact.threshold))).chunk(2)[1]
+
+    def _lif_margin(self, exact: ops.LIFNeuron, current: Tensor, spikes: Tensor, moment: Moment) -> Tensor:
+        """An error of V is carried on by the factor 1 - 1/tau, though V itself appears twice in the sum."""
+        share = 0.0 if exact.tau is None else 1.0 / exact.tau
+        before, drive = moment.state["V"], current * (share if exact.decay_input else 1.0)
+        magnitude, error = (before * (1.0 - share) + drive).chunk(2)
+        summed = (before + drive).chunk(2)[0] + magnitude + current.chunk(2)[0]
+        potential = torch.cat([magnitude, error + 6 * (self._unit * summed + self._tiny)])
+        fired = torch.cat([spikes, spikes])
+        if exact.reset == "hard":
+            moment.new_state["V"] = potential * (1 - fired)
+        else:
+            taken = torch.cat([abs(exact.threshold) * spikes, torch.zeros_like(spikes)])
+            moment.new_state["V"] = self._rounded(potential + taken, 2)
+        return self._rounded(potential, 2, torch.tensor(abs(exact.threshold))).chunk(2)[1]
+
+    def _advance(
+        self, exact: operators.Operator, absolute: operators.Operator, role: str, value: Tensor, moment: Moment
+    ) -> Tensor:
+        result = advance(absolute, role, value, moment)
+        return self._rounded(result, _products(exact), _bias_at(exact, moment.step))
 
     def _tensor(self, array: Array) -> Tensor:
         if id(array) not in self._tensors:
@@ -142,6 +191,16 @@ class _Walk:
 def _double(value: Tensor) -> Tensor:
     """M = |value|, E = 0; the step counter stays what it is."""
     return value if value.ndim == 0 else torch.cat([value.abs(), torch.zeros_like(value)])
+
+
+def _product(inputs: Sequence[Tensor]) -> Tensor:
+    """(M1 + E1)(M2 + E2) - M1 M2 is how far a product can be off."""
+    magnitude, error = inputs[0].chunk(2)
+    for factor in inputs[1:]:
+        other, other_error = factor.chunk(2)
+        error = magnitude * other_error + error * other + error * other_error
+        magnitude = magnitude * other
+    return torch.cat([magnitude, error])
 
 
 def _absolute(layer: Any) -> Any:
@@ -165,7 +224,7 @@ def _offset(layer: ops.Layer, ndim: int) -> Tensor | None:
     match layer:
         case ops.Linear(bias=bias):
             return None if bias is None else _tensor(np.abs(bias))
-        case ops.Conv1d(bias=bias) | ops.Conv2d(bias=bias) | ops.ChannelAffine(shift=bias):
+        case ops.Conv1d(bias=bias) | ops.Conv2d(bias=bias) | ops.TimeConv(bias=bias) | ops.ChannelAffine(shift=bias):
             return None if bias is None else _tensor(np.abs(bias)).view(-1, *[1] * (ndim - 2))
     return None
 
@@ -197,7 +256,7 @@ def _terms(layer: ops.Layer, inputs: Sequence[Tensor], step: int) -> int:
         case ops.Linear():
             magnitude, _ = inputs[0].chunk(2)
             return int(torch.count_nonzero(magnitude, dim=-1).max())
-        case ops.Conv1d() | ops.Conv2d():
+        case ops.Conv1d() | ops.Conv2d() | ops.TimeConv():
             return int(np.prod(layer.weight.shape[1:]))
         case ops.AvgPool() | ops.SumPool():
             return int(np.prod(layer.kernel))

@@ -65,7 +65,7 @@ def _fold(machine: StateMachine, producer: Node, affine: Node) -> StateMachine:
         inputs = tuple(producer.name if name == affine.name else name for name in node.inputs)
         nodes.append(folded if node.name == producer.name else replace(node, inputs=inputs))
     output = producer.name if machine.output == affine.name else machine.output
-    return StateMachine(tuple(nodes), machine.input_shape, output, machine.latency)
+    return StateMachine(tuple(nodes), machine.input_shape, output)
 
 
 def _folded(layer: Foldable, affine: ChannelAffine) -> Foldable:

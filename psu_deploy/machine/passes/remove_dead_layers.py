@@ -16,7 +16,7 @@ class RemoveDeadLayers(Pass):
             if node.name in needed:
                 needed.update(node.inputs)
         nodes = tuple(node for node in machine.nodes if node.name in needed)
-        return StateMachine(nodes, machine.input_shape, machine.output, machine.latency)
+        return StateMachine(nodes, machine.input_shape, machine.output)
 
     def ensures(self, before: StateMachine, after: StateMachine) -> None:
         """Every layer left is read by a later one, or is the output."""

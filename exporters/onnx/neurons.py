@@ -1,0 +1,153 @@
+"""Neuron layers -> ONNX nodes for one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from psu_deploy.errors import InternalError
+from psu_deploy.exporters.onnx.operators import advance
+from psu_deploy.exporters.onnx.scope import Scope
+from psu_deploy.machine import operators, ops
+from psu_deploy.noise import PRIME, SALTS, SCALE
+
+
+@dataclass(frozen=True)
+class NeuronValues:
+    """The values of one neuron layer, for whoever wants to look inside.
+
+    Attributes:
+        spikes: S.
+        potential: V.
+        reset: R; None where the neuron has no reset.
+        threshold: V_th.
+        margin: what decides, where that is not V - R - V_th; None = it is.
+    """
+
+    spikes: ir.Value
+    potential: ir.Value
+    reset: ir.Value | None
+    threshold: float
+    margin: ir.Value | None = None
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Result of lowering one layer.
+
+    Attributes:
+        value: the layer's output.
+        neuron: what is inside, if the layer is a neuron layer.
+    """
+
+    value: ir.Value
+    neuron: NeuronValues | None = None
+
+
+def lower_neuron(layer: ops.Neuron, current: ir.Value, scope: Scope) -> Lowered:
+    """Append the nodes of one step of a neuron layer."""
+    match layer:
+        case ops.SpikingNeuron():
+            values = _spiking_neuron(layer, current, scope)
+        case ops.LIFNeuron():
+            values = _lif_neuron(layer, current, scope)
+        case ops.BernoulliNeuron():
+            values = _bernoulli_neuron(layer, current, scope)
+        case _:
+            raise InternalError(f"the ONNX exporter has no rule for {type(layer).__name__}")
+    return Lowered(values.spikes, values)
+
+
+def _spiking_neuron(layer: ops.SpikingNeuron, current: ir.Value, scope: Scope) -> NeuronValues:
+    b, name = scope.builder, scope.name
+    potential = advance(layer.integrate, "V", current, scope)
+    difference, reset = potential, None
+    if layer.reset is not None:
+        estimated = potential if layer.estimate is None else advance(layer.estimate, "E", current, scope)
+        if isinstance(layer.estimator, operators.Sigmoid):
+            estimated = b.op("Sigmoid", estimated, name=f"{name}.estimated_spikes")
+        reset = advance(layer.reset, "R", estimated, scope)
+        difference = b.op("Sub", potential, reset, name=f"{name}.difference")
+    spikes = _fire(difference, layer.threshold, layer.fire_on, scope)
+    return NeuronValues(spikes, potential, reset, layer.threshold)
+
+
+def _lif_neuron(layer: ops.LIFNeuron, current: ir.Value, scope: Scope) -> NeuronValues:
+    """In the order of the reference interpreter, so that both round alike."""
+    b, name, before = scope.builder, scope.name, scope.state("V")
+    if layer.tau is None:
+        potential = b.op("Add", before, current, name=f"{name}.H")
+    elif layer.decay_input:
+        drive = b.op("Sub", current, before, name=f"{name}.drive")
+        potential = b.op("Add", before, _divided(drive, layer.tau, scope), name=f"{name}.H")
+    else:
+        decayed = b.op("Sub", before, _divided(before, layer.tau, scope), name=f"{name}.decayed")
+        potential = b.op("Add", decayed, current, name=f"{name}.H")
+    spikes = _fire(potential, layer.threshold, layer.fire_on, scope)
+    if layer.reset == "soft":
+        taken = b.op("Mul", spikes, b.floats(layer.threshold, f"{name}.threshold"), name=f"{name}.taken")
+        after = b.op("Sub", potential, taken, name=f"{name}.V.after")
+    else:
+        silent = b.op("Sub", b.floats(1.0, f"{name}.one"), spikes, name=f"{name}.silent")
+        after = b.op("Mul", potential, silent, name=f"{name}.V.after")
+    scope.set_state("V", after)
+    return NeuronValues(spikes, potential, None, layer.threshold)
+
+
+def _divided(value: ir.Value, tau: float, scope: Scope) -> ir.Value:
+    b = scope.builder
+    return b.op("Div", value, b.floats(tau, f"{scope.name}.tau"), name=f"{scope.name}.change")
+
+
+def _bernoulli_neuron(layer: ops.BernoulliNeuron, current: ir.Value, scope: Scope) -> NeuronValues:
+    b, name = scope.builder, scope.name
+    potential = advance(layer.integrate, "V", current, scope)
+    probability = b.op("Sigmoid", potential, name=f"{name}.probability")
+    margin = b.op("Sub", probability, _uniform(layer.seed, scope, current), name=f"{name}.margin")
+    return NeuronValues(_fire(margin, 0.0, ">", scope), potential, None, 0.0, margin)
+
+
+def _uniform(seed: int, scope: Scope, current: ir.Value) -> ir.Value:
+    """`psu_deploy.noise.uniform` in integers of 64 bits, (B, *features)."""
+    b, name = scope.builder, f"{scope.name}.noise"
+    prime = b.integers(PRIME, "prime")
+
+    def mod(value: ir.Value) -> ir.Value:
+        return b.op("Mod", value, prime, name=f"{name}.mod")
+
+    def times(first: ir.Value, second: ir.Value) -> ir.Value:
+        return mod(b.op("Mul", first, second, name=f"{name}.product"))
+
+    mixed = mod(_neuron_numbers(scope, current))
+    salts = [b.integers(salt, f"{name}.salt") for salt in SALTS]
+    for key in (salts[0], mod(scope.counter()), salts[1], b.integers(seed % PRIME, f"{name}.seed"), salts[2]):
+        keyed = mod(b.op("Add", mixed, key, name=f"{name}.keyed"))
+        square = times(keyed, keyed)
+        mixed = times(times(square, square), keyed)
+    drawn = b.op("Cast", mixed, name=f"{name}.drawn", to=int(ir.DataType.FLOAT))
+    return b.op("Mul", drawn, b.floats(SCALE, f"{name}.scale"), name=name)
+
+
+def _neuron_numbers(scope: Scope, current: ir.Value) -> ir.Value:
+    """0, 1, 2, ... over all neurons of all samples, int64, (B, *features)."""
+    b, name, neurons = scope.builder, f"{scope.name}.noise", prod(scope.features)
+    batch = b.op("Squeeze", b.op("Shape", current, name=f"{name}.shape", start=0, end=1), name=f"{name}.batch")
+    sample = b.op("Range", b.integers(0, "first"), batch, b.integers(1, "one"), name=f"{name}.samples")
+    column = b.integers([-1, *[1] * len(scope.features)], f"{name}.column")
+    sample = b.op("Reshape", sample, column, name=f"{name}.sample")
+    first = b.op("Mul", sample, b.integers(neurons, f"{name}.neurons"), name=f"{name}.first")
+    index = b.integers(np.arange(neurons).reshape(1, *scope.features), f"{name}.index")
+    return b.op("Add", first, index, name=f"{name}.number")
+
+
+def _fire(value: ir.Value, threshold: float, fire_on: str, scope: Scope) -> ir.Value:
+    """1.0 where the value reaches (or exceeds) the threshold; 0.0 elsewhere, and before the layer has started."""
+    b, name = scope.builder, scope.name
+    compare = "GreaterOrEqual" if fire_on == ">=" else "Greater"
+    fired = b.op(compare, value, b.floats(threshold, f"{name}.threshold"), name=f"{name}.fired")
+    if scope.start:
+        fired = b.op("And", fired, scope.reached(scope.start), name=f"{name}.fired_in_time")
+    return b.op("Cast", fired, name=f"{name}.S", to=int(ir.DataType.FLOAT))

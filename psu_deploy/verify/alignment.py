@@ -1,0 +1,61 @@
+"""Machine time and network time: a machine with latency answers late, and is compared as if it did not.
+
+A machine of latency L is fed L silent steps more than the sequence has. Row t + l of a layer that lags by l steps
+belongs to step t of the sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psu_deploy.machine import StateMachine, Trace
+
+
+def drained(x: Any, latency: int) -> Any:
+    """The sequence and `latency` silent steps, (T + latency, B, ...), numpy or torch."""
+    if latency == 0:
+        return x
+    if isinstance(x, Tensor):
+        return torch.cat([x, x.new_zeros(latency, *x.shape[1:])])
+    return np.concatenate([x, np.zeros((latency, *x.shape[1:]), x.dtype)])
+
+
+def aligned(machine: StateMachine, trace: Trace, steps: int) -> Trace:
+    """The rows of a trace that belong to the `steps` steps of a sequence, layer by layer."""
+    if machine.latency == 0:
+        return trace
+
+    def rows(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value[machine.latencies[name] :][:steps] for name, value in values.items()}
+
+    parts = {name: rows(getattr(trace, name)) for name in ("spikes", "potential", "reset", "margin")}
+    return replace(trace, output=trace.output[machine.latency :], **parts)
+
+
+def aligned_run(machine: StateMachine, run: Callable[..., Trace], x: Any, state: Any = None) -> Trace:
+    """Run a sequence to its very end and give every layer's rows the numbers of the steps they belong to.
+
+    Args:
+        machine: says by how much every layer lags.
+        run: `machine.trace` or a runner's `trace`.
+        x: (T, B, *input_shape).
+        state: where to start; None = the initial state.
+    """
+    return aligned(machine, run(drained(x, machine.latency), state), len(x))
+
+
+def in_machine_time(machine: StateMachine, spikes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Aligned spikes as the machine emits them: late, and silent before and after."""
+
+    def late(name: str, rows: Tensor) -> Tensor:
+        before = machine.latencies[name]
+        silence = [rows.new_zeros(n, *rows.shape[1:]) for n in (before, machine.latency - before)]
+        return torch.cat([silence[0], rows, silence[1]])
+
+    return {name: late(name, rows) for name, rows in spikes.items()} if machine.latency else dict(spikes)
