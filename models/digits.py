@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
+from psu_deploy.models.neurons import NeuronMaker, neuron_maker
 from psu_deploy.network import SpikingSequential
-from psu_deploy.neurons import IPSU, PPSU, PSU, RPSU, SpikingUnit
 
 STEPS = 8
 INPUT_SHAPE = (8,)
 CLASSES = 10
-
-
-def _psu(T: int) -> PSU:
-    """A PSU works for any number of steps."""
-    return PSU()
-
-
-NEURONS: dict[str, Callable[[int], SpikingUnit]] = {"psu": _psu, "ipsu": IPSU, "rpsu": RPSU, "ppsu": PPSU}
-"""Name -> function of the number of steps T that makes one neuron layer with the defaults of the paper."""
 
 
 class DigitsNet(nn.Module):
@@ -30,7 +19,7 @@ class DigitsNet(nn.Module):
         y = mean_t W_3 h_2[t],   h_k = Dropout(neuron(BatchNorm(W_k h_{k-1}))),   h_0[t] = column t of the image
 
     Args:
-        neuron: a name in `NEURONS`.
+        neuron: a name in `psu_deploy.models.NEURONS`, or a function that makes one neuron layer.
         hidden: neurons per spiking layer.
         dropout: probability that a spike is dropped while training.
 
@@ -44,17 +33,16 @@ class DigitsNet(nn.Module):
     torch.Size([4, 10])
     """
 
-    def __init__(self, neuron: str = "rpsu", hidden: int = 128, dropout: float = 0.2) -> None:
+    def __init__(self, neuron: str | NeuronMaker = "rpsu", hidden: int = 128, dropout: float = 0.2) -> None:
         super().__init__()
-        if neuron not in NEURONS:
-            raise InputError(f"neuron must be one of {', '.join(NEURONS)}, got {neuron!r}")
+        make = neuron_maker(neuron, STEPS)
         if hidden < 1:
             raise InputError(f"hidden is a number of neurons and must be at least 1, got {hidden}")
         if not 0.0 <= dropout < 1.0:
             raise InputError(f"dropout is a probability and must be at least 0 and below 1, got {dropout}")
         self.layers = SpikingSequential(
-            *_spiking_layer(INPUT_SHAPE[0], hidden, neuron, dropout),
-            *_spiking_layer(hidden, hidden, neuron, dropout),
+            *_spiking_layer(INPUT_SHAPE[0], hidden, make, dropout),
+            *_spiking_layer(hidden, hidden, make, dropout),
             nn.Linear(hidden, CLASSES),
         )
 
@@ -63,7 +51,7 @@ class DigitsNet(nn.Module):
         return logits.mean(0)
 
 
-def _spiking_layer(inputs: int, outputs: int, neuron: str, dropout: float) -> list[nn.Module]:
+def _spiking_layer(inputs: int, outputs: int, make: NeuronMaker, dropout: float) -> list[nn.Module]:
     # BatchNorm has a bias of its own.
     linear = nn.Linear(inputs, outputs, bias=False)
-    return [linear, nn.BatchNorm1d(outputs), NEURONS[neuron](STEPS), nn.Dropout(dropout)]
+    return [linear, nn.BatchNorm1d(outputs), make(), nn.Dropout(dropout)]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,13 @@ from torch import Tensor, nn
 from psu_deploy import exporters
 from psu_deploy.capture import floating_like, to_state_machine, trace_module
 from psu_deploy.errors import InputError
-from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine import StateMachine, Trace, ops
 from psu_deploy.machine.inputs import check_sequence
 from psu_deploy.runtime import Artifact, Runner
-from psu_deploy.verify import Comparison, EquivalenceReport, aligned_run, compare
+from psu_deploy.verify import Comparison, EquivalenceReport, Judge, aligned_run, compare, merge
+
+_DECISIONS_AT_ONCE = 8_000_000
+"""Spikes of one run held in memory at a time, with all that is known about each: about 100 bytes per form."""
 
 
 def export(
@@ -79,48 +86,79 @@ def verify(
     machine = _machine(model, None if isinstance(model, StateMachine) else _features(x))
     x = _numpy_like(x, model)
     check_sequence(x, machine.input_shape, _steps(machine), ("float32", "float64"))
-    runs: list[tuple[str, Trace]] = []
-    notes: list[str] = []
+    runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
+    notes = _notes(machine, runner, x)
+    comparisons = _compare(machine, _forms(model, machine, runner), x)
+    return EquivalenceReport(comparisons, (*notes, *_unexercised(comparisons[0])))
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One way to run a network.
+
+    Args:
+        name: as the report shows it.
+        run: x -> trace, aligned to x.
+        judge: the machine that computes what it computes, in the same operations.
+    """
+
+    name: str
+    run: Callable[[Any], Trace]
+    judge: StateMachine
+
+
+def _forms(model: nn.Module | StateMachine, machine: StateMachine, runner: Runner | StateMachine) -> list[_Form]:
+    forms = [_Form("machine", partial(aligned_run, machine, machine.trace), machine)]
+    if isinstance(model, nn.Module):
+        unfolded = to_state_machine(model, machine.input_shape, simplified=False)
+        forms.insert(0, _Form("module", lambda x: trace_module(model, machine, _like_parameters(x, model)), unfolded))
+    if not isinstance(runner, StateMachine):
+        forms.append(_Form(runner.artifact.target, partial(aligned_run, machine, runner.trace), machine))
+    elif len(forms) == 1:
+        forms.append(_Form("other machine", partial(aligned_run, runner, runner.trace), machine))
+    else:
+        forms[1] = _Form("machine", partial(aligned_run, runner, runner.trace), machine)
+    return forms
+
+
+def _compare(machine: StateMachine, forms: Sequence[_Form], x: Any) -> tuple[Comparison, ...]:
+    """Every form against the next, as many samples at a time as fit into memory."""
+    neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
+    samples = max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x)))
+    starts = range(0, x.shape[1], samples)
+    parts = [_compare_samples(machine, forms, x[:, start : start + samples]) for start in starts]
+    return tuple(merge(list(zip(starts, column, strict=True))) for column in zip(*parts, strict=True))
+
+
+def _compare_samples(machine: StateMachine, forms: Sequence[_Form], x: Any) -> list[Comparison]:
+    judges = {form.judge: Judge(form.judge, x, precision=str(x.dtype)) for form in forms}
+    runs = [(form.name, form.run(x)) for form in forms]
+    pairs = zip(pairwise(forms), pairwise(runs), strict=True)
+    return [compare(machine, x, a, b, judges=(judges[f.judge], judges[g.judge])) for (f, g), (a, b) in pairs]
+
+
+def _notes(machine: StateMachine, runner: Any, x: Any) -> list[str]:
+    """What a reader should know besides; raises `InputError` if the artifact cannot be that of the model."""
+    notes = []
     steps = _steps(machine)
     if steps is not None and len(x) < steps:
         notes.append(f"x has {len(x)} of the {steps} steps the network is defined for (axis 0 is time)")
     if machine.latency:
-        notes.append(
-            f"the machine answers {machine.latency} step(s) late; its rows are compared with those they belong to"
-        )
-    if isinstance(model, nn.Module):
-        runs.append(("module", trace_module(model, machine, _like_parameters(x, model))))
-    if isinstance(artifact, StateMachine):
-        _check_same_input(artifact.input_shape, machine)
-        _note_hash(artifact.content_hash, machine, notes)
-        runs += (
-            [("machine", aligned_run(artifact, artifact.trace, x))]
-            if runs
-            else [
-                ("machine", aligned_run(machine, machine.trace, x)),
-                ("other machine", aligned_run(artifact, artifact.trace, x)),
-            ]
-        )
-    else:
-        runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
-        if not hasattr(runner, "trace"):
-            raise InputError(
-                f"artifact must be an Artifact, a path, a runner or a machine, got {type(artifact).__name__}"
+        late = f"the machine answers {machine.latency} step(s) late"
+        notes.append(f"{late}; its rows are compared with those they belong to")
+    for name in machine.spiking:
+        layer = next(node.layer for node in machine.nodes if node.name == name)
+        if isinstance(layer, ops.BernoulliNeuron):
+            notes.append(
+                f"layer {name!r} fires at random: what holds in general are its firing probabilities, sigmoid(V); "
+                f"the spikes are equal because every form draws them from seed {layer.seed}"
             )
-        _check_same_input(runner.input_shape, machine)
-        _note_hash(runner.artifact.machine_hash, machine, notes)
-        notes += runner.artifact.approximations
-        runs += [
-            ("machine", aligned_run(machine, machine.trace, x)),
-            (runner.artifact.target, aligned_run(machine, runner.trace, x)),
-        ]
-    unfolded = to_state_machine(model, machine.input_shape, simplified=False) if isinstance(model, nn.Module) else None
-    judges = [unfolded, *[None] * len(runs)]
-    comparisons = tuple(
-        compare(machine, x, a, b, precision=str(x.dtype), first_machine=judge)
-        for judge, (a, b) in zip(judges, pairwise(runs), strict=False)
-    )
-    return EquivalenceReport(comparisons, (*notes, *_unexercised(comparisons[0])))
+    if not isinstance(runner, StateMachine) and not hasattr(runner, "trace"):
+        raise InputError(f"artifact must be an Artifact, a path, a runner or a machine, got {type(runner).__name__}")
+    _check_same_input(runner.input_shape, machine)
+    other = runner.content_hash if isinstance(runner, StateMachine) else runner.artifact.machine_hash
+    _note_hash(other, machine, notes)
+    return notes if isinstance(runner, StateMachine) else [*notes, *runner.artifact.approximations]
 
 
 def _steps(machine: StateMachine) -> int | None:

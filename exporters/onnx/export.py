@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from psu_deploy.runtime import Artifact
 from psu_deploy.verify import aligned_run, certify
 
 _CHECK_STEPS = 3
-_CHECK_BATCH = 2
+_MUCH_STATE = 2**22
+"""Numbers of state per sample from which one sample is enough for the check: exact arithmetic holds it many times."""
 
 
 def export(machine: StateMachine, path: str | Path) -> Artifact:
@@ -64,10 +66,12 @@ def _metadata(machine: StateMachine) -> dict[str, object]:
 def _self_check(machine: StateMachine, path: Path) -> None:
     random = np.random.default_rng(0)
     steps = _CHECK_STEPS if machine.horizon is None else min(_CHECK_STEPS, machine.horizon - machine.latency)
-    x = (random.random((steps, _CHECK_BATCH, *machine.input_shape)) < 0.3).astype(np.float32)
+    per_sample = sum(prod(spec.shape) for spec in machine.state_spec.values())
+    batch = 2 if per_sample < _MUCH_STATE else 1
+    x = (random.random((steps, batch, *machine.input_shape)) < 0.3).astype(np.float32)
     state = {
         name: random.standard_normal(value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
-        for name, value in machine.initial_state(_CHECK_BATCH).items()
+        for name, value in machine.initial_state(batch).items()
     }
     certificate = certify(machine, x, aligned_run(machine, OnnxRunner(path).trace, x, state), state)
     if not certificate.ok:

@@ -2,7 +2,7 @@
 
 SpikingJelly is never imported here: its classes are known by name, and are there if somebody passes one in.
 Multi-step modules (`step_mode="m"`) work on (T, B, ...); single-step layers stand in a container that folds T into B.
-Neurons of SpikingJelly keep their state from call to call: whoever runs them resets them first (`at_rest`).
+Neurons of SpikingJelly keep their state from call to call: whoever runs a network does it `at_rest`.
 
 Source: spikingjelly 2.0.0, activation_based.
 """
@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from psu_deploy.capture import layers
@@ -29,14 +30,13 @@ _SET_MULTI_STEP = 'spikingjelly.activation_based.functional.set_step_mode(net, "
 
 def is_layer(module: nn.Module) -> bool:
     """Whether this is a neuron or layer of SpikingJelly, one step of the network, and not a container we look into."""
-    name = type(module).__module__
-    ours = name.startswith((f"{_PACKAGE}neuron", f"{_PACKAGE}layer"))
+    ours = type(module).__module__.startswith(f"{_PACKAGE}layer") or is_neuron(module)
     return ours and not is_folding_container(module)
 
 
 def is_neuron(module: nn.Module) -> bool:
-    """Whether this is a neuron of SpikingJelly."""
-    return type(module).__module__.startswith(f"{_PACKAGE}neuron")
+    """Whether this is a neuron of SpikingJelly, or somebody's subclass of one: nothing that can be looked into."""
+    return any(kind.__module__.startswith(f"{_PACKAGE}neuron") for kind in type(module).__mro__)
 
 
 def is_folding_container(module: nn.Module) -> bool:
@@ -60,8 +60,11 @@ def converter(kind: type[nn.Module]) -> Converter | None:
 
 
 def fixed_steps(module: Any) -> int | None:
-    """The one number of steps that a neuron runs on, T of PSN and MaskedPSN; None for any other module."""
-    return int(module.T) if _name(type(module)) in ("neuron.PSN", "neuron.MaskedPSN") else None
+    """The one number of steps that a module runs on, if it has numbers of its own for every step; else None."""
+    name = _name(type(module))
+    if name in ("neuron.PSN", "neuron.MaskedPSN") or name.startswith("layer.BatchNormThroughTime"):
+        return int(module.T)
+    return len(module.scale) if name.startswith("layer.TemporalEffectiveBatchNorm") else None
 
 
 def check_step_mode(module: Any, layout: Layout) -> None:
@@ -77,17 +80,45 @@ def check_step_mode(module: Any, layout: Layout) -> None:
 
 @contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
-    """Let every SpikingJelly neuron start from rest in every call, and give each its own memory back afterwards."""
-    modules = [m for m in model.modules() if isinstance(getattr(m, "_memories", None), dict)]
-    kept = [{name: copy(value) for name, value in m._memories.items()} for m in modules]
-    handles = [m.register_forward_pre_hook(lambda module, _: module.reset()) for m in modules]
+    """Let every call from outside start with all SpikingJelly modules at rest; give back their own memory afterwards.
+
+    What is called from within another call goes on from where it is, as in `reset_net(model); model(x)`.
+    """
+    modules: list[Any] = [m for m in model.modules() if is_neuron(m) or _has_memory(m)]
+    remembering = [m for m in modules if _has_memory(m)]
+    kept = [dict(vars(m)) for m in modules]
+    for module in remembering:  # another dict: what the module remembers now is neither read nor written
+        module._memories = {name: deepcopy(module._memories_rv[name]) for name in module._memories}
+    handles = _start_from_rest({model, *modules}, remembering)
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-        for module, memories in zip(modules, kept, strict=True):
-            module._memories.update(memories)
+        for module, attributes in zip(modules, kept, strict=True):
+            vars(module).clear()
+            vars(module).update(attributes)
+
+
+def _has_memory(module: nn.Module) -> bool:
+    return any(_name(kind) == "base.MemoryModule" for kind in type(module).__mro__)
+
+
+def _start_from_rest(callable_from_outside: set[nn.Module], remembering: list[Any]) -> list[Any]:
+    """Hooks that reset all that remember before a call that no other of these calls encloses."""
+    running: list[nn.Module] = []
+
+    def enter(module: nn.Module, args: Any) -> None:
+        if not running:
+            for other in remembering:
+                other.reset()
+        running.append(module)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        running.pop()
+
+    before = [m.register_forward_pre_hook(enter) for m in callable_from_outside]
+    return before + [m.register_forward_hook(leave, always_call=True) for m in callable_from_outside]
 
 
 def _name(kind: type[nn.Module]) -> str:
@@ -103,14 +134,22 @@ def _spiking(module: Any) -> None:
         raise ConversionError("surrogate_function.spiking=False: it emits no spikes", "train with spiking=True")
 
 
+def _number(module: Any, name: str) -> float:
+    """An attribute that is one number for the whole layer."""
+    value = getattr(module, name)
+    if isinstance(value, torch.Tensor) and value.numel() != 1:
+        raise ConversionError(f"{name} has {value.numel()} numbers", "use one number for the layer")
+    return float(value)
+
+
 def _lif(module: Any, features: Shape) -> ops.LIFNeuron:
-    """LIFNode. The machine counts V from the reset potential, which shifts the threshold."""
-    return _leaky(module, float(module.tau), bool(module.decay_input))
+    return _leaky(module, _number(module, "tau"), bool(module.decay_input))
 
 
 def _plif(module: Any, features: Shape) -> ops.LIFNeuron:
-    share = 1.0 / (1.0 + np.exp(-float(module.w)))
-    return _leaky(module, 1.0 / share, bool(module.decay_input))
+    """1/tau = sigmoid(w)."""
+    tau = 1.0 + float(torch.tensor(-_number(module, "w"), dtype=torch.float64).exp())
+    return _leaky(module, tau, bool(module.decay_input))
 
 
 def _if(module: Any, features: Shape) -> ops.LIFNeuron:
@@ -118,10 +157,19 @@ def _if(module: Any, features: Shape) -> ops.LIFNeuron:
 
 
 def _leaky(module: Any, tau: float | None, decay_input: bool) -> ops.LIFNeuron:
+    """The machine counts V from the reset potential, which shifts the threshold."""
     _spiking(module)
-    soft = module.v_reset is None
-    threshold = float(module.v_threshold) - (0.0 if soft else float(module.v_reset))
-    return ops.LIFNeuron(tau, decay_input, threshold, "soft" if soft else "hard", ">=")
+    reset = 0.0 if module.v_reset is None else _number(module, "v_reset")
+    _starts_from(module, reset)
+    kind = "soft" if module.v_reset is None else "hard"
+    return ops.LIFNeuron(tau, decay_input, _number(module, "v_threshold") - reset, kind, ">=")
+
+
+def _starts_from(module: Any, reset: float) -> None:
+    rest = torch.as_tensor(module._memories_rv["v"])
+    if not bool((rest == reset).all()):
+        reason = f"v starts from another potential than the reset potential {reset:g}"
+        raise ConversionError(reason, f'call neuron.set_reset_value("v", {reset:g})')
 
 
 def _psn(module: Any, features: Shape) -> ops.SpikingNeuron:
@@ -154,8 +202,22 @@ def _summing(window: operators.Window) -> ops.SpikingNeuron:
     return ops.SpikingNeuron(window, None, operators.RawCurrent(), None, 0.0, ">=")
 
 
+def _voting(module: Any, features: Shape) -> ops.Layer:
+    """VotingLayer: means of neighbours; what is left over at the end has no vote."""
+    size = int(module.voting_size)
+    voters = np.kron(np.eye(features[0] // size), np.full((1, size), 1.0 / size))
+    return ops.Linear(np.pad(voters, ((0, 0), (0, features[0] % size))), None)
+
+
 def _temporal_batch_norm(module: Any, features: Shape) -> ops.Layer:
     raise ConversionError("scales every time step differently", "train with BatchNorm or ThresholdDependentBatchNorm")
+
+
+def _stateful_container(module: Any, features: Shape) -> ops.Layer:
+    raise ConversionError(
+        "runs its modules step by step",
+        f"put its neurons outside, its layers into SeqToANNContainer, and call {_SET_MULTI_STEP}",
+    )
 
 
 _ANY_LAYOUT = ("layer.Linear", "layer.Dropout", "layer.Dropout2d")
@@ -171,6 +233,8 @@ _CONVERTERS: dict[str, Converter] = {
     "layer.ThresholdDependentBatchNorm2d": layers.batch_norm,
     "layer.TemporalEffectiveBatchNorm1d": _temporal_batch_norm,
     "layer.TemporalEffectiveBatchNorm2d": _temporal_batch_norm,
+    "layer.BatchNormThroughTime1d": _temporal_batch_norm,
+    "layer.BatchNormThroughTime2d": _temporal_batch_norm,
     "layer.AvgPool1d": layers.avg_pool,
     "layer.AvgPool2d": layers.avg_pool,
     "layer.MaxPool1d": layers.max_pool,
@@ -179,6 +243,9 @@ _CONVERTERS: dict[str, Converter] = {
     "layer.AdaptiveAvgPool2d": layers.adaptive_avg_pool,
     "layer.Dropout": layers.nothing,
     "layer.Dropout2d": layers.nothing,
+    "layer.VotingLayer": _voting,
+    "layer.MultiStepContainer": _stateful_container,
+    "layer.StepModeContainer": _stateful_container,  # a stateless one is looked into
     "neuron.IFNode": _if,
     "neuron.LIFNode": _lif,
     "neuron.ParametricLIFNode": _plif,

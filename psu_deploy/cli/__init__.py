@@ -14,6 +14,7 @@ from psu_deploy.cli.console import err
 from psu_deploy.cli.demo import demo
 from psu_deploy.cli.doctor import doctor
 from psu_deploy.cli.export import export
+from psu_deploy.cli.import_ import import_
 from psu_deploy.cli.inspect import inspect
 from psu_deploy.cli.run import run
 from psu_deploy.cli.train import train
@@ -30,8 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for verb in (demo, train, export, verify, run, inspect, doctor):
-    app.command()(verb)
+for verb in (demo, train, import_, export, verify, run, inspect, doctor):
+    app.command(verb.__name__.rstrip("_"))(verb)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
 from psu_deploy.neurons.base import Neuron, at_least_single, check_sequence
-from psu_deploy.noise import uniform
+from psu_deploy.noise import PRIME, uniform
 from psu_deploy.temporal import Leak
 
 
@@ -29,27 +29,35 @@ class SPSN(Neuron):
         tau: membrane time constant in steps, >= 1.
         decay: factor per step of V; None = `1 - 1/tau`.
         gain: factor of the input current; None = `1/tau`.
-        seed: of the noise in eval mode, >= 0; give layers of one network different ones.
+        seed: of the noise in eval mode, >= 0; None draws one with torch's generator. Saved with the parameters.
 
     Reference: Yarga and Wood, arXiv 2306.12666; as in arXiv 2402.00449 (one leak, no synaptic filter).
     """
 
+    seed_buffer: Tensor
+
     def __init__(
-        self, tau: float = 2.0, *, decay: float | None = None, gain: float | None = None, seed: int = 0
+        self, tau: float = 2.0, *, decay: float | None = None, gain: float | None = None, seed: int | None = None
     ) -> None:
         super().__init__()
         if not 1.0 <= tau < math.inf:
             raise InputError(f"tau is a number of steps and must be at least 1, got {tau}")
-        if not isinstance(seed, int) or seed < 0:
-            raise InputError(f"seed must be a whole number >= 0, got {seed!r}")
+        if seed is not None and (not isinstance(seed, int) or not 0 <= seed < PRIME):
+            raise InputError(f"seed must be a whole number in 0..{PRIME - 1}, got {seed!r}")
         self.tau = float(tau)
-        self.seed = seed
+        drawn = torch.randint(PRIME, ()) if seed is None else torch.tensor(seed)
+        self.register_buffer("seed_buffer", drawn)
         self.integrate = Leak(1.0 / tau if gain is None else gain, 1.0 - 1.0 / tau if decay is None else decay)
         self.estimate = None
         self.reset = None
         self.estimator = nn.Sigmoid()
         self.threshold = 0.0
         self.fire_on = ">"
+
+    @property
+    def seed(self) -> int:
+        """Of the noise in eval mode."""
+        return int(self.seed_buffer)
 
     def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """V, and zero."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.machine.files import atomic_path
-from psu_deploy.models import NEURONS
+from psu_deploy.models import CAUSAL
 from psu_deploy.training.tasks import TASKS
 
 FORMAT = "psu-deploy.recipe"
@@ -24,7 +24,7 @@ class Recipe:
 
     Args:
         task: what to learn, "digits".
-        neuron: "psu", "ipsu", "rpsu" or "ppsu".
+        neuron: a name in `psu_deploy.models.CAUSAL`.
         hidden: neurons per spiking layer.
         dropout: probability that a spike is dropped while training, 0 <= dropout < 1.
         epochs: passes over the training split.
@@ -49,7 +49,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_choice("task", self.task, TASKS)
-        _check_choice("neuron", self.neuron, NEURONS)
+        _check_choice("neuron", self.neuron, CAUSAL)
         for name in ("hidden", "epochs", "batch_size"):
             _check_whole(name, getattr(self, name), minimum=1)
         _check_whole("seed", self.seed, minimum=0)
@@ -131,5 +131,5 @@ def _check_number(name: str, value: Any, allowed: str, inside: Callable[[float],
         raise InputError(f"{name} must be a number {allowed}, got {value!r}")
 
 
-RECIPES = {f"digits-{neuron}": Recipe(task="digits", neuron=neuron) for neuron in NEURONS}
+RECIPES = {f"digits-{neuron}": Recipe(task="digits", neuron=neuron) for neuron in CAUSAL}
 """Recipes that are known to work, by name."""

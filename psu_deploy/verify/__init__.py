@@ -1,8 +1,9 @@
 """Proof that two runs of a network are the same, spike for spike, and an account of every difference."""
 
 from psu_deploy.verify.alignment import aligned_run
-from psu_deploy.verify.certificate import Certificate, Decision, certify
+from psu_deploy.verify.certificate import Certificate, Decision, Judge, certify
 from psu_deploy.verify.compare import compare
+from psu_deploy.verify.merge import merge
 from psu_deploy.verify.report import Comparison, EquivalenceReport, LayerComparison
 
 __all__ = [
@@ -10,8 +11,10 @@ __all__ = [
     "Comparison",
     "Decision",
     "EquivalenceReport",
+    "Judge",
     "LayerComparison",
     "aligned_run",
     "certify",
     "compare",
+    "merge",
 ]

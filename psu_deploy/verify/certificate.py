@@ -71,32 +71,52 @@ class Certificate:
         return not self.wrong and all(decision.knife_edge for decision in self.disputed)
 
 
-def certify(
-    machine: StateMachine, x: Any, trace: Trace, state: Mapping[str, Any] | None = None, precision: str = "float32"
-) -> Certificate:
-    """Judge a trace by exact arithmetic.
+class Judge:
+    """Judges runs of one machine on one input by exact arithmetic. Runs with the same spikes share the arithmetic.
 
     Args:
         machine: the network that was run.
         x: its input, (T, B, *input_shape), without the silent steps that a machine with latency is fed at the end.
-        trace: spikes of every neuron layer, and the output of the last step(s); aligned to x (`aligned_run`).
-        state: where the run started; None = the initial state.
-        precision: of the arithmetic that made the trace, "float32" or "float64".
+        state: where the runs started; None = the initial state.
+        precision: of the arithmetic that made the traces, "float32" or "float64".
     """
-    exact_x = _exact(x)
-    start = machine.initial_state(exact_x.shape[1], "float64") if state is None else state
-    exact_state = {
-        name: _exact(v) if machine.state_spec[name].batched else torch.as_tensor(v) for name, v in start.items()
-    }
-    spikes = {name: _exact(s) for name, s in trace.spikes.items()}
-    late_x, late_spikes = drained(exact_x, machine.latency), in_machine_time(machine, spikes)
-    exact = aligned(machine, machine.trace(late_x, exact_state, spikes=late_spikes), len(x))
-    bounds = _aligned(machine, rounding_bounds(machine, late_x, late_spikes, exact_state, precision), len(x))
-    disputed = tuple(d for name in machine.spiking for d in _disputed(name, spikes[name], exact, bounds))
-    output = _exact(trace.output)
-    error = (output - exact.output[-len(output) :]).abs()
-    wrong = [*_beyond("an output", error, bounds.output[-len(output) :]), *_wrong_inside(trace, exact, bounds)]
-    return Certificate(disputed, exact, float(error.max()), tuple(wrong), bounds)
+
+    def __init__(
+        self, machine: StateMachine, x: Any, state: Mapping[str, Any] | None = None, precision: str = "float32"
+    ) -> None:
+        self._machine = machine
+        self._x = _exact(x)
+        start = machine.initial_state(self._x.shape[1], "float64") if state is None else state
+        spec = machine.state_spec
+        self._state = {n: _exact(v) if spec[n].batched else torch.as_tensor(v) for n, v in start.items()}
+        self._precision = precision
+        self._known: tuple[dict[str, Tensor], Trace, Bounds] | None = None
+
+    def certify(self, trace: Trace) -> Certificate:
+        """Judge a trace: spikes of every neuron layer, and the output of the last step(s); aligned to x."""
+        spikes = {name: _exact(trace.spikes[name]) for name in self._machine.spiking}
+        exact, bounds = self._arithmetic(spikes)
+        disputed = tuple(d for name in self._machine.spiking for d in _disputed(name, spikes[name], exact, bounds))
+        output = _exact(trace.output)
+        error = (output - exact.output[-len(output) :]).abs()
+        wrong = [*_beyond("an output", error, bounds.output[-len(output) :]), *_wrong_inside(trace, exact, bounds)]
+        return Certificate(disputed, exact, float(error.max()), tuple(wrong), bounds)
+
+    def _arithmetic(self, spikes: dict[str, Tensor]) -> tuple[Trace, Bounds]:
+        if self._known is None or not all(torch.equal(spikes[name], rows) for name, rows in self._known[0].items()):
+            machine, steps = self._machine, len(self._x)
+            x, late = drained(self._x, machine.latency), in_machine_time(machine, spikes)
+            exact = aligned(machine, machine.trace(x, self._state, spikes=late), steps)
+            bounds = rounding_bounds(machine, x, late, self._state, self._precision)
+            self._known = (spikes, exact, _aligned(machine, bounds, steps))
+        return self._known[1], self._known[2]
+
+
+def certify(
+    machine: StateMachine, x: Any, trace: Trace, state: Mapping[str, Any] | None = None, precision: str = "float32"
+) -> Certificate:
+    """Judge one trace by exact arithmetic; see `Judge`."""
+    return Judge(machine, x, state, precision).certify(trace)
 
 
 def _wrong_inside(trace: Trace, exact: Trace, bounds: Bounds) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from psu_deploy.machine import StateMachine, Trace
-from psu_deploy.verify.certificate import Certificate, Decision, certify
+from psu_deploy.verify.certificate import Certificate, Decision, Judge
 from psu_deploy.verify.report import Comparison, LayerComparison
 
 
@@ -21,7 +21,7 @@ def compare(
     *,
     state: Mapping[str, Any] | None = None,
     precision: str = "float32",
-    first_machine: StateMachine | None = None,
+    judges: tuple[Judge, Judge] | None = None,
 ) -> Comparison:
     """Compare two runs of a machine on the same input.
 
@@ -35,8 +35,8 @@ def compare(
         second: name and trace of the run under test.
         state: where both started; None = the initial state.
         precision: of both runs' arithmetic.
-        first_machine: what the first run is judged by, if it computes the same through other operations, such as a
-            module whose BatchNorm is not folded; None = machine.
+        judges: of the first and of the second run, where they compute the same through other operations, such as a
+            module whose BatchNorm is not folded; None = the machine judges both.
     """
     names, traces = (first[0], second[0]), (_numpy_trace(first[1]), _numpy_trace(second[1]))
     failures = [
@@ -45,8 +45,8 @@ def compare(
     if failures:
         return Comparison(*names, (), (), float("nan"), tuple(failures), None)
     same = all(np.array_equal(traces[0].spikes[n], traces[1].spikes[n]) for n in machine.spiking)
-    judges = (first_machine or machine, machine)
-    certificates = [certify(judge, x, trace, state, precision) for judge, trace in zip(judges, traces, strict=True)]
+    judges = judges or (Judge(machine, x, state, precision),) * 2
+    certificates = [judge.certify(trace) for judge, trace in zip(judges, traces, strict=True)]
     failures = [f"{name}: {reason}" for name, c in zip(names, certificates, strict=True) for reason in c.wrong]
     disputed = tuple(dict.fromkeys(d for c in certificates for d in c.disputed))
     layers = tuple(_layer(name, *traces) for name in machine.spiking)

@@ -66,41 +66,45 @@ def rounding_bounds(
         state: where the run started, name -> (B, *shape), float64.
         precision: of the arithmetic that is judged, "float32" or "float64".
     """
-    unit, tiny = SAFETY * UNIT_ROUNDOFF[precision], SAFETY * UNDERFLOW[precision]
-    walk = _Walk(machine, unit, tiny, {name: _double(value) for name, value in state.items()})
+    walk = _Walk(machine, precision, state)
     steps = [walk.step(x_t, {name: s[t] for name, s in spikes.items()}) for t, x_t in enumerate(x)]
     margin = {name: torch.stack([step[0][name] for step in steps]) for name in machine.spiking}
     return Bounds(margin, torch.stack([step[1] for step in steps]), walk.state_bounds())
 
 
 class _Walk:
-    """Carries M and E as the two halves of a doubled batch, through the layers with absolute numbers."""
+    """Carries M and E as the two halves of a doubled batch, through the layers with absolute numbers.
 
-    def __init__(self, machine: StateMachine, unit: float, tiny: float, state: dict[str, Tensor]) -> None:
+    In the precision that is judged: M and E are sums of positive terms, so they lose nothing to cancellation, and what
+    they lose to rounding is a part of them as small as the unit roundoff, far inside `SAFETY`.
+    """
+
+    def __init__(self, machine: StateMachine, precision: str, state: Mapping[str, Tensor]) -> None:
         self._machine = machine
-        self._unit = unit
-        self._tiny = tiny
-        self._state = state
+        self._unit = SAFETY * UNIT_ROUNDOFF[precision]
+        self._tiny = SAFETY * UNDERFLOW[precision]
+        self._dtype = torch.float32 if precision == "float32" else torch.float64
+        self._state = {name: self._double(value) for name, value in state.items()}
         self._layers = {node.name: _absolute(node.layer) for node in machine.nodes}
         self._tensors: dict[int, Tensor] = {}
 
     def step(self, x: Tensor, spikes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         machine, now = self._machine, int(self._state.get("step", torch.zeros(())))
-        values = {"x": _double(x)}
+        values = {"x": self._double(x)}
         margins: dict[str, Tensor] = {}
         for node in machine.nodes:
             local = now - machine.starts[node.name]
             if local < 0 or (local > 0 and node.name in machine.once):
-                values[node.name] = x.new_zeros(2 * len(x), *machine.shapes[node.name])
+                values[node.name] = values["x"].new_zeros(2 * len(x), *machine.shapes[node.name])
                 if isinstance(node.layer, ops.Neuron):
-                    margins[node.name] = x.new_zeros(len(x), *machine.shapes[node.name])
+                    margins[node.name] = values[node.name].chunk(2)[1]
                 continue
             own = {role: self._state[f"{node.name}.{role}"] for role in machine.roles(node.name)}
             moment = Moment(self._tensor, own, local)
             inputs = [values[name] for name in node.inputs]
             if isinstance(node.layer, ops.Neuron):
                 margins[node.name] = self._margin(node, inputs[0], spikes[node.name], moment)
-                values[node.name] = _double(spikes[node.name])
+                values[node.name] = self._double(spikes[node.name])
             else:
                 values[node.name] = self._value(node, inputs, moment)
             for role, value in moment.new_state.items():
@@ -118,7 +122,7 @@ class _Walk:
                 return self._sigmoid(inputs[0])
             case _:
                 value = evaluate(layer, inputs, moment)
-        return self._rounded(value, _terms(node.layer, inputs, moment.step), _offset(node.layer, value.ndim))
+        return self._rounded(value, _terms(node.layer, inputs, moment.step), self._offset(node.layer, value.ndim))
 
     def _sigmoid(self, value: Tensor) -> Tensor:
         """|sigmoid'| <= 1/4, and a sigmoid is at most 1."""
@@ -162,6 +166,7 @@ class _Walk:
         magnitude, error = (before * (1.0 - share) + drive).chunk(2)
         summed = (before + drive).chunk(2)[0] + magnitude + current.chunk(2)[0]
         potential = torch.cat([magnitude, error + 6 * (self._unit * summed + self._tiny)])
+        spikes = spikes.to(self._dtype)
         fired = torch.cat([spikes, spikes])
         if exact.reset == "hard":
             moment.new_state["V"] = potential * (1 - fired)
@@ -174,23 +179,45 @@ class _Walk:
         self, exact: operators.Operator, absolute: operators.Operator, role: str, value: Tensor, moment: Moment
     ) -> Tensor:
         result = advance(absolute, role, value, moment)
-        return self._rounded(result, _products(exact), _bias_at(exact, moment.step))
+        return self._rounded(result, _products(exact), self._bias_at(exact, moment.step))
 
     def _tensor(self, array: Array) -> Tensor:
         if id(array) not in self._tensors:
-            self._tensors[id(array)] = _tensor(array)
+            self._tensors[id(array)] = torch.tensor(array, dtype=self._dtype)
         return self._tensors[id(array)]
+
+    def _offset(self, layer: ops.Layer, ndim: int) -> Tensor | None:
+        """|bias|, shaped to be added to a value (B, *features) of ndim axes."""
+        match layer:
+            case ops.Linear(bias=bias):
+                return None if bias is None else self._absolute(bias)
+            case (
+                ops.Conv1d(bias=bias) | ops.Conv2d(bias=bias) | ops.TimeConv(bias=bias) | ops.ChannelAffine(shift=bias)
+            ):
+                return None if bias is None else self._absolute(bias).view(-1, *[1] * (ndim - 2))
+        return None
+
+    def _bias_at(self, operator: operators.Operator, step: int) -> Tensor | None:
+        match operator:
+            case operators.PartialSums():
+                return self._absolute(operator.bias)[step]
+            case operators.Window():
+                return self._absolute(operator.bias)[0 if operator.time_invariant else step]
+        return None
+
+    def _absolute(self, array: Array) -> Tensor:
+        return torch.tensor(np.abs(array), dtype=self._dtype)
+
+    def _double(self, value: Tensor) -> Tensor:
+        """M = |value|, E = 0; the step counter stays what it is."""
+        value = value.to(self._dtype) if value.ndim else value
+        return value if value.ndim == 0 else torch.cat([value.abs(), torch.zeros_like(value)])
 
     def _rounded(self, value: Tensor, terms: int, offset: Tensor | None = None) -> Tensor:
         """Add the rounding of a sum of `terms` products and a constant."""
         magnitude, error = value.chunk(2)
         magnitude = magnitude if offset is None else magnitude + offset
         return torch.cat([magnitude, error + (terms + 2) * (self._unit * magnitude + self._tiny)])
-
-
-def _double(value: Tensor) -> Tensor:
-    """M = |value|, E = 0; the step counter stays what it is."""
-    return value if value.ndim == 0 else torch.cat([value.abs(), torch.zeros_like(value)])
 
 
 def _product(inputs: Sequence[Tensor]) -> Tensor:
@@ -219,16 +246,6 @@ def _absolute(layer: Any) -> Any:
     return replace(layer, **changed)
 
 
-def _offset(layer: ops.Layer, ndim: int) -> Tensor | None:
-    """|bias|, shaped to be added to a value (B, *features) of ndim axes."""
-    match layer:
-        case ops.Linear(bias=bias):
-            return None if bias is None else _tensor(np.abs(bias))
-        case ops.Conv1d(bias=bias) | ops.Conv2d(bias=bias) | ops.TimeConv(bias=bias) | ops.ChannelAffine(shift=bias):
-            return None if bias is None else _tensor(np.abs(bias)).view(-1, *[1] * (ndim - 2))
-    return None
-
-
 def _products(operator: operators.Operator) -> int:
     """How many products are summed into one result. A leak's are counted step by step, in its state."""
     match operator:
@@ -241,15 +258,6 @@ def _products(operator: operators.Operator) -> int:
     return 1
 
 
-def _bias_at(operator: operators.Operator, step: int) -> Tensor | None:
-    match operator:
-        case operators.PartialSums():
-            return _tensor(np.abs(operator.bias))[step]
-        case operators.Window():
-            return _tensor(np.abs(operator.bias))[0 if operator.time_invariant else step]
-    return None
-
-
 def _terms(layer: ops.Layer, inputs: Sequence[Tensor], step: int) -> int:
     """How many products are summed into one output; those with an exact zero round nothing."""
     match layer:
@@ -260,10 +268,8 @@ def _terms(layer: ops.Layer, inputs: Sequence[Tensor], step: int) -> int:
             return int(np.prod(layer.weight.shape[1:]))
         case ops.AvgPool() | ops.SumPool():
             return int(np.prod(layer.kernel))
+        case ops.Add() | ops.Multiply():
+            return len(inputs)
         case ops.Readout():
             return step + 1
     return 1
-
-
-def _tensor(array: Array) -> Tensor:
-    return torch.tensor(array, dtype=torch.float64)

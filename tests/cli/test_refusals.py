@@ -207,7 +207,7 @@ class TestTrain:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["digits", "--neuron", "lif"], "no recipe for digits with lif; choose one of digits-psu"),
+            (["digits", "--neuron", "gru"], "no recipe for digits with gru; choose one of digits-psu"),
             (["shd"], "no recipe for shd with rpsu"),
             (["digits", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
             (["digits", "--seed", "-1"], "seed must be a whole number of at least 0, got -1"),
@@ -224,7 +224,7 @@ class TestTrain:
         cli("train", "digits", "--out", "run").failed_with("is not empty and not the folder of a run")
 
 
-@pytest.mark.parametrize(("neurons", "message"), [("", "name at least one neuron"), ("lif", "neuron must be one of")])
+@pytest.mark.parametrize(("neurons", "message"), [("", "name at least one neuron"), ("gru", "neuron must be one of")])
 def test_demo_of_nothing(cli, neurons, message):
     result = cli("demo", "--neurons", neurons)
     assert result.code == 2

@@ -8,9 +8,19 @@ from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import HorizonError, InputError
 from psu_deploy.models import NEURONS, DigitsNet
 from psu_deploy.models.digits import CLASSES, INPUT_SHAPE, STEPS
-from psu_deploy.neurons import IPSU, PPSU, PSU, RPSU
+from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
 
-KINDS = {"psu": PSU, "ipsu": IPSU, "rpsu": RPSU, "ppsu": PPSU}
+KINDS = {
+    "psu": PSU,
+    "ipsu": IPSU,
+    "rpsu": RPSU,
+    "ppsu": PPSU,
+    "masked_psn": MaskedPSN,
+    "sliding_psn": SlidingPSN,
+    "spsn": SPSN,
+    "lif": LIF,
+    "plif": PLIF,
+}
 
 
 def images(batch: int) -> torch.Tensor:
@@ -32,7 +42,7 @@ def lively(neuron: str) -> DigitsNet:
 
 
 def test_every_neuron_has_a_name() -> None:
-    assert {name: type(make(STEPS)) for name, make in NEURONS.items()} == KINDS
+    assert {name: type(make(STEPS)) for name, make in NEURONS.items()} == KINDS | {"psn": PSN}
 
 
 @pytest.mark.parametrize("neuron", KINDS)
@@ -71,7 +81,7 @@ def test_spikes_are_dropped_in_training_only(neuron: str) -> None:
 def test_becomes_a_serial_machine(neuron: str) -> None:
     net, x = lively(neuron), images(7)
     machine = to_state_machine(net, INPUT_SHAPE)
-    assert machine.horizon == (None if neuron == "psu" else STEPS)
+    assert machine.horizon == (None if neuron in ("psu", "sliding_psn", "spsn", "lif", "plif") else STEPS)
     # BatchNorm is folded into the layer before it, which rounds differently; a flipped spike would show as 1e-2.
     torch.testing.assert_close(machine.run(x)[-1], net(x), rtol=0, atol=1e-4)
 
@@ -84,7 +94,7 @@ def test_a_learned_matrix_ends_after_eight_steps() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"neuron": "lif"}, "neuron must be one of psu, ipsu, rpsu, ppsu, got 'lif'"),
+        ({"neuron": "gru"}, "neuron must be one of psu, ipsu, .* got 'gru'"),
         ({"hidden": 0}, "hidden is a number of neurons and must be at least 1, got 0"),
         ({"dropout": 1.0}, "dropout is a probability"),
         ({"dropout": float("nan")}, "dropout is a probability"),

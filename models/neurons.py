@@ -1,0 +1,52 @@
+"""The neurons a network can be built with, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from psu_deploy.errors import InputError
+from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
+
+NeuronMaker = Callable[[], nn.Module]
+"""Makes one neuron layer; called once per layer, in network order."""
+
+SLIDING_ORDER = 4
+"""Steps that a sliding PSN made by name looks at."""
+
+NEURONS: dict[str, Callable[[int], nn.Module]] = {
+    "psu": lambda _: PSU(),
+    "ipsu": IPSU,
+    "rpsu": RPSU,
+    "ppsu": PPSU,
+    "psn": PSN,
+    "masked_psn": MaskedPSN,
+    "sliding_psn": lambda _: SlidingPSN(SLIDING_ORDER),
+    "spsn": lambda _: SPSN(),
+    "lif": lambda _: LIF(),
+    "plif": lambda _: PLIF(),
+}
+"""Name -> function of the number of steps T that makes one neuron layer with the defaults of its paper."""
+
+CAUSAL = tuple(name for name in NEURONS if name != "psn")
+"""Names of the neurons that have a serial form."""
+
+
+def neuron_maker(neuron: str | NeuronMaker, T: int) -> NeuronMaker:
+    """A function without arguments that makes one neuron layer after the other.
+
+    Args:
+        neuron: a name in `NEURONS`, or such a function itself.
+        T: number of time steps.
+
+    Raises:
+        InputError: if there is no such neuron, or T is not a whole number >= 1.
+    """
+    if not isinstance(T, int) or T < 1:
+        raise InputError(f"T is a number of steps and must be a whole number >= 1, got {T!r}")
+    if callable(neuron):
+        return neuron
+    if neuron not in NEURONS:
+        raise InputError(f"neuron must be one of {', '.join(NEURONS)} or a function that makes one, got {neuron!r}")
+    return lambda: NEURONS[neuron](T)
