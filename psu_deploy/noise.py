@@ -17,8 +17,11 @@ PRIME = 2**31 - 1
 SALTS = (0x3C6EF372, 0x1B873593, 0x27D4EB2F)
 """Keys of the rounds that take neither step nor seed; any three numbers below P would do."""
 
-SCALE = 2.0**-31
-"""Makes a number in [0, 1) of one in [0, P)."""
+BITS_DROPPED = 7
+"""Of 31: the 24 that are left are exact in float32, so no number is rounded up to 1."""
+
+SCALE = 2.0**-24
+"""Makes a number in [0, 1) of one of 24 bits."""
 
 
 def uniform(seed: int, step: int, batch: int, features: tuple[int, ...], *, like: Tensor) -> Tensor:
@@ -37,7 +40,7 @@ def uniform(seed: int, step: int, batch: int, features: tuple[int, ...], *, like
     mixed = torch.arange(batch * prod(features), device=like.device) % PRIME
     for key in keys(seed, step):
         mixed = _fifth_power((mixed + key) % PRIME)
-    return (mixed.to(like.dtype) * SCALE).view(batch, *features)
+    return ((mixed >> BITS_DROPPED).to(like.dtype) * SCALE).view(batch, *features)
 
 
 def keys(seed: int, step: int) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from psu_deploy.temporal import (
     Exponentials,
     Identity,
     Leak,
+    MaskedMatrix,
     SlidingWindow,
     StrictLeak,
 )
@@ -63,6 +64,20 @@ def learned(order: int | None, bias: bool):
     return make
 
 
+def masked(order: int | None):
+    """W is full; what is outside the band must not count."""
+
+    def make(T: int) -> tuple[CausalOperator, Array, Array]:
+        random = np.random.default_rng(T)
+        k, lag = T if order is None else min(order, T), lag_matrix(T)
+        matrix, numbers = random.standard_normal((T, T)), random.standard_normal(T)
+        operator = MaskedMatrix(T, k).double()
+        operator.set_matrix(matrix, numbers)
+        return operator, np.where((lag >= 0) & (lag < k), matrix, 0.0), numbers
+
+    return make
+
+
 def sliding(order: int, bias: bool):
     def make(T: int) -> tuple[CausalOperator, Array, Array]:
         weights = np.random.default_rng(order).standard_normal(order)
@@ -102,6 +117,9 @@ OPERATORS = (
     OperatorCase("sliding_bias", sliding(4, bias=True)),
     OperatorCase("sliding_one", sliding(1, bias=True)),
     OperatorCase("exponentials", exponentials),
+    OperatorCase("masked", masked(None)),
+    OperatorCase("masked_band", masked(3)),
+    OperatorCase("masked_diagonal", masked(1)),
 )
 
 every_operator = pytest.mark.parametrize("case", OPERATORS, ids=str)
@@ -386,3 +404,58 @@ class TestArguments:
         with torch.no_grad():
             operator.decay_logits += torch.tensor([3.0, -3.0])
         assert ((operator.decays > 0) & (operator.decays < 1)).all()
+
+
+class TestMaskedMatrix:
+    """`A = (lambda M + (1 - lambda) 1) .* W` on its way from full to causal."""
+
+    def fading(self, T, order, lambda_):
+        operator = MaskedMatrix(T, order, lambda_).double()
+        W, b = sequence(T, T), sequence(T, seed=1)
+        operator.set_matrix(W, b)
+        mask = (lag_matrix(T) >= 0) & (lag_matrix(T) < order)
+        return operator, np.where(mask, W, (1 - lambda_) * W), b
+
+    @pytest.mark.parametrize("lambda_", [0.0, 0.25, 0.875, 1.0])
+    @pytest.mark.parametrize(("T", "order"), [(1, 1), (5, 5), (6, 2), (63, 7)])
+    def test_equals_its_matrix(self, T, order, lambda_):
+        operator, matrix, bias = self.fading(T, order, lambda_)
+        x = sequence(T, 2, 3, seed=2)
+        expected = apply(matrix, x) + per_step(bias, x)
+        np.testing.assert_allclose(operator(torch.from_numpy(x)).detach(), expected, **ROUNDING)
+        np.testing.assert_allclose(operator.matrix(T), matrix, **ROUNDING)
+        assert operator.lambda_ == lambda_
+
+    @pytest.mark.parametrize("lambda_", [0.25, 1.0])
+    def test_gradient_fades_as_the_mask_does(self, lambda_):
+        """dL/dW = mask .* (g x^T)."""
+        operator, _, _ = self.fading(6, 2, lambda_)
+        x, g = sequence(6, 2, 3, seed=2), sequence(6, 2, 3, seed=3)
+        operator(torch.from_numpy(x)).backward(torch.from_numpy(g))
+        mask = np.where((lag_matrix(6) >= 0) & (lag_matrix(6) < 2), 1.0, 1 - lambda_)
+        np.testing.assert_allclose(operator.weight.grad, mask * np.einsum("ibf,jbf->ij", g, x), **ROUNDING)
+        np.testing.assert_allclose(operator.step_bias.grad, g.sum((1, 2)), **ROUNDING)
+
+    def test_lambda_is_saved_with_the_parameters(self):
+        operator, fresh = self.fading(5, 2, 0.25)[0], MaskedMatrix(5, 2)
+        fresh.load_state_dict(operator.state_dict())
+        assert fresh.lambda_ == 0.25
+
+    @pytest.mark.parametrize("lambda_", [0.0, 0.999])
+    def test_no_serial_form_while_it_looks_ahead(self, lambda_):
+        with pytest.raises(HorizonError, match="rows still look ahead, so there is no serial form"):
+            MaskedMatrix(4, 2, lambda_).recurrence()
+        with pytest.raises(HorizonError, match="needs all 4 steps, got 3"):
+            MaskedMatrix(4, 2, lambda_)(torch.zeros(3, 1, 1))
+
+    def test_starts_small_with_a_bias_of_minus_one(self):
+        operator = MaskedMatrix(16, 4)
+        weight = operator.weight.detach()
+        assert float(weight.abs().max()) <= 0.25
+        assert float(weight.std()) > 0.1
+        assert (operator.step_bias == -1).all()
+
+    @pytest.mark.parametrize(("matrix", "bias"), [((3, 4), None), ((4, 4), (3,))])
+    def test_shapes_of_what_is_set(self, matrix, bias):
+        with pytest.raises(InputError, match="must have shape"):
+            MaskedMatrix(4, 2).set_matrix(np.zeros(matrix), None if bias is None else np.zeros(bias))

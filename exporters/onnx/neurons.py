@@ -12,7 +12,7 @@ from psu_deploy.errors import InternalError
 from psu_deploy.exporters.onnx.operators import advance
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.machine import operators, ops
-from psu_deploy.noise import PRIME, SALTS, SCALE
+from psu_deploy.noise import BITS_DROPPED, PRIME, SALTS, SCALE
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def _uniform(seed: int, scope: Scope, current: ir.Value) -> ir.Value:
         keyed = mod(b.op("Add", mixed, key, name=f"{name}.keyed"))
         square = times(keyed, keyed)
         mixed = times(times(square, square), keyed)
-    drawn = b.op("Cast", mixed, name=f"{name}.drawn", to=int(ir.DataType.FLOAT))
+    kept = b.op("Div", mixed, b.integers(2**BITS_DROPPED, f"{name}.dropped"), name=f"{name}.kept")
+    drawn = b.op("Cast", kept, name=f"{name}.drawn", to=int(ir.DataType.FLOAT))
     return b.op("Mul", drawn, b.floats(SCALE, f"{name}.scale"), name=name)
 
 

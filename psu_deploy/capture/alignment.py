@@ -1,4 +1,4 @@
-"""Branches that look ahead by different numbers of steps are brought together by delay lines."""
+"""Branches that look ahead by different numbers of steps are brought together: the input waits for the slowest."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from psu_deploy.machine.graph import INPUT
 
 
 def aligned(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """The same nodes, with a `Wait` wherever an input of a layer would arrive before its others."""
-    lags, placed = {INPUT: 0}, list[Node]()
+    """The same nodes, all of them as late as the one that looks ahead furthest.
+
+    Look-ahead stands at the input only, so it is the input that waits: no neuron runs early, and none runs on while the
+    last answers are still due.
+    """
+    latest = max((node.layer.lookahead for node in nodes), default=0)
+    waiting: dict[str, Node] = {}
+    placed = []
     for node in nodes:
-        latest = max(lags[name] for name in node.inputs)
-        inputs = []
-        for name in node.inputs:
-            missing = latest - lags[name]
-            waiting = f"{name}.wait{missing}" if missing else name
-            if waiting not in lags:
-                placed.append(Node(waiting, ops.Wait(missing), (name,)))
-                lags[waiting] = latest
-            inputs.append(waiting)
-        placed.append(replace(node, inputs=tuple(inputs)))
-        lags[node.name] = latest + node.layer.lookahead
-    return tuple(placed)
+        missing = latest - node.layer.lookahead
+        if INPUT in node.inputs and missing:
+            line = f"{INPUT}.wait{missing}"
+            waiting[line] = Node(line, ops.Wait(missing), (INPUT,))
+            node = replace(node, inputs=tuple(line if name == INPUT else name for name in node.inputs))
+        placed.append(node)
+    return (*waiting.values(), *placed)

@@ -167,33 +167,43 @@ class _Walker(fx.Interpreter):
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module, path = self.fetch_attr(target), _path(target)
         values = functions.find_values((args, kwargs))
+        overwritten = any(value.overwritten for value in values)
         name, kind = path or type(module).__name__.lower(), type(module).__name__
         try:
             _check_place(module, values)
             result = _execute(module, *_concrete(args), **_concrete(kwargs))
         except (ConversionError, _ModelFailureError) as error:
             if not (isinstance(module, NEURONS) or spikingjelly.is_neuron(module)) or not values:
-                raise
+                if not isinstance(error, ConversionError):
+                    raise
+                self._note(path, kind, error.reason, error.remedy)  # there is no result to go on with
+                raise _ModelFailureError(error.reason) from error
             refusal = error if isinstance(error, ConversionError) else ConversionError(str(error), "see its arguments")
             return self._refuse(path, kind, refusal, values, values[0].tensor)  # a neuron keeps the shape
         try:
+            _check_intact(overwritten)
+            if spikingjelly.is_neuron(module) and name in self._uses:
+                raise ConversionError(
+                    "is called twice: its second call goes on from the membrane of the first", "use two neurons"
+                )
             return self._emit(name, self._convert_module(module, values, result), result)
         except ConversionError as error:
             return self._refuse(path, kind, error, values, result)
 
     def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = _execute(super().call_method, target, _concrete(args), _concrete(kwargs))
-        return self._call(target, args, kwargs, result)
+        return self._call(super().call_method, target, args, kwargs)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = _execute(super().call_function, target, _concrete(args), _concrete(kwargs))
-        return self._call(target, args, kwargs, result)
+        return self._call(super().call_function, target, args, kwargs)
 
-    def _call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+    def _call(self, run: Callable[..., Any], target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        overwritten = any(value.overwritten for value in functions.find_values((args, kwargs)))
+        result = _execute(run, target, _concrete(args), _concrete(kwargs))
         call = Call(target, args, kwargs, result, self._example, self._literals)
         if not call.values or not _holds_tensors(result):
             return result
         try:
+            _check_intact(overwritten)
             if not isinstance(result, Tensor):
                 raise ConversionError("returns several tensors", "a layer has one output")
             return self._emit(functions.short_name(target), functions.convert_call(call), result)
@@ -207,7 +217,6 @@ class _Walker(fx.Interpreter):
             raise ConversionError("needs one tensor in and one out", "split the module")
         value = values[0]
         converter = self._converters.get(type(module)) or spikingjelly.converter(type(module))
-        spikingjelly.check_step_mode(module, value.layout)
         if converter is None and isinstance(module, nn.Flatten | nn.Unflatten):
             return functions.reshape(value, result, self._example)
         if converter is None:
@@ -285,6 +294,8 @@ def floating_like(model: nn.Module) -> Tensor:
 
 def _check_place(module: nn.Module, values: Sequence[Value]) -> None:
     """A neuron needs the whole sequence; say so before it fails on anything else."""
+    for value in values:
+        spikingjelly.check_step_mode(module, value.layout)
     if isinstance(module, NEURONS) and any(value.layout is not Layout.SEQUENCE for value in values):
         raise _along_time(values[0].layout)
 
@@ -312,6 +323,12 @@ def _check_batched(module: nn.Module, layout: Layout) -> None:
     batched = type(module) in STATELESS and type(module) not in ANY_LAYOUT
     if batched and layout is Layout.SEQUENCE:
         raise ConversionError("is applied to (T, B, ...) and takes T for the batch", "wrap it in psu.Lift")
+
+
+def _check_intact(overwritten: bool) -> None:
+    """A value that an operation in place has changed is no longer that of the node it stands for."""
+    if overwritten:
+        raise ConversionError("reads a tensor that was changed in place", "use inplace=False, and y = y + x for y += x")
 
 
 def _holds_tensors(result: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from math import prod
 
@@ -37,6 +37,15 @@ class Value:
     tensor: Tensor
     node: str
     layout: Layout
+    _version: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_version", self.tensor._version)
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether something has changed the tensor in place since it was computed."""
+        return self.tensor._version != self._version
 
     @property
     def features(self) -> Shape:

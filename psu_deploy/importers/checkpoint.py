@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,7 +69,8 @@ def _load(source: Path) -> Any:
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist or is not a file")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what is not readable is refused below
             return torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|instance of|class|function|type) ['\"<]*([\w.]+)", str(error))

@@ -232,6 +232,7 @@ def _sliding_psn(parts: Parts, settings: Settings) -> nn.Module:
     newest_first = parts["weight"].flatten().flip(0)
     neuron = SlidingPSN(len(newest_first), fire_on=settings.fire_on, surrogate=settings.surrogate(parts))
     window = neuron.integrate
+    assert window.step_bias is not None
     with torch.no_grad():
         window.weight.copy_(newest_first)
         window.step_bias.copy_(bias)

@@ -145,7 +145,7 @@ def _by_last_bias(family: Family, layers: Mapping[str, Mapping[str, Tensor]]) ->
 
 def _matching(kind: str) -> tuple[str, ...]:
     """lif is lif_soft or lif_hard; the others are themselves."""
-    return tuple(known for known in KINDS if known == kind or known.rpartition("_")[0] == kind)
+    return tuple(known for known in KINDS if kind in (known, known.removesuffix("_soft"), known.removesuffix("_hard")))
 
 
 def _asked_for(neuron: str) -> tuple[str, ...]:

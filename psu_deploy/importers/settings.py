@@ -59,9 +59,7 @@ class Settings:
         name = str(self.args.get("act_fun", "AtanGrad"))
         if fixed not in (">=", ">") and name not in _FIRE_ON:
             known = ", ".join(_FIRE_ON)
-            raise InputError(
-                f"{self.path}: act_fun={name!r} is unknown, so is whether it fires at equality; known: {known}"
-            )
+            raise InputError(f"{self.path}: act_fun={name!r} may or may not fire at equality; known are {known}")
         return replace(self, fire_on=">=" if fixed == ">=" else _FIRE_ON[name])
 
     def surrogate(self, parts: Mapping[str, Tensor]) -> Surrogate:

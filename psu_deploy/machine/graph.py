@@ -69,7 +69,9 @@ class Graph:
         object.__setattr__(self, "output", self.output or self.nodes[-1].name)
         if self.output not in self.shapes or self.output == INPUT:
             raise InputError(f"output {self.output!r} is not a layer; layers are {[n.name for n in self.nodes]}")
-        _ = self.latencies  # inputs that belong to different steps are refused here, not at the first use
+        latency = self.latency  # refuses inputs that belong to different steps
+        if self.horizon is not None and self.horizon <= latency:
+            raise InputError(f"the machine ends after {self.horizon} steps, before its first answer")
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

@@ -59,6 +59,8 @@ class LIF(Neuron):
             raise InputError(f"tau is a number of steps and must be more than 1, got {tau}")
         if not math.isfinite(threshold):
             raise InputError(f"threshold must be finite, got {threshold}")
+        if not isinstance(decay_input, bool):
+            raise InputError(f"decay_input must be True or False, got {decay_input!r}")
         if reset not in ("soft", "hard"):
             raise InputError(f'reset must be "soft" or "hard", got {reset!r}')
         self.tau = float(tau)
@@ -136,7 +138,7 @@ class PLIF(LIF):
         self.w = nn.Parameter(torch.tensor(-math.log(self.tau - 1.0)))
 
     def _charge(self, membrane: Tensor, current: Tensor) -> Tensor:
-        share = torch.sigmoid(self.w).to(current.dtype)
+        share = torch.sigmoid(self.w.to(current.dtype))
         if self.decay_input:
             return membrane + (current - membrane) * share
         return membrane - membrane * share + current

@@ -107,6 +107,8 @@ class SlidingPSN(SpikingUnit):
     Reference: arXiv 2304.12760, Eq. 12.
     """
 
+    integrate: SlidingWindow
+
     def __init__(self, order: int, *, fire_on: FireOn = ">=", surrogate: Surrogate | None = None) -> None:
         super().__init__(0.0, fire_on, surrogate)
         window = SlidingWindow(order, bias=True, gain=1.0, decay=0.5)

@@ -139,7 +139,11 @@ def _beyond(what: str, error: Tensor, bound: Tensor) -> list[str]:
 
 def _aligned(machine: StateMachine, bounds: Bounds, steps: int) -> Bounds:
     margin = {name: rows[machine.latencies[name] :][:steps] for name, rows in bounds.margin.items()}
-    return replace(bounds, margin=margin, output=bounds.output[machine.latency :])
+    # A neuron that is not as late as the output runs on while the last answers are due; what it emits then is not in an
+    # aligned trace, so the state it leaves behind cannot be judged.
+    runs_on = any(machine.latencies[name] < machine.latency for name in machine.spiking)
+    state = {} if runs_on else bounds.state
+    return replace(bounds, margin=margin, output=bounds.output[machine.latency :], state=state)
 
 
 def _disputed(name: str, spikes: Tensor, exact: Trace, bounds: Bounds) -> list[Decision]:

@@ -10,7 +10,7 @@ from psu_deploy.capture import to_state_machine, trace_module
 from psu_deploy.errors import InputError, UnsupportedModelError
 from psu_deploy.network import Lift, Residual, SpikingSequential
 from psu_deploy.neurons import IPSU, PSU
-from tests.helpers import NEURONS, Forward, NeuronCase, check_capture, linear
+from tests.helpers import EVERY_NEURON, Forward, NeuronCase, check_capture, linear
 
 
 class TestSkipConnections:
@@ -76,6 +76,18 @@ class TestNothingIsCapturedWrongly:
 
         refused_or_right(Forward(forward, a=linear(3, 4), b=linear(3, 4), n=PSU()), (3,))
 
+    @pytest.mark.parametrize(
+        "forward",
+        [
+            lambda net, x: torch.nn.functional.relu(current := net.a(x), inplace=True) + current,
+            lambda net, x: net.relu(current := net.a(x)) + current,
+            lambda net, x: net.a(net.relu(x)) + net.a(x),
+        ],
+    )
+    def test_a_relu_that_changes_what_others_read(self, forward):
+        """Applied twice it changes nothing more, so it cannot be seen by applying it again."""
+        refused_or_right(Forward(forward, a=linear(3, 3), relu=nn.ReLU(inplace=True)), (3,))
+
     @pytest.mark.parametrize("dtype", [torch.int64, torch.float16, torch.bool])
     def test_casts_that_lose_bits(self, dtype):
         forward = Forward(lambda net, x: net.n(net.a(x).to(dtype).to(torch.float64)), a=linear(3, 4), n=PSU())
@@ -132,6 +144,43 @@ class TestNothingIsCapturedWrongly:
         refused_or_right(
             Forward(lambda net, x: net.n(net.a(x).reshape(x.shape[1], x.shape[0], 4)), a=linear(3, 4), n=PSU()), (3,)
         )
+
+
+class TestPointwise:
+    @pytest.mark.parametrize(
+        ("forward", "kinds"),
+        [
+            (lambda net, x: net.a(x) * net.b(x), ["Multiply"]),
+            (lambda net, x: torch.mul(net.a(x), net.b(x)), ["Multiply"]),
+            (lambda net, x: net.a(x).mul(net.b(x)), ["Multiply"]),
+            (lambda net, x: net.a(x) * net.a(x) * net.b(x), ["Multiply", "Multiply"]),
+            (lambda net, x: torch.relu(net.a(x)), ["Activation"]),
+            (lambda net, x: torch.nn.functional.relu(net.a(x)), ["Activation"]),
+            (lambda net, x: net.a(x).relu(), ["Activation"]),
+            (lambda net, x: torch.sigmoid(net.a(x)), ["Activation"]),
+            (lambda net, x: torch.nn.functional.sigmoid(net.a(x)), ["Activation"]),
+            (lambda net, x: net.a(x).sigmoid() * net.b(x).relu(), ["Activation", "Activation", "Multiply"]),
+            (lambda net, x: 1 - net.a(x), ["ChannelAffine"]),
+            (lambda net, x: net.n(net.a(x)) * (1.0 - net.n(net.b(x))), ["ChannelAffine", "Multiply"]),
+            (lambda net, x: (net.n(net.a(x)) * net.n(net.b(x))).mean(0), ["Multiply", "Readout"]),
+        ],
+    )
+    def test_of_one_or_two_tensors(self, forward, kinds):
+        parts = {"a": linear(3, 4), "b": linear(3, 4), "n": PSU()}
+        machine = check_capture(Forward(forward, **parts), (3,), simplified=False)
+        found = [type(node.layer).__name__ for node in machine.nodes]
+        assert [kind for kind in found if kind not in ("Linear", "SpikingNeuron")] == kinds
+
+    @pytest.mark.parametrize("layer", [nn.ReLU(), nn.Sigmoid(), nn.ReLU(inplace=True)])
+    @pytest.mark.parametrize("features", [(4,), (2, 4), (2, 3, 4)])
+    def test_modules(self, layer, features):
+        check_capture(SpikingSequential(nn.Linear(4, 4), layer, PSU()), features)
+
+    @pytest.mark.parametrize("other", [(3, 1), (1, 4), (4,)])
+    def test_broadcasting_is_refused(self, other):
+        model = Forward(lambda net, x: net.a(x) * net.b(x), a=linear(4, 4), b=linear(4, 1))
+        with pytest.raises(UnsupportedModelError, match="multiplies"):
+            to_state_machine(model, (3, 4))
 
 
 class TestFoldedAxes:
@@ -218,7 +267,7 @@ class TestSharedModules:
 
 
 class TestSmallest:
-    @pytest.mark.parametrize("case", NEURONS, ids=str)
+    @pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
     def test_bare_neuron(self, case: NeuronCase):
         machine = check_capture(case.make(7)[0], (3,))
         assert len(machine.nodes) == 1

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from psu_deploy.network import Residual, SpikingSequential
-from tests.helpers import NEURONS, check_capture
+from tests.helpers import EVERY_NEURON, check_capture
 
 CHANNELS = st.integers(1, 4)
 
 
 @st.composite
 def neurons(draw, T):
-    case = draw(st.sampled_from(NEURONS))
+    case = draw(st.sampled_from(EVERY_NEURON))
     tau, threshold = draw(st.sampled_from([1.5, 2.0, 4.0])), draw(st.sampled_from([0.3, 0.5, 1.0]))
     return case.make(T, tau, threshold, seed=draw(st.integers(0, 99)))[0]
 

@@ -36,7 +36,7 @@ def test_everything_at_once():
 
         def forward(self, x):
             x = self.block(self.psn(x))
-            return self.head(torch.relu(self.fine(x))).max(0).values
+            return self.head(torch.tanh(self.fine(x))).max(0).values
 
     found = problems(Model(), (3,))
     assert {(p.path, p.kind) for p in found if p.path != "forward"} == {
@@ -44,7 +44,7 @@ def test_everything_at_once():
         ("block.0", "GELU"),
         ("head.layer.1", "LayerNorm"),
     }
-    assert any("relu" in p.kind for p in found)
+    assert any("tanh" in p.kind for p in found)
     assert any("max" in p.kind for p in found)
 
 
@@ -59,7 +59,8 @@ def test_message_is_a_table():
     ("layer", "features", "reason"),
     [
         (nn.GELU(), (3,), "no converter for this type"),
-        (nn.ReLU(), (3,), "no converter"),
+        (nn.Tanh(), (3,), "no converter"),
+        (nn.LeakyReLU(), (3,), "no converter"),
         (nn.LayerNorm(3), (3,), "no converter"),
         (nn.Softmax(-1), (3,), "no converter"),
         (nn.Conv3d(1, 1, 1), (1, 3, 3, 3), "no converter"),
@@ -88,8 +89,8 @@ def test_stateless_layers(layer, features, reason):
 @pytest.mark.parametrize(
     ("forward", "kind"),
     [
-        (lambda net, x: net.fc(x).relu(), "relu"),
-        (lambda net, x: torch.sigmoid(net.fc(x)), "sigmoid"),
+        (lambda net, x: net.fc(x).tanh(), "tanh"),
+        (lambda net, x: torch.exp(net.fc(x)), "exp"),
         (lambda net, x: net.fc(x).max(0).values, "max"),
         (lambda net, x: net.fc(x).mean(1), "mean"),
         (lambda net, x: net.fc(x).mean(-1), "mean"),
@@ -102,7 +103,11 @@ def test_stateless_layers(layer, features, reason):
         (lambda net, x: net.fc(x).flip(0), "flip"),
         (lambda net, x: net.fc(x.roll(1, 0)), "roll"),
         (lambda net, x: net.fc(x).transpose(0, 1), "transpose"),
-        (lambda net, x: net.fc(x) * net.fc(x), "mul"),
+        (lambda net, x: net.fc(x) * net.fc(x).mean(0), "mul"),
+        (lambda net, x: net.fc(x) * net.fc(x)[..., :1], "getitem"),
+        (lambda net, x: net.fc(x) - net.fc(x), "sub"),
+        (lambda net, x: net.fc(x) / net.fc(x), "div"),
+        (lambda net, x: 1 / net.fc(x), "div"),
         (lambda net, x: net.fc(x) + net.fc(x).mean(0), "add"),
         (lambda net, x: torch.add(net.fc(x), x, alpha=2), "add"),
         (lambda net, x: torch.cat([net.fc(x), x], -1), "cat"),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psu_deploy.machine import Node, StateMachine, ops
-from tests.helpers import ROUNDING, step_by_step
+from tests.helpers import ROUNDING, sigmoid, step_by_step
 
 
 def one_layer(layer: ops.Layer, features: tuple[int, ...]) -> StateMachine:
@@ -195,6 +195,84 @@ def test_delay(steps, T):
     assert machine.state_spec["layer.buffer"].shape == (steps, 3)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_waiting_is_a_delay_that_counts_as_latency(steps):
+    x, delay, wait = normal(6, 2, 3), one_layer(ops.Delay(steps), (3,)), one_layer(ops.Wait(steps), (3,))
+    np.testing.assert_array_equal(wait.run(x), delay.run(x))
+    assert (wait.latency, delay.latency) == (steps, 0)
+
+
+def convolve_along_time(x, layer):
+    """(T, B, C) -> (T, B, C'), by the sum over lags and features, nothing before the first step."""
+    outputs, per_group, kernel = layer.weight.shape
+    y = np.zeros((*x.shape[:2], outputs))
+    for t, o, lag, i in np.ndindex(len(x), outputs, kernel, per_group):
+        if t - lag >= 0:
+            feature = o // (outputs // layer.groups) * per_group + i
+            y[t, :, o] += layer.weight[o, i, kernel - 1 - lag] * x[t - lag, :, feature]
+    return y if layer.bias is None else y + layer.bias
+
+
+TIME_CONVOLUTIONS = {
+    "plain": (ops.TimeConv(normal(4, 3, 3), normal(4), 1), 3),
+    "one step": (ops.TimeConv(normal(4, 3, 1), None, 1), 3),
+    "one feature": (ops.TimeConv(normal(1, 1, 5), normal(1), 1, lookahead=1), 1),
+    "groups": (ops.TimeConv(normal(6, 2, 4), normal(6), 3, lookahead=2), 6),
+    "depthwise, looking ahead only": (ops.TimeConv(normal(3, 1, 3), None, 3, lookahead=2), 3),
+}
+
+
+@pytest.mark.parametrize("T", [1, 2, 63])
+@pytest.mark.parametrize(("layer", "features"), TIME_CONVOLUTIONS.values(), ids=TIME_CONVOLUTIONS)
+def test_convolution_along_time(layer, features, T):
+    """Late by what it looks ahead, and zero until then."""
+    x, machine = normal(T, 2, features), one_layer(layer, (features,))
+    expected = convolve_along_time(x, layer)
+    expected[: layer.lookahead] = 0.0
+    np.testing.assert_allclose(machine.run(x), expected, **ROUNDING)
+    assert machine.latency == layer.lookahead
+    memory = {name: spec.shape for name, spec in machine.state_spec.items() if spec.batched}
+    assert memory == ({"layer.inputs": (layer.order - 1, features)} if layer.order > 1 else {})
+
+
+@pytest.mark.parametrize("name", ["plain", "one feature", "groups"])
+def test_convolution_along_time_agrees_with_torch(name):
+    layer, features = TIME_CONVOLUTIONS[name]
+    x = normal(9, 2, features)
+    padded = F.pad(torch.from_numpy(x).permute(1, 2, 0), (layer.order - 1, 0))
+    expected = F.conv1d(padded, torch.tensor(layer.weight), torch.tensor(layer.bias), groups=layer.groups)
+    np.testing.assert_allclose(convolve_along_time(x, layer), expected.permute(2, 0, 1), **ROUNDING)
+
+
+@pytest.mark.parametrize("T", [1, 7])
+def test_hold_gives_the_first_value_for_ever(T):
+    x = normal(T, 2, 3)
+    np.testing.assert_array_equal(one_layer(ops.Hold(), (3,)).run(x), np.broadcast_to(x[0], x.shape))
+
+
+def test_what_only_a_hold_reads_is_computed_once():
+    double = Node("double", ops.ChannelAffine(np.full(3, 2.0), np.zeros(3)), ("x",))
+    held = Node("held", ops.Hold(), ("double",))
+    assert StateMachine((double, held), (3,)).once == {"double"}
+    assert StateMachine((double, held), (3,), "double").once == set()
+    assert StateMachine((double, held, Node("sum", ops.Add(), ("double", "held"))), (3,)).once == set()
+    summed = Node("double", ops.Readout("sum"), ("x",))
+    assert StateMachine((summed, held), (3,)).once == set(), "what has a memory runs at every step"
+
+
+def test_multiply():
+    x = normal(3, 2, 4)
+    shifted = Node("shifted", ops.ChannelAffine(np.ones(4), np.full(4, 0.5)), ("x",))
+    machine = StateMachine((shifted, Node("product", ops.Multiply(), ("x", "shifted", "x"))), (4,))
+    np.testing.assert_allclose(machine.run(x), x * (x + 0.5) * x, **ROUNDING)
+
+
+@pytest.mark.parametrize(("kind", "raw"), [("relu", lambda x: np.maximum(x, 0)), ("sigmoid", sigmoid)])
+def test_activation(kind, raw):
+    x = np.concatenate([normal(3, 2, 4), np.full((1, 2, 4), 40.0), np.full((1, 2, 4), -40.0), np.zeros((1, 2, 4))])
+    np.testing.assert_allclose(one_layer(ops.Activation(kind), (4,)).run(x), raw(x), **ROUNDING)
+
+
 @pytest.mark.parametrize("T", [1, 2, 63])
 def test_readout(T):
     x = normal(T, 2, 3)
@@ -212,6 +290,11 @@ LAYERS = {
     "affine": (ops.ChannelAffine(normal(2), normal(2)), (2, 5)),
     "flatten": (ops.Flatten(), (2, 5)),
     "delay": (ops.Delay(3), (2, 5)),
+    "wait": (ops.Wait(2), (2, 5)),
+    "hold": (ops.Hold(), (2, 5)),
+    "relu": (ops.Activation("relu"), (2, 5)),
+    "sigmoid": (ops.Activation("sigmoid"), (5,)),
+    **{f"time conv {name}": (layer, (features,)) for name, (layer, features) in TIME_CONVOLUTIONS.items()},
     "mean": (ops.Readout("mean"), (5,)),
     "running sum": (ops.Readout("sum"), (5,)),
     "last": (ops.Readout("last"), (5,)),
@@ -249,6 +332,10 @@ def test_convolution_agrees_with_torch(name):
     [
         pytest.param(ops.Readout("sum"), id="sum"),
         pytest.param(ops.Delay(1), id="delay"),
+        pytest.param(ops.Hold(), id="hold"),
+        pytest.param(ops.TimeConv(np.ones((2, 2, 2)), None, 1), id="time conv"),
+        pytest.param(ops.Activation("relu"), id="relu"),
+        pytest.param(ops.LIFNeuron(2.0, True, 0.1, "hard", ">="), id="lif"),
         pytest.param(ops.Readout("last"), id="last"),
         pytest.param(ops.Flatten(), id="flatten"),
         pytest.param(ops.Readout("mean"), id="mean"),

@@ -14,11 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import HorizonError
 from psu_deploy.machine import Node, StateMachine, operators, ops
-from psu_deploy.neurons import IPSU, PSU, SlidingPSN
+from psu_deploy.neurons import IPSU, LIF, PLIF, PSU, SlidingPSN
 from tests.helpers import (
-    NEURONS,
+    EVERY_NEURON,
+    LOOPS,
     ORDER,
     ROUNDING,
+    SPSN_CASE,
     NeuronCase,
     RawNeuron,
     currents,
@@ -28,7 +30,7 @@ from tests.helpers import (
     strict_leak_matrix,
 )
 
-every_neuron = pytest.mark.parametrize("case", NEURONS, ids=str)
+every_neuron = pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 
 
 def machine_of(
@@ -53,7 +55,7 @@ def test_equals_the_matrices(case: NeuronCase, tau, threshold, T):
         np.testing.assert_array_equal(trace.spikes[name], S)
         np.testing.assert_allclose(trace.potential[name], V, **ROUNDING)
         np.testing.assert_allclose(trace.reset[name], R, **ROUNDING)
-        np.testing.assert_allclose(trace.margin[name], V - R - raw.threshold, **ROUNDING)
+        np.testing.assert_allclose(trace.margin[name], raw.margin(current), **ROUNDING)
 
 
 @every_neuron
@@ -79,8 +81,10 @@ def linear_ipsu(fire_on):
         (lambda fire_on: PSU(2.0, 1.0, fire_on=fire_on), [0.0, 2.5], [False, True]),
         (lambda fire_on: SlidingPSN(2, fire_on=fire_on), [1.0, 0.5, 0.75], [True, True, True]),
         (linear_ipsu, [0.5, 0.625, 0.71875], [True, True, True]),
+        (lambda fire_on: LIF(2.0, 1.0, fire_on=fire_on), [1.0, 1.5], [False, True]),
+        (lambda fire_on: PLIF(2.0, 1.0, decay_input=False, fire_on=fire_on), [0.5, 0.75], [False, True]),
     ],
-    ids=["psu", "sliding_psn", "ipsu_coded"],
+    ids=["psu", "sliding_psn", "ipsu_coded", "lif", "plif_undivided"],
 )
 def test_ties(unit, currents, fires, fire_on, spike):
     """Dyadic numbers make margins of exactly zero, in float32 too; where it fires at all depends on fire_on."""
@@ -135,7 +139,7 @@ def test_a_step_is_pure(case: NeuronCase, kind):
         state = after
 
 
-@every_neuron
+@pytest.mark.parametrize("case", [c for c in EVERY_NEURON if c is not SPSN_CASE], ids=str)
 def test_samples_do_not_see_each_other(case: NeuronCase):
     machine, _ = machine_of(case, 8)
     x = currents(8, 3, (3,))
@@ -144,7 +148,8 @@ def test_samples_do_not_see_each_other(case: NeuronCase):
 
 
 LEAKS = {"psu": 2, "psu_coded": 2, "ipsu": 2, "ipsu_bias": 2, "ipsu_coded": 1, "ppsu": 1, "ppsu_coded": 1}
-LEAKS |= {"rpsu": 2, "rpsu_bias": 2, "rpsu_coded": 2, "sliding_psn": 0}
+LEAKS |= {"rpsu": 2, "rpsu_bias": 2, "rpsu_coded": 2, "sliding_psn": 0, "masked_psn": 0, "masked_psn_banded": 0}
+LEAKS |= {case.name: 1 for case in LOOPS}
 """Numbers of state per neuron besides those of the learned operator."""
 
 
@@ -153,13 +158,14 @@ LEAKS |= {"rpsu": 2, "rpsu_bias": 2, "rpsu_coded": 2, "sliding_psn": 0}
 def test_size_of_the_state(case: NeuronCase, T):
     machine, _ = machine_of(case, T, (2, 3))
     per_neuron = sum(prod(s.shape) for s in machine.state_spec.values() if s.batched) / 6
-    learned = 0 if case.learned is None else ORDER - 1 if case.unbounded else T - 1
+    band = min(ORDER, T) if case.name == "masked_psn_banded" else T
+    learned = 0 if case.learned is None else ORDER - 1 if case.unbounded else band - 1
     assert per_neuron == LEAKS[case.name] + learned
     assert machine.horizon == (None if case.unbounded else T)
-    assert ("step" in machine.state_spec) == (not case.unbounded)
+    assert ("step" in machine.state_spec) == (not case.unbounded or case is SPSN_CASE)
 
 
-@pytest.mark.parametrize("case", [c for c in NEURONS if not c.unbounded], ids=str)
+@pytest.mark.parametrize("case", [c for c in EVERY_NEURON if not c.unbounded], ids=str)
 def test_ends_at_the_horizon(case: NeuronCase):
     machine, _ = machine_of(case, 4)
     x = currents(5, 2, (3,))
@@ -174,7 +180,7 @@ def test_ends_at_the_horizon(case: NeuronCase):
         machine.run(x[:1], state)
 
 
-@pytest.mark.parametrize("case", [c for c in NEURONS if c.unbounded], ids=str)
+@pytest.mark.parametrize("case", [c for c in EVERY_NEURON if c.unbounded], ids=str)
 def test_runs_for_ever(case: NeuronCase):
     machine, raw = machine_of(case, 300)
     x = currents(300, 1, (3,))
@@ -197,7 +203,9 @@ class AliveTensors(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("call", ["run", "trace"])
-@pytest.mark.parametrize("case", [c for c in NEURONS if not c.unbounded], ids=str)
+@pytest.mark.parametrize(
+    "case", [c for c in EVERY_NEURON if not c.unbounded and c.name != "masked_psn_banded"], ids=str
+)
 def test_old_states_are_forgotten(case: NeuronCase, call):
     """A state of T - 1 numbers per neuron and step, kept for T steps, would be T times the sequence."""
     machine, _ = machine_of(case, 30, (5,))

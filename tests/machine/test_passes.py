@@ -141,12 +141,14 @@ class TestDeadLayers:
             Node("live", LINEAR, ("x",)),
             Node("dead", affine(4), ("live",)),
             Node("dead after", ops.Flatten(), ("dead",)),
-            Node("out", affine(4, seed=3), ("live",)),
+            Node("late", ops.Wait(2), ("live",)),
+            Node("dead and later", ops.Wait(3), ("late",)),
+            Node("out", affine(4, seed=3), ("late",)),
             Node("dead last", ops.Flatten(), ("out",)),
         )
-        before = StateMachine(nodes, (3,), "out", latency=2)
+        before = StateMachine(nodes, (3,), "out")
         after = RemoveDeadLayers()(before)
-        assert [node.name for node in after.nodes] == ["live", "out"]
+        assert [node.name for node in after.nodes] == ["live", "late", "out"]
         assert after.latency == 2
         check_same_numbers(before, after)
 

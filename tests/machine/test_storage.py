@@ -20,7 +20,7 @@ from psu_deploy.errors import ArtifactError
 from psu_deploy.machine import Node, StateMachine, operators, ops, storage
 from psu_deploy.network import Residual, SpikingSequential
 from psu_deploy.neurons import IPSU, PSU, SlidingPSN
-from tests.helpers import NEURONS, NeuronCase, currents
+from tests.helpers import EVERY_NEURON, NeuronCase, currents
 
 
 def conv_network() -> StateMachine:
@@ -40,7 +40,7 @@ def conv_network() -> StateMachine:
 def every_kind() -> StateMachine:
     """One layer of every kind that capture does not make by itself."""
     exponentials = operators.Exponentials(np.array([1.0, 1 / 3]), np.array([0.9, 0.1]))
-    window = operators.Window(np.array([[0.0, 1 / 3]] * 4), np.arange(4.0), time_invariant=False)
+    window = operators.Window(np.array([[0.0, 1 / 3]] * 9), np.arange(9.0), time_invariant=False)
     neuron = ops.SpikingNeuron(exponentials, operators.Identity(), operators.RawCurrent(), window, 1e-17, ">")
     layers = [
         ops.SumPool((2,), (1,), ((1, 0),)),
@@ -50,11 +50,25 @@ def every_kind() -> StateMachine:
         neuron,
         ops.Delay(2),
         ops.Readout("mean"),
+        ops.Flatten(),
+        ops.TimeConv(np.full((6, 5, 3), 1 / 3), np.full(6, -0.1), 2, lookahead=2),
+        ops.Activation("sigmoid"),
+        ops.Hold(),
+        ops.LIFNeuron(1 / 0.3, True, 1 / 3, "soft", ">"),
+        ops.LIFNeuron(None, False, 0.1, "hard", ">="),
+        ops.BernoulliNeuron(operators.Leak(1 / 3, 0.1), 7),
     ]
     names = ["x", *map(str, range(len(layers)))]
     nodes = [Node(name, layer, (before,)) for before, name, layer in zip(names, names[1:], layers, strict=False)]
-    nodes.append(Node("sum", ops.Add(), ("6", "5", "6")))
-    return StateMachine(tuple(nodes), (2, 5), "sum", latency=3)
+    nodes += [Node("product", ops.Multiply(), ("12", "9")), Node("sum", ops.Add(), ("13", "product", "13"))]
+    return StateMachine((*nodes, Node("late", ops.Wait(1), ("sum",))), (2, 5), "late")
+
+
+def test_every_kind_is_under_test():
+    kinds = set(storage._KINDS.values())
+    assert {type(node.layer) for make in (conv_network, every_kind) for node in make().nodes} >= {
+        kind for kind in kinds if issubclass(kind, ops.Layer)
+    }
 
 
 @pytest.fixture
@@ -83,7 +97,7 @@ class TestRoundTrip:
         machine = make()
         same(machine, StateMachine.load(machine.save(tmp_path / "net.psm")), machine.horizon)
 
-    @pytest.mark.parametrize("case", NEURONS, ids=str)
+    @pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
     def test_float64_parameters_survive(self, case: NeuronCase, tmp_path):
         machine = to_state_machine(case.make(6, tau=1.5, threshold=0.3)[0], (3,))
         same(machine, StateMachine.load(machine.save(tmp_path / "net.psm")), 6)
@@ -111,7 +125,12 @@ class TestContentHash:
         weight = np.eye(2)
         other = weight + [[0, 0], [0, 1e-16 * 3]]
         assert hash_of(weight) == hash_of(weight.copy())
-        assert len({hash_of(weight), hash_of(other), hash_of(weight, latency=1)}) == 3
+        assert len({hash_of(weight), hash_of(other)}) == 2
+
+    def test_tells_a_delay_from_waiting(self):
+        """The same numbers; only one of them is latency."""
+        hashes = {StateMachine((Node("a", kind(1), ("x",)),), (2,)).content_hash for kind in (ops.Delay, ops.Wait)}
+        assert len(hashes) == 2
 
     def test_tells_shapes_apart(self):
         def hash_of(*kernel):

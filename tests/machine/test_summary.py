@@ -57,7 +57,7 @@ def test_state_is_what_a_step_returns():
 def test_footer():
     machine = to_state_machine(nn.Linear(3, 5), (3,))
     assert machine.summary().endswith("input (3,), horizon unbounded, latency 0 steps")
-    mean = StateMachine((Node("mean", ops.Readout("mean"), ("x",)),), (3,), latency=2)
+    mean = StateMachine((Node("late", ops.Wait(2), ("x",)), Node("mean", ops.Readout("mean"), ("late",))), (3,))
     assert mean.summary().endswith("latency 2 steps, 8 bytes of step counter")
     assert isinstance(mean.initial_state()["step"], np.ndarray)
     assert mean.initial_state()["step"].nbytes == 8

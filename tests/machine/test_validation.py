@@ -12,6 +12,7 @@ from psu_deploy.machine import Node, StateMachine, operators, ops
 
 LINEAR = ops.Linear(np.ones((2, 3)))
 BACK = ops.Linear(np.ones((3, 2)))
+SIGMOID = operators.Sigmoid()
 
 
 class TestGraph:
@@ -36,6 +37,11 @@ class TestGraph:
             ([Node("a", ops.Add(), ("x",))], r"layer 'a': Add got 1 input\(s\)"),
             ([Node("a", BACK, ("x",))], r"layer 'a': Linear needs 2 features in the last axis, got shape \(3,\)"),
             ([Node("a", LINEAR, ("x",)), Node("b", ops.Add(), ("a", "x"))], "layer 'b': Add needs inputs of one shape"),
+            ([Node("a", LINEAR, ("x",)), Node("b", ops.Multiply(), ("a", "x"))], "layer 'b': Multiply needs inputs of"),
+            (
+                [Node("a", ops.Wait(2), ("x",)), Node("b", ops.Add(), ("a", "x"))],
+                r"layer 'b': its inputs belong to different steps, they lag by {'a': 2, 'x': 0}; put a Wait behind",
+            ),
         ],
     )
     def test_refusals(self, nodes, message):
@@ -55,10 +61,19 @@ class TestGraph:
         with pytest.raises(InputError, match="output 'x' is not a layer"):
             StateMachine((Node("a", LINEAR, ("x",)),), (3,), "x")
 
-    @pytest.mark.parametrize("latency", [-1, 0.5, "0", None])
-    def test_latency(self, latency):
-        with pytest.raises(InputError, match="latency must be a whole number of steps >= 0"):
-            StateMachine((Node("a", LINEAR, ("x",)),), (3,), latency=latency)
+    def test_latency_is_what_the_layers_look_ahead(self):
+        look, wait = ops.TimeConv(np.ones((3, 3, 3)), None, 1, lookahead=2), ops.Wait(1)
+        neuron = ops.SpikingNeuron(operators.PartialSums(np.eye(5), np.zeros(5)), None, SIGMOID, None, 1.0, ">=")
+        nodes = [Node("a", look, ("x",)), Node("b", wait, ("a",)), Node("c", neuron, ("b",)), Node("d", LINEAR, ("c",))]
+        machine = StateMachine((*nodes, Node("e", wait, ("d",))), (3,))
+        assert machine.latencies == {"x": 0, "a": 2, "b": 3, "c": 3, "d": 3, "e": 4}
+        assert machine.starts == {"a": 0, "b": 2, "c": 3, "d": 3, "e": 3}
+        assert (machine.latency, machine.horizon) == (4, 3 + 5)
+        assert StateMachine(machine.nodes, (3,), "d").latency == 3
+
+    def test_latency_is_not_for_the_caller_to_say(self):
+        with pytest.raises(TypeError, match="latency"):
+            StateMachine((Node("a", LINEAR, ("x",)),), (3,), latency=1)
 
     def test_is_frozen(self):
         machine = StateMachine((Node("a", LINEAR, ("x",)),), (3,))
@@ -75,6 +90,9 @@ class TestGraph:
 
 
 CONV = {"weight": np.ones((4, 2, 3)), "bias": None, "stride": (1,), "padding": ((0, 0),), "dilation": (1,), "groups": 1}
+TIME = {"weight": np.ones((4, 2, 3)), "bias": None, "groups": 1}
+LIF = {"tau": 2.0, "decay_input": True, "threshold": 1.0, "reset": "hard", "fire_on": ">="}
+RANDOM = {"integrate": operators.Leak(0.5, 0.5), "seed": 0}
 POOL = {"kernel": (2,), "stride": (2,), "padding": ((0, 0),)}
 SQUARE = {"matrix": np.eye(3), "bias": np.zeros(3)}
 WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": False}
@@ -111,6 +129,26 @@ WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": Fal
         (ops.Delay, {"steps": 1}, {"steps": 0}, r"Delay.steps must be a whole number in 1..100000, got 0"),
         (ops.Delay, {"steps": 1}, {"steps": 10**9}, r"Delay.steps must be a whole number in 1..100000"),
         (ops.Delay, {"steps": 1}, {"steps": 1.0}, r"Delay.steps must be a whole number"),
+        (ops.Wait, {"steps": 1}, {"steps": 0}, r"Wait.steps must be a whole number in 1..100000, got 0"),
+        (ops.TimeConv, TIME, {"weight": np.ones((4, 2))}, "TimeConv.weight must have 3 axes"),
+        (ops.TimeConv, TIME, {"bias": np.ones(3)}, "TimeConv: bias has 3 entries for 4 outputs"),
+        (ops.TimeConv, TIME, {"groups": 3}, "TimeConv: groups=3 does not divide 4 channels"),
+        (ops.TimeConv, TIME, {"groups": 0}, "TimeConv: groups=0"),
+        (ops.TimeConv, TIME, {"lookahead": 3}, r"TimeConv.lookahead must be a whole number in 0..2, got 3"),
+        (ops.TimeConv, TIME, {"lookahead": -1}, r"TimeConv.lookahead must be a whole number in 0..2, got -1"),
+        (ops.TimeConv, TIME, {"lookahead": 1.0}, r"TimeConv.lookahead must be a whole number"),
+        (ops.Activation, {"kind": "relu"}, {"kind": "tanh"}, "Activation.kind must be one of .*, got 'tanh'"),
+        (ops.LIFNeuron, LIF, {"tau": 0.5}, "LIFNeuron.tau is a number of steps and must be at least 1, got 0.5"),
+        (ops.LIFNeuron, LIF, {"tau": math.inf}, "LIFNeuron.tau must be a finite number"),
+        (ops.LIFNeuron, LIF, {"tau": None}, "without leak .* nothing to divide the input by; decay_input=False"),
+        (ops.LIFNeuron, LIF, {"threshold": math.nan}, "LIFNeuron.threshold must be a finite number"),
+        (ops.LIFNeuron, LIF, {"reset": "zero"}, "LIFNeuron.reset must be one of .*, got 'zero'"),
+        (ops.LIFNeuron, LIF, {"fire_on": "=>"}, "LIFNeuron.fire_on must be one of"),
+        (ops.LIFNeuron, LIF, {"decay_input": 1}, "LIFNeuron.decay_input must be"),
+        (ops.BernoulliNeuron, RANDOM, {"seed": -1}, "BernoulliNeuron.seed must be a whole number .*, got -1"),
+        (ops.BernoulliNeuron, RANDOM, {"seed": 1.0}, "BernoulliNeuron.seed must be a whole number"),
+        (ops.BernoulliNeuron, RANDOM, {"seed": True}, "BernoulliNeuron.seed must be a whole number"),
+        (ops.BernoulliNeuron, RANDOM, {"integrate": None}, "BernoulliNeuron.integrate must be"),
         (ops.Readout, {"kind": "mean"}, {"kind": "median"}, "Readout.kind must be one of .*, got 'median'"),
         (operators.Leak, {"gain": 1.0, "decay": 0.5}, {"gain": math.nan}, "Leak.gain must be a finite number"),
         (operators.StrictLeak, {"gain": 1.0, "decay": 0.5}, {"decay": "a"}, "StrictLeak.decay must be a finite number"),
@@ -139,6 +177,8 @@ def test_layers_and_operators(kind, good, wrong, message):
         (ops.AvgPool(**POOL), (3,), "AvgPool needs channels and 1 more axes"),
         (ops.MaxPool(**POOL), (3, 1), "does not fit"),
         (ops.ChannelAffine(np.ones(2), np.ones(2)), (3, 2), "ChannelAffine needs 2 channels"),
+        (ops.TimeConv(**TIME), (3,), "TimeConv needs 2 features in one axis"),
+        (ops.TimeConv(**TIME), (2, 1), "TimeConv needs 2 features in one axis"),
     ],
 )
 def test_shapes_must_fit(layer, shape, message):

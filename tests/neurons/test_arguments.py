@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from psu_deploy.errors import HorizonError, InputError
-from psu_deploy.neurons import IPSU, PPSU, PSN, PSU, RPSU, SlidingPSN
-from tests.helpers import NEURONS, NeuronCase
+from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
+from tests.helpers import EVERY_NEURON, NEURONS, NeuronCase
 
 LEAKY = {"psu": PSU, "ipsu": lambda *a, **k: IPSU(4, *a, **k), "rpsu": lambda *a, **k: RPSU(4, *a, **k)}
 LEAKY["ppsu"] = lambda *a, **k: PPSU(4, *a, **k)
@@ -28,7 +28,10 @@ def test_tau_of_one_has_no_memory(unit):
     assert unit(1.0).gain == 1.0
 
 
-@pytest.mark.parametrize("unit", [*LEAKY.values(), lambda **k: PSN(3, **k), lambda **k: SlidingPSN(3, **k)])
+FIRING = [*LEAKY.values(), lambda **k: PSN(3, **k), lambda **k: SlidingPSN(3, **k), lambda **k: MaskedPSN(3, **k)]
+
+
+@pytest.mark.parametrize("unit", [*FIRING, LIF, PLIF])
 @pytest.mark.parametrize("fire_on", ["=>", "==", "", None])
 def test_fire_on(unit, fire_on):
     with pytest.raises(InputError, match='fire_on must be ">=" or ">", got'):
@@ -83,7 +86,7 @@ def test_psn_and_sliding_psn():
         PSN(4)(torch.zeros(3, 2, 5))
 
 
-@pytest.mark.parametrize("case", NEURONS, ids=str)
+@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 @pytest.mark.parametrize("shape", [(), (4,), (0, 2, 3)])
 def test_shape(case: NeuronCase, shape):
     neuron = case.make(4)[0]
@@ -91,17 +94,81 @@ def test_shape(case: NeuronCase, shape):
         neuron(torch.zeros(shape, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("case", NEURONS, ids=str)
+@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
 def test_dtype(case: NeuronCase, dtype):
     with pytest.raises(InputError, match=r"floating point input, got torch\..*; convert with x.float\(\)"):
         case.make(4)[0](torch.ones(4, 2, 3).to(dtype))
 
 
-@pytest.mark.parametrize("case", [c for c in NEURONS if not c.unbounded], ids=str)
+@pytest.mark.parametrize("case", [c for c in EVERY_NEURON if not c.unbounded], ids=str)
 def test_past_the_horizon(case: NeuronCase):
     with pytest.raises(HorizonError, match=r"defined for 4 steps but was given 5.*batch-first"):
         case.make(4)[0](torch.zeros(5, 2, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("unit", [LIF, PLIF])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"tau": 1.0}, "tau is a number of steps and must be more than 1, got 1.0"),
+        ({"tau": 0.0}, "tau is a number of steps and must be more than 1, got 0.0"),
+        ({"tau": math.inf}, "tau is a number of steps and must be more than 1, got inf"),
+        ({"tau": math.nan}, "tau is a number of steps and must be more than 1, got nan"),
+        ({"threshold": math.inf}, "threshold must be finite, got inf"),
+        ({"reset": "zero"}, 'reset must be "soft" or "hard", got \'zero\''),
+    ],
+)
+def test_lif(unit, wrong, message):
+    with pytest.raises(InputError, match=message):
+        unit(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"tau": 0.5}, "tau is a number of steps and must be at least 1, got 0.5"),
+        ({"tau": math.nan}, "tau is a number of steps and must be at least 1, got nan"),
+        ({"seed": -1}, "seed must be a whole number .*, got -1"),
+        ({"seed": 1.0}, "seed must be a whole number .*, got 1.0"),
+        ({"seed": "1"}, "seed must be a whole number .*, got '1'"),
+        ({"decay": 1.5}, r"decay must lie in \[0, 1\], got 1.5"),
+        ({"gain": math.inf}, "gain must be finite"),
+    ],
+)
+def test_spsn(wrong, message):
+    with pytest.raises(InputError, match=message):
+        SPSN(**wrong)
+
+
+@pytest.mark.parametrize("arguments", [(0,), (4, 0), (4, 5), (4, -1)])
+def test_masked_psn(arguments):
+    with pytest.raises(InputError, match="need steps >= 1 and 1 <= order <= steps, got steps="):
+        MaskedPSN(*arguments)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_lambda(value):
+    neuron = MaskedPSN(4)
+    with pytest.raises(InputError, match=r"lambda_ must lie in 0..1, got"):
+        neuron.lambda_ = value
+    with pytest.raises(InputError, match=r"lambda_ must lie in 0..1, got"):
+        MaskedPSN(4, lambda_=value)
+    assert neuron.lambda_ == 1.0
+
+
+def test_masked_psn_that_looks_ahead_needs_every_step():
+    with pytest.raises(HorizonError, match=r"lambda_ = 0.5 < 1 .* needs all 4 steps, got 3"):
+        MaskedPSN(4, 2, 0.5)(torch.zeros(3, 1, 2))
+
+
+def test_loops_print_what_they_are():
+    assert "tau=3, threshold=0.25, reset='soft', decay_input=False, fire_on='>'" in repr(
+        LIF(3.0, 0.25, reset="soft", decay_input=False, fire_on=">")
+    )
+    assert repr(PLIF(3.0)).startswith("PLIF(tau=3, ")
+    assert "tau=4, seed=7" in repr(SPSN(4.0, seed=7))
+    assert "order=2, lambda_=0.5" in repr(MaskedPSN(4, 2, 0.5))
 
 
 def test_threshold_is_fixed():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from psu_deploy.neurons import PSN
-from tests.helpers import NEURONS, ROUNDING, NeuronCase, apply, currents, per_step
+from tests.helpers import EVERY_NEURON, NEURONS, ROUNDING, NeuronCase, apply, currents, per_step
 
 SHAPES = [(1, (1,)), (3, (1,)), (1, (7,)), (3, (2, 3))]
 """Batch and features: one neuron and many, alone and in a batch."""
@@ -26,28 +26,28 @@ def check(neuron, raw, current):
 @pytest.mark.parametrize("T", [1, 2, 7, 63])
 @pytest.mark.parametrize("threshold", [0.5, 1.0, 0.3])
 @pytest.mark.parametrize("tau", [1.5, 2.0, 4.0])
-@pytest.mark.parametrize("case", NEURONS, ids=str)
+@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 def test_equals_the_matrices(case: NeuronCase, tau, threshold, T):
     neuron, raw = case.make(T, tau, threshold)
     fired = [check(neuron, raw, currents(T, B, features)).mean() for B, features in SHAPES]
     assert T < 7 or 0.02 < np.mean(fired) < 0.98, "the input must make some neurons fire and some not"
 
 
-@pytest.mark.parametrize("case", NEURONS, ids=str)
+@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 def test_silence_is_not_rest(case: NeuronCase):
     neuron, raw = case.make(63)
     check(neuron, raw, np.zeros((63, 2, 3)))
 
 
 @pytest.mark.parametrize("current", [1e3, -1e3, 1e-300])
-@pytest.mark.parametrize("case", NEURONS, ids=str)
+@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 def test_saturated_and_tiny_input(case: NeuronCase, current):
     neuron, raw = case.make(15)
     with np.errstate(over="ignore"):
         check(neuron, raw, np.full((15, 2, 3), current))
 
 
-@pytest.mark.parametrize("case", NEURONS, ids=str)
+@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 def test_runs_fewer_steps_than_the_horizon(case: NeuronCase):
     neuron, raw = case.make(9)
     current = currents(9, 2, (3,))
@@ -55,7 +55,7 @@ def test_runs_fewer_steps_than_the_horizon(case: NeuronCase):
     np.testing.assert_array_equal(short.detach().numpy(), raw(current)[2][:4])
 
 
-@pytest.mark.parametrize("case", NEURONS, ids=str)
+@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 def test_an_input_does_not_reach_back_in_time(case: NeuronCase):
     neuron, _ = case.make(8)
     current = torch.from_numpy(currents(8, 2, (3,)))
@@ -84,12 +84,12 @@ def test_shows_its_operators(case: NeuronCase):
         np.testing.assert_allclose(neuron.estimator(z), raw.estimator(z.numpy()), **ROUNDING)
 
 
-@pytest.mark.parametrize("case", NEURONS, ids=str)
+@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
 def test_horizon(case: NeuronCase):
     assert case.make(5)[0].horizon == (None if case.unbounded else 5)
 
 
-@pytest.mark.parametrize("case", [c for c in NEURONS if c.name in ("ipsu", "ppsu", "rpsu")], ids=str)
+@pytest.mark.parametrize("case", [c for c in EVERY_NEURON if c.name in ("ipsu", "ppsu", "rpsu")], ids=str)
 @pytest.mark.parametrize("tau", [1.5, 2.0, 4.0])
 def test_learned_matrices_of_the_paper_start_at_the_leak(case: NeuronCase, tau):
     """An untrained IPSU, RPSU or PPSU is a PSU. 1e-7: the parameters are float32."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from psu_deploy.neurons import IPSU, PSN, PSU, RPSU, SlidingPSN
+from psu_deploy.neurons import IPSU, LIF, PLIF, PSN, PSU, RPSU, MaskedPSN, SlidingPSN
 from psu_deploy.neurons.surrogate import Atan, fire
 
 
@@ -49,6 +49,24 @@ def test_sliding_psn(fire_on, spike):
     """Weights 1, 1/2, bias -1: x = 1, then 1/2, 3/4, ... keep the sum at exactly 0."""
     neuron = SlidingPSN(2, fire_on=fire_on).double()
     assert fires(neuron, 1.0, 0.5, 0.75) == ([0.0] * 3, [spike] * 3)
+
+
+@pytest.mark.parametrize(("fire_on", "spike"), [(">=", 1.0), (">", 0.0)])
+def test_masked_psn(fire_on, spike):
+    """W = 1, bias -1: x = 1, 0, 0 sums to exactly 1; with a band of two, the 1 is forgotten at last."""
+    neuron = MaskedPSN(3, 2, fire_on=fire_on).double()
+    neuron.integrate.set_matrix(torch.ones(3, 3))
+    assert fires(neuron, 1.0, 0.0, 0.0) == ([0.0, 0.0, -1.0], [spike, spike, 0.0])
+
+
+@pytest.mark.parametrize(("fire_on", "spike"), [(">=", 1.0), (">", 0.0)])
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize("unit", [LIF, PLIF])
+def test_lif(unit, reset, fire_on, spike):
+    """H = 1 at once; a spike takes it to 0 by either reset, and 2 brings it back to 1."""
+    neuron = unit(2.0, 1.0, reset=reset, fire_on=fire_on).double()
+    after = 2.0 if spike else 1.0  # without a spike V is still 1
+    assert fires(neuron, 2.0, after) == ([0.0, 0.0], [spike, spike])
 
 
 @pytest.mark.parametrize(("fire_on", "spike"), [(">=", 1.0), (">", 0.0)])

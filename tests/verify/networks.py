@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.temporal import CausalMatrix, SlidingWindow
+from psu_deploy.temporal import CausalMatrix, MaskedMatrix, SlidingWindow
 
 RANDOM = {
     "deadline": None,
@@ -29,6 +29,11 @@ NEURONS = {
     "ppsu": lambda T, tau: psu.PPSU(T, tau),
     "ppsu as coded": lambda T, tau: psu.PPSU(T, tau, decay=1 / tau, **CODED),
     "sliding psn": lambda T, tau: psu.SlidingPSN(min(T, 4)),
+    "masked psn": lambda T, tau: psu.MaskedPSN(T, max(1, T // 2)),
+    "lif": lambda T, tau: psu.LIF(tau),
+    "lif undivided, soft": lambda T, tau: psu.LIF(tau, decay_input=False, reset="soft", fire_on=">"),
+    "plif": lambda T, tau: psu.PLIF(tau),
+    "spsn": lambda T, tau: psu.SPSN(tau, seed=T),
 }
 
 
@@ -133,7 +138,7 @@ def randomised(network):
                 nn.init.uniform_(tensor, low, high)
             nn.init.uniform_(module.weight, 0.5, 2.0)
             nn.init.uniform_(module.bias, -1.0, 1.0)
-        if isinstance(module, CausalMatrix | SlidingWindow):
+        if isinstance(module, CausalMatrix | MaskedMatrix | SlidingWindow | psu.PLIF):
             for parameter in module.parameters():
                 parameter.data += 0.2 * torch.randn_like(parameter)
     return network.eval()

@@ -62,6 +62,15 @@ NEURONS = {
     "banded reset": neuron(LEAK, BANDED, STRICTLY_BANDED),
     "identity": neuron(o.Identity(), None, None),
     "identity with reset": neuron(o.Identity(), o.Identity(), STRICT),
+    "lif": ops.LIFNeuron(2.0, True, 0.4, "hard", ">="),
+    "lif soft": ops.LIFNeuron(3.0, True, 0.4, "soft", ">"),
+    "lif undivided": ops.LIFNeuron(3.0, False, 0.4, "hard", ">"),
+    "lif undivided soft": ops.LIFNeuron(1.0, False, 0.4, "soft", ">="),
+    "if": ops.LIFNeuron(None, False, 0.4, "hard", ">="),
+    "if soft": ops.LIFNeuron(None, False, 0.4, "soft", ">="),
+    "bernoulli": ops.BernoulliNeuron(LEAK, 0),
+    "bernoulli, other seed": ops.BernoulliNeuron(o.Identity(), 2**31 - 2),
+    "bernoulli on a window": ops.BernoulliNeuron(BANDED, 5),
 }
 """Name -> neuron layer, with every operator in every place."""
 
@@ -95,6 +104,16 @@ LAYERS = {
     "flatten of one axis": (ops.Flatten(), (4,)),
     "delay 1": (ops.Delay(1), (3,)),
     "delay 3": (ops.Delay(3), (2, 3)),
+    "wait 1": (ops.Wait(1), (2, 3)),
+    "wait 3": (ops.Wait(3), (3,)),
+    "relu": (ops.Activation("relu"), (2, 3)),
+    "sigmoid": (ops.Activation("sigmoid"), (3,)),
+    "time conv": (ops.TimeConv(normal(4, 3, 3), normal(4), 1), (3,)),
+    "time conv of one step": (ops.TimeConv(normal(4, 3, 1), normal(4), 1), (3,)),
+    "time conv of one feature": (ops.TimeConv(normal(1, 1, 2), None, 1), (1,)),
+    "time conv in groups, looking ahead": (ops.TimeConv(normal(4, 3, 4), normal(4), 2, lookahead=2), (6,)),
+    "time conv looking ahead only": (ops.TimeConv(normal(2, 1, 3), None, 2, lookahead=2), (2,)),
+    "hold": (ops.Hold(), (2, 3)),
     "readout mean": (ops.Readout("mean"), (3,)),
     "readout sum": (ops.Readout("sum"), (3,)),
     "readout last": (ops.Readout("last"), (3,)),
@@ -122,8 +141,54 @@ def _state_is_output() -> StateMachine:
     return StateMachine(nodes, (3,), output="sum")
 
 
+def _look_ahead() -> StateMachine:
+    """Two branches that look ahead by 2 and by 1, joined; everything with a memory stands behind them."""
+    nodes = (
+        Node("two", ops.TimeConv(normal(4, 3, 3), normal(4), 1, lookahead=2), ("x",)),
+        Node("one", ops.TimeConv(normal(4, 3, 2, seed=1), normal(4), 1, lookahead=1), ("x",)),
+        Node("one late", ops.Wait(1), ("one",)),
+        Node("product", ops.Multiply(), ("two", "one late")),
+        Node("rpsu", NEURONS["rpsu"], ("product",)),
+        Node("lif", NEURONS["lif soft"], ("rpsu",)),
+        Node("random", NEURONS["bernoulli"], ("product",)),
+        Node("banded", NEURONS["banded"], ("product",)),
+        Node("exponentials", NEURONS["sum of exponentials"], ("random",)),
+        Node("delay", ops.Delay(1), ("banded",)),
+        Node("sum", ops.Add(), ("lif", "exponentials", "delay")),
+        Node("mean", ops.Readout("mean"), ("sum",)),
+    )
+    return StateMachine(nodes, (3,))
+
+
+def _static() -> StateMachine:
+    """A held image beside what changes, a layer that two of them share, one behind another, one that starts late."""
+    nodes = (
+        Node("conv", ops.Conv1d(normal(3, 2, 3), normal(3), (1,), ((1, 1),), (1,), 1), ("x",)),
+        Node("relu", ops.Activation("relu"), ("conv",)),
+        Node("flat", ops.Flatten(), ("relu",)),
+        Node("held", ops.Hold(), ("flat",)),
+        Node("gate", ops.Activation("sigmoid"), ("flat",)),
+        Node("held gate", ops.Hold(), ("gate",)),
+        Node("wider", ops.Linear(normal(12, 12)), ("held",)),
+        Node("held twice", ops.Hold(), ("wider",)),
+        Node("changing", ops.Flatten(), ("x",)),
+        Node("mixed", ops.Linear(normal(12, 8)), ("changing",)),
+        Node("late", ops.Wait(1), ("mixed",)),
+        Node("shifted", ops.Linear(normal(12, 12, seed=3)), ("late",)),
+        Node("held late", ops.Hold(), ("shifted",)),
+        Node("product", ops.Multiply(), ("held gate", "held twice", "mixed")),
+        Node("wait", ops.Wait(1), ("product",)),
+        Node("sum", ops.Add(), ("wait", "held late")),
+        Node("spikes", NEURONS["lif"], ("sum",)),
+    )
+    return StateMachine(nodes, (2, 4))
+
+
 NETWORKS = {
     "residual": _residual(),
+    "look-ahead": _look_ahead(),
+    "static": _static(),
+    "input times itself": StateMachine((Node("cube", ops.Multiply(), ("x", "x", "x")),), (3,)),
     "output is a state": _state_is_output(),
     "input twice": StateMachine((Node("double", ops.Add(), ("x", "x")),), (3,)),
     "unfolded batch norm": chain(

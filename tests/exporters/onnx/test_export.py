@@ -18,6 +18,7 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.exporters.onnx import lower
+from psu_deploy.exporters.onnx import neurons as lowered_neurons
 from psu_deploy.exporters.onnx import operators as lowered_operators
 from psu_deploy.machine import ops
 from tests.exporters.onnx.machines import MACHINES, NEURONS, chain, inputs, normal
@@ -121,10 +122,12 @@ def without_bias(monkeypatch):
 
 
 def upside_down(monkeypatch):
-    right = lower._spiking_neuron
-    monkeypatch.setattr(
-        lower, "_spiking_neuron", lambda layer, *rest: right(replace(layer, threshold=-layer.threshold), *rest)
-    )
+    right = lowered_neurons._spiking_neuron
+
+    def wrong(layer, *rest):
+        return right(replace(layer, threshold=-layer.threshold), *rest)
+
+    monkeypatch.setattr(lowered_neurons, "_spiking_neuron", wrong)
     return MACHINE
 
 

@@ -65,10 +65,18 @@ def test_inputs_and_outputs_are_one_step(machine, model):
     assert set(dtypes.values()) == {onnx.TensorProto.FLOAT}
 
 
+def all_nodes(graph):
+    """Those of the branches too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from all_nodes(attribute.g)
+
+
 @each_machine
 def test_every_value_has_a_name_of_its_own(machine, model):
     names = [v.name for v in model.graph.input] + [t.name for t in model.graph.initializer]
-    names += [name for node in model.graph.node for name in node.output]
+    names += [name for node in all_nodes(model.graph) for name in node.output]
     assert max(Counter(names).values()) == 1
     assert set(names) >= {v.name for v in model.graph.output}
 
@@ -99,7 +107,7 @@ def test_artifact_says_what_is_known(tmp_path):
 
 
 def test_latency_is_recorded(tmp_path):
-    machine = StateMachine((Node("late", ops.Delay(2), ("x",)),), (3,), latency=2)
+    machine = StateMachine((Node("late", ops.Wait(2), ("x",)),), (3,))
     assert psu.load(psu.export(machine, tmp_path / "net.onnx")).artifact.latency == 2
 
 
@@ -120,6 +128,10 @@ COST = {
     "sliding": SLIDE + Counter(Add=1) + FIRE,
     "banded": SLIDE + Counter(Gather=2) + BIAS + FIRE + COUNTER,
     "sum of exponentials": Counter(Unsqueeze=1, Mul=2, Add=1, ReduceSum=1, Sigmoid=1) + STRICT_NODES + RESET,
+    "lif": Counter(Sub=1, Div=1, Add=1) + FIRE + Counter(Sub=1, Mul=1),  # V + (I - V)/tau; (1 - S) H
+    "lif soft": Counter(Sub=1, Div=1, Add=1) + Counter(Greater=1, Cast=1) + Counter(Mul=1, Sub=1),  # H - S V_th
+    "lif undivided": Counter(Div=1, Sub=1, Add=1) + Counter(Greater=1, Cast=1) + Counter(Sub=1, Mul=1),
+    "if soft": Counter(Add=1) + FIRE + Counter(Mul=1, Sub=1),
 }
 
 
