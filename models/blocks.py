@@ -13,7 +13,13 @@ from psu_deploy.network import SpikingSequential
 
 
 def convolutions(
-    inputs: int, widths: Sequence[int], make: NeuronMaker, pools: Sequence[nn.Module], *, static: bool = False
+    inputs: int,
+    widths: Sequence[int],
+    make: NeuronMaker,
+    pools: Sequence[nn.Module],
+    *,
+    static: bool = False,
+    bias: bool = False,
 ) -> SpikingSequential:
     """Blocks of a 3 x 3 convolution, BatchNorm and a neuron layer; a pooling after every second block.
 
@@ -22,6 +28,7 @@ def convolutions(
         widths: channels of every block, two for each pooling.
         make: makes the neuron layers.
         pools: one for every pair of blocks.
+        bias: whether the convolutions have a bias, which the BatchNorm behind them makes superfluous.
         static: whether the input is one image shown at every step; then the first convolution runs once.
 
     Raises:
@@ -31,7 +38,7 @@ def convolutions(
         raise InputError(f"widths must be {2 * len(pools)} numbers of channels, got {tuple(widths)}")
     layers: list[nn.Module] = []
     for index, outputs in enumerate(widths):
-        convolution = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+        convolution = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias), nn.BatchNorm2d(outputs)]
         first = [DirectEncoding(*convolution)] if static and index == 0 else convolution
         layers.append(SpikingSequential(*first, make()))
         if index % 2:

@@ -52,7 +52,8 @@ class SHDNet(nn.Module):
         hidden: neurons of every spiking layer.
         classes: number of classes.
         attention: whether `TemporalAttention` stands in front.
-        dropout: probability that a current is dropped while training.
+        dropout: probability that a current is dropped while training; 0 = no Dropout.
+        batch_norm: whether the currents are normalised.
 
     Attributes:
         input_shape: features of one step, (inputs,).
@@ -72,6 +73,7 @@ class SHDNet(nn.Module):
         classes: int = 20,
         attention: bool = False,
         dropout: float = 0.4,
+        batch_norm: bool = True,
     ) -> None:
         super().__init__()
         make = neuron_maker(neuron, T)
@@ -80,7 +82,10 @@ class SHDNet(nn.Module):
         layers: list[nn.Module] = []
         before = inputs
         for width in hidden:
-            layers += [nn.Linear(before, width), nn.Dropout(dropout), nn.BatchNorm1d(width), make()]
+            layers.append(nn.Linear(before, width))
+            layers += [nn.Dropout(dropout)] if dropout else []
+            layers += [nn.BatchNorm1d(width)] if batch_norm else []
+            layers.append(make())
             before = width
         self.fc = SpikingSequential(*layers, nn.Linear(before, classes))
 

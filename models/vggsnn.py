@@ -25,6 +25,7 @@ class VGGSNN(nn.Module):
         size: height and width of a frame, a multiple of 16.
         frame_channels: of a frame; 2 for event data.
         widths: channels of the eight convolutions.
+        bias: whether the convolutions have a bias.
 
     Attributes:
         input_shape: features of one step, (frame_channels, size, size).
@@ -43,11 +44,12 @@ class VGGSNN(nn.Module):
         size: int = 48,
         frame_channels: int = 2,
         widths: Sequence[int] = WIDTHS,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.input_shape = (frame_channels, size, size)
         pools = [nn.AvgPool2d(2) for _ in range(4)]
-        self.feature = convolutions(frame_channels, widths, neuron_maker(neuron, T), pools)
+        self.feature = convolutions(frame_channels, widths, neuron_maker(neuron, T), pools, bias=bias)
         self.fc = SpikingSequential(nn.Flatten(), nn.Linear(widths[-1] * (size // 16) ** 2, classes))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ Tensors = Mapping[str, Tensor]
 _PAIRS = (0, 1, 3, 4, 6, 7, 9, 10)
 """Indices of the convolutions of the two-dimensional networks; the others are poolings."""
 
+_FLAT = (0, 2, 5, 7, 10, 12, 15, 17)
+"""The same where every neuron layer has an index of its own, one behind that of its convolution."""
+
 _SIX = (0, 3, 6, 10, 13, 16)
 """Indices of the convolutions of the sequential network."""
 
@@ -58,17 +61,33 @@ def recognise(checkpoint: Checkpoint) -> Network:
         ArtifactError: if it is none we know.
     """
     keys = checkpoint.tensors.keys()
+    problems = _problems(checkpoint)
+    if problems:
+        raise UnsupportedModelError(problems, f"import {checkpoint.path}")
     for network in NETWORKS:
         if network.sign in keys:
             return network
-    arch = str(checkpoint.args.get("model", ""))
-    if "resnet" in arch.lower() or any(re.match(r"(layer\d|.*\.layer\d)\.", key) for key in keys):
-        raise UnsupportedModelError([_resnet(checkpoint)], f"import {checkpoint.path}")
     known = ", ".join(network.name for network in NETWORKS)
     raise ArtifactError(
         f"{checkpoint.path} holds none of the networks {known}; its keys begin with: {', '.join(sorted(keys)[:6])}. "
         "Build the network with psu_deploy and load its parts, or import one of those"
     )
+
+
+def _problems(checkpoint: Checkpoint) -> list[Problem]:
+    """What is known to have no serial form, or none that is right."""
+    found = []
+    tensors, arch = checkpoint.tensors, str(checkpoint.args.get("model", ""))
+    if "resnet" in arch.lower() or any(re.match(r"(.*\.)?layer\d\.", key) for key in tensors):
+        found.append(_resnet(checkpoint))
+    for key, value in tensors.items():
+        if key.rpartition(".")[2] == "p" and value.ndim >= 4:
+            reason = f"scales each of {len(value)} time steps differently"
+            found.append(Problem(key.rpartition(".")[0], "TEBN", reason, "train with BatchNorm"))
+    if "conv.16.weight" in tensors and tensors["conv.16.weight"].ndim == 4:
+        reason = "its PSN neurons look ahead, so there is no serial form"
+        found.append(Problem("(network)", "CIFAR10Net", reason, "train CIFARNet with MaskedPSN or SlidingPSN"))
+    return found
 
 
 def _resnet(checkpoint: Checkpoint) -> Problem:
@@ -116,6 +135,20 @@ def _shd(tensors: Tensors, make: NeuronMaker) -> nn.Module:
     return SHDNet(make, inputs=inputs, hidden=hidden, classes=classes, attention=attention)
 
 
+def _plain(tensors: Tensors, make: NeuronMaker) -> nn.Module:
+    hidden = tuple(len(tensors[f"fc.{index}.weight"]) for index in (0, 2, 4))
+    inputs, classes = tensors["fc.0.weight"].shape[1], len(tensors["fc.6.weight"])
+    return SHDNet(make, inputs=inputs, hidden=hidden, classes=classes, dropout=0.0, batch_norm=False)
+
+
+def _vgg_psn(tensors: Tensors, make: NeuronMaker) -> nn.Module:
+    widths = tuple(len(tensors[f"features.{index}.fwd.module.0.weight"]) for index in _FLAT)
+    classes, flat = tensors["classifier.0.module.1.weight"].shape
+    side = isqrt(flat // widths[-1])
+    channels = tensors["features.0.fwd.module.0.weight"].shape[1]
+    return VGGSNN(make, widths=widths, frame_channels=channels, size=16 * side, classes=classes, bias=True)
+
+
 def _widths(tensors: Tensors) -> tuple[int, ...]:
     return tuple(len(tensors[f"feature.{index}.conv.weight"]) for index in _PAIRS)
 
@@ -148,9 +181,24 @@ NETWORKS = (
             (r"^fc\.0\.fc\.", "fc.1."),
         ),
     ),
+    Network("FC_SNN", "fc.6.weight", ("fc.1", "fc.3", "fc.5"), _plain),
+    Network(
+        "VGGPSN",
+        "features.0.fwd.module.0.weight",
+        tuple(f"features.{index + 1}" for index in _FLAT),
+        _vgg_psn,
+        (
+            *(
+                (rf"^features\.{theirs}\.fwd\.module\.{part}\.", f"feature.{ours}.{part}.")
+                for theirs, ours in zip(_FLAT, _PAIRS, strict=True)
+                for part in (0, 1)
+            ),
+            (r"^classifier\.0\.module\.1\.", "fc.1."),
+        ),
+    ),
     Network("VGG_SNN", "feature.10.conv.weight", _FEATURES, _vgg, _BLOCK),
 )
-"""In the order they are looked for: the sign of VGG_SNN is in cifar_convnet too."""
+"""In the order they are looked for: a network may have the sign of a later one."""
 
 
 def input_shape(model: nn.Module, size: int = 32) -> tuple[int, ...]:

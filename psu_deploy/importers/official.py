@@ -44,9 +44,10 @@ def load(
 ) -> nn.Module:
     """Load a published checkpoint into the network of ours that computes the same.
 
-    CIFARNet (`cifar_convnet`), VGGSNN (`VGG_SNN`), SequentialCIFARNet (`SeCifarNet`, `CIFAR10Net`) and SHDNet
-    (`SHD_SNN`) are known. Which neuron it is follows from the arguments saved with it, from its tensors, and from
-    `neuron`; what contradicts is an error, what nobody says is a question.
+    Known networks: CIFARNet (`cifar_convnet`), VGGSNN (`VGG_SNN`, and `VGGPSN` of the PSN authors), SequentialCIFARNet
+    (`SeCifarNet`, and `CIFAR10Net` of the PSN authors' sequential CIFAR) and SHDNet (`SHD_SNN`, `FC_SNN`). Which neuron
+    it is follows from the arguments saved with it, from its tensors, and from `neuron`; what contradicts is an error,
+    what nobody says is a question.
 
     Args:
         path: the checkpoint (`model_best.pth.tar`).
@@ -231,8 +232,6 @@ def _difference(network: Network, unknown: list[str], missing: list[str]) -> str
         said.append(f"keys that {network.name} does not have: {', '.join(unknown)}")
     if missing:
         said.append(f"{network.name} also has (by our names) {', '.join(missing)}")
-    if any(key.rpartition(".")[2] == "p" for key in unknown):
-        said.append("a `p` is the scale per time step of TEBN, which has no serial form here: train with BatchNorm")
     return "; ".join(said)
 
 

@@ -239,3 +239,51 @@ class PlainSHDNet(SHDNet):
 
 
 NETWORKS = {"SeCifarNet": SeCifarNet, "VGG_SNN": VGGSNN, "cifar_convnet": CifarConvNet, "SHD_SNN": SHDNet}
+
+
+class FCNet(Published):
+    """3 x [Linear, N], Linear, mean over t: no BatchNorm."""
+
+    def make(self, inputs: int = 7, hidden: int = 9, classes: int = 4) -> FCNet:
+        self.features = (inputs,)
+        for index, before in ((0, inputs), (2, hidden), (4, hidden)):
+            self.layer(f"fc.{index}", hidden, before, bias=True)
+            self.neuron(f"fc.{index + 1}")
+        self.layer("fc.6", classes, hidden, bias=True)
+        return self
+
+    def run(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        spikes: dict[str, Tensor] = {}
+        for index in (0, 2, 4):
+            x = self.fire(f"fc.{index + 1}", self.apply(f"fc.{index}", F.linear, x), spikes)
+        return self.apply("fc.6", F.linear, x).mean(0), spikes
+
+
+class VGGPSN(Published):
+    """The network of the PSN authors for DVS-CIFAR10: convolutions with bias, sliding neurons of order 2."""
+
+    indices = (0, 2, 5, 7, 10, 12, 15, 17)
+
+    def make(self, widths=(3, 4, 4, 5, 5, 5, 6, 6), size: int = 16, classes: int = 4, inputs: int = 2) -> VGGPSN:
+        self.features = (inputs, size, size)
+        for index, outputs in zip(self.indices, widths, strict=True):
+            self.layer(f"features.{index}.fwd.module.0", outputs, inputs, 3, 3, bias=True)
+            self.norm(f"features.{index}.fwd.module.1", outputs)
+            self.draw(f"features.{index + 1}.weight", 2, scale=0.3, shift=0.7)
+            self.state[f"features.{index + 1}.threshold"] = torch.tensor(-1.0)
+            inputs = outputs
+        self.layer("classifier.0.module.1", classes, widths[-1] * (size // 16) ** 2, bias=True)
+        return self
+
+    def run(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        spikes: dict[str, Tensor] = {}
+        for index in self.indices:
+            x = self.apply(f"features.{index}.fwd.module.0", F.conv2d, x, padding=1)
+            x = self.normalise(f"features.{index}.fwd.module.1", x)
+            before, now = self.exact(f"features.{index + 1}.weight")
+            earlier = torch.cat([torch.zeros_like(x[:1]), x[:-1]])
+            x = (before * earlier + now * x + self.exact(f"features.{index + 1}.threshold") >= 0).double()
+            spikes[f"features.{index + 1}"] = x
+            if index in (2, 7, 12, 17):
+                x = F.avg_pool2d(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])
+        return self.apply("classifier.0.module.1", F.linear, x.flatten(2)).mean(0), spikes

@@ -8,7 +8,7 @@ import psu_deploy as psu
 from psu_deploy.importers import official
 from psu_deploy.importers.networks import input_shape
 from psu_deploy.models import VGGSNN, CIFARNet, SequentialCIFARNet, SHDNet
-from tests.importers.published import NETWORKS, NODE_TYPES, PlainSHDNet, SeCifarNet
+from tests.importers.published import NETWORKS, NODE_TYPES, VGGPSN, FCNet, PlainSHDNet, SeCifarNet
 
 OURS = {"SeCifarNet": SequentialCIFARNet, "VGG_SNN": VGGSNN, "cifar_convnet": CIFARNet, "SHD_SNN": SHDNet}
 
@@ -62,6 +62,21 @@ def test_without_the_attention(tmp_path):
     network = PlainSHDNet("rpsu", 6).make()
     network.save(tmp_path / "m.pth.tar")
     assert check(network, tmp_path / "m.pth.tar", tmp_path).latency == 0
+
+
+@pytest.mark.parametrize("kind", NODE_TYPES)
+def test_the_small_network_without_batch_norm(kind, tmp_path):
+    network = FCNet(kind, 6).make()
+    network.save(tmp_path / "m.pth.tar")
+    check(network, tmp_path / "m.pth.tar", tmp_path)
+
+
+def test_the_network_of_the_psn_authors(tmp_path):
+    network = VGGPSN("psu", 6).make()
+    torch.save(
+        {"model": network.state, "optimizer": {}, "scheduler": {}, "epoch": 9, "best_acc": 0.8}, tmp_path / "m.pth"
+    )
+    assert check(network, tmp_path / "m.pth", tmp_path).horizon is None
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "state_dict_ema", "net", "model"])

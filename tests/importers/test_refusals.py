@@ -128,7 +128,11 @@ class TestKeys:
         def change(state):
             state["conv.1.p"] = torch.ones(4, 1, 1, 1)
 
-        refusal(saved(file, change=change), ArtifactError, "conv.1.p", "TEBN", "train with BatchNorm")
+        refusal(saved(file, change=change), UnsupportedModelError, "conv.1", "TEBN", "4 time steps", "with BatchNorm")
+
+    def test_two_dimensional_convolutions_with_neurons_that_look_ahead(self, file):
+        torch.save({"net": {"conv.16.weight": torch.zeros(4, 4, 3, 3)}, "epoch": 3}, file)
+        refusal(file, UnsupportedModelError, "CIFAR10Net", "look ahead")
 
 
 class TestSteps:

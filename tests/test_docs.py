@@ -1,0 +1,39 @@
+"""The documentation names everything there is, and its examples run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import psu_deploy as psu
+from psu_deploy.importers.neurons import FAMILIES
+from psu_deploy.neurons import PSN, Neuron
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "neurons.md").read_text()
+
+
+def test_every_neuron_has_a_row():
+    rows = re.findall(r"^\| `(\w+)` \|.*$", PAGE, re.MULTILINE)
+    public = [getattr(psu, name) for name in psu.__all__]
+    neurons = {kind.__name__ for kind in public if isinstance(kind, type) and issubclass(kind, Neuron | PSN)}
+    assert set(rows) == neurons
+    assert len(rows) == len(neurons)
+
+
+def test_every_kind_of_checkpoint_is_named():
+    for family in FAMILIES:
+        assert " ".join(family.keys) == "" or any(set(cell.split()) == family.keys for cell in _cells()), family
+
+
+def _cells():
+    return [cell for row in PAGE.splitlines() if row.startswith("|") for cell in re.findall(r"`([^`]*)`", row)]
+
+
+@pytest.mark.parametrize("page", ["docs/neurons.md"])
+def test_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(compile(example, page, "exec"), {})
