@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
+from psu_deploy.models.arguments import check_sizes
 from psu_deploy.models.blocks import convolutions
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
 from psu_deploy.network import SpikingSequential
@@ -50,6 +51,7 @@ class CIFARNet(nn.Module):
         widths: Sequence[int] = WIDTHS,
     ) -> None:
         super().__init__()
+        check_sizes(classes=classes, image_channels=image_channels)
         self.image_channels = image_channels
         pools = [nn.AvgPool2d(2), nn.AvgPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)]
         self.feature = convolutions(image_channels, widths, neuron_maker(neuron, T), pools, static=True)

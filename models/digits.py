@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
+from psu_deploy.models.arguments import check_dropout
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
 from psu_deploy.network import SpikingSequential
 
@@ -38,8 +39,7 @@ class DigitsNet(nn.Module):
         make = neuron_maker(neuron, STEPS)
         if hidden < 1:
             raise InputError(f"hidden is a number of neurons and must be at least 1, got {hidden}")
-        if not 0.0 <= dropout < 1.0:
-            raise InputError(f"dropout is a probability and must be at least 0 and below 1, got {dropout}")
+        check_dropout(dropout)
         self.layers = SpikingSequential(
             *_spiking_layer(INPUT_SHAPE[0], hidden, make, dropout),
             *_spiking_layer(hidden, hidden, make, dropout),

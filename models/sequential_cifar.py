@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from psu_deploy.models.arguments import check_multiple, check_sizes
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
 from psu_deploy.network import SpikingSequential
 
@@ -53,8 +54,10 @@ class SequentialCIFARNet(nn.Module):
     ) -> None:
         super().__init__()
         make = neuron_maker(neuron, T)
-        self.input_shape = (image_channels, height)
         hidden = 2 * channels if hidden is None else hidden
+        check_sizes(channels=channels, classes=classes, hidden=hidden, image_channels=image_channels)
+        check_multiple("height", height, 4)
+        self.input_shape = (image_channels, height)
         layers: list[nn.Module] = []
         for index in range(6):
             inputs = channels if index else image_channels

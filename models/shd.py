@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.along_time import TimeConv1d
+from psu_deploy.errors import InputError
+from psu_deploy.models.arguments import check_dropout, check_sizes
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
 from psu_deploy.network import Lift, SpikingSequential
 
@@ -77,6 +79,10 @@ class SHDNet(nn.Module):
     ) -> None:
         super().__init__()
         make = neuron_maker(neuron, T)
+        check_sizes(inputs=inputs, classes=classes, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+        check_dropout(dropout)
+        if not hidden:
+            raise InputError("hidden must be one number of neurons or more, got none")
         self.input_shape = (inputs,)
         self.attention = TemporalAttention(inputs) if attention else nn.Identity()
         layers: list[nn.Module] = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from psu_deploy.models.arguments import check_multiple, check_sizes
 from psu_deploy.models.blocks import convolutions
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
 from psu_deploy.network import SpikingSequential
@@ -47,6 +48,8 @@ class VGGSNN(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes(classes=classes, frame_channels=frame_channels)
+        check_multiple("size", size, 16)
         self.input_shape = (frame_channels, size, size)
         pools = [nn.AvgPool2d(2) for _ in range(4)]
         self.feature = convolutions(frame_channels, widths, neuron_maker(neuron, T), pools, bias=bias)

@@ -85,7 +85,7 @@ def verify(
     """
     machine = _machine(model, None if isinstance(model, StateMachine) else _features(x))
     x = _numpy_like(x, model)
-    check_sequence(x, machine.input_shape, _steps(machine), ("float32", "float64"))
+    check_sequence(x, machine.input_shape, machine.max_steps, ("float32", "float64"))
     runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
     notes = _notes(machine, runner, x)
     comparisons = _compare(machine, _forms(model, machine, runner), x)
@@ -140,7 +140,7 @@ def _compare_samples(machine: StateMachine, forms: Sequence[_Form], x: Any) -> l
 def _notes(machine: StateMachine, runner: Any, x: Any) -> list[str]:
     """What a reader should know besides; raises `InputError` if the artifact cannot be that of the model."""
     notes = []
-    steps = _steps(machine)
+    steps = machine.max_steps
     if steps is not None and len(x) < steps:
         notes.append(f"x has {len(x)} of the {steps} steps the network is defined for (axis 0 is time)")
     if machine.latency:
@@ -159,11 +159,6 @@ def _notes(machine: StateMachine, runner: Any, x: Any) -> list[str]:
     other = runner.content_hash if isinstance(runner, StateMachine) else runner.artifact.machine_hash
     _note_hash(other, machine, notes)
     return notes if isinstance(runner, StateMachine) else [*notes, *runner.artifact.approximations]
-
-
-def _steps(machine: StateMachine) -> int | None:
-    """Steps of a sequence the machine is defined for; None = any number."""
-    return None if machine.horizon is None else machine.horizon - machine.latency
 
 
 def _unexercised(comparison: Comparison) -> list[str]:

@@ -65,7 +65,7 @@ def _metadata(machine: StateMachine) -> dict[str, object]:
 
 def _self_check(machine: StateMachine, path: Path) -> None:
     random = np.random.default_rng(0)
-    steps = _CHECK_STEPS if machine.horizon is None else min(_CHECK_STEPS, machine.horizon - machine.latency)
+    steps = _CHECK_STEPS if machine.max_steps is None else min(_CHECK_STEPS, machine.max_steps)
     per_sample = sum(prod(spec.shape) for spec in machine.state_spec.values())
     batch = 2 if per_sample < _MUCH_STATE else 1
     x = (random.random((steps, batch, *machine.input_shape)) < 0.3).astype(np.float32)

@@ -27,7 +27,7 @@ def export(
     with progress() as bar:
         bar.add_task(f"exporting to {to}", total=None)
         artifact = api.export(open_source(source).machine, path, target=to)
-    horizon = "any number of steps" if artifact.horizon is None else f"{artifact.horizon} steps"
+    horizon = "any number of steps" if artifact.horizon is None else f"{artifact.horizon - artifact.latency} steps"
     rows = [
         ("file", artifact.path),
         ("size", f"{artifact.path.stat().st_size:,} bytes"),

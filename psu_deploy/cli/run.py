@@ -13,6 +13,7 @@ from psu_deploy.cli.console import err, progress
 from psu_deploy.cli.sources import MACHINE_SUFFIX, Floats, read_array, write_array
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.inputs import check_sequence
+from psu_deploy.verify.alignment import drained
 
 
 def run(
@@ -23,6 +24,9 @@ def run(
 ) -> None:
     """Run a sequence step by step on the engine the file was made for.
 
+    A network that looks ahead is fed silent steps at the end, until the last answer is there: row t of the output
+    belongs to row t of the input.
+
     Example: psu-deploy run out/model.onnx --input x.npy --output y.npy
     """
     x = read_array(input)
@@ -32,13 +36,17 @@ def run(
 
 
 def _run_machine(path: Path, x: Floats) -> Floats:
-    result: Floats = StateMachine.load(path).run(x)
-    return result
+    machine = StateMachine.load(path)
+    check_sequence(x, machine.input_shape, machine.max_steps, ("float32", "float64"))
+    result: Floats = machine.run(drained(x, machine.latency))
+    return result[machine.latency :]
 
 
 def _run_artifact(path: Path, x: Floats, threads: int | None) -> Floats:
     runner = api.load(path, threads=threads)
-    check_sequence(x, runner.input_shape, runner.artifact.horizon, ("float32",))
+    horizon, latency = runner.artifact.horizon, runner.artifact.latency
+    check_sequence(x, runner.input_shape, None if horizon is None else horizon - latency, ("float32",))
     runner.reset(x.shape[1])
     with progress() as bar:
-        return np.stack([runner.step(x_t) for x_t in bar.track(x, description="running")])
+        steps = bar.track(drained(x, latency), description="running")
+        return np.stack([runner.step(x_t) for x_t in steps])[latency:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from psu_deploy.machine.files import atomic_path
 
 MACHINE_SUFFIX = ".psm"
 MACHINE_FILE = "model.psm"
+_SAMPLES = 8
+_DECISIONS = 10_000_000
+"""Of random input: samples, and fewer where the network decides more often than that."""
+
 _STEPS = 32
 """Of random input for a machine that is defined for any number of steps."""
 
@@ -74,13 +79,15 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         np.save(temporary, array)
 
 
-def random_spikes(machine: StateMachine, steps: int | None, batch: int, seed: int) -> Floats:
+def random_spikes(machine: StateMachine, steps: int | None, batch: int | None, seed: int) -> Floats:
     """Random input spikes, one in five, (T, B, *features); T is the horizon where there is one."""
     for name, value, least in (("steps", steps, 1), ("batch", batch, 1), ("seed", seed, 0)):
         if value is not None and value < least:
             raise InputError(f"--{name} must be at least {least}, got {value}")
-    whole = _STEPS if machine.horizon is None else machine.horizon - machine.latency
-    length = whole if steps is None else steps
+    length = (machine.max_steps or _STEPS) if steps is None else steps
+    if batch is None:
+        decisions = length * sum(prod(machine.shapes[name]) for name in machine.spiking)
+        batch = max(1, min(_SAMPLES, _DECISIONS // max(1, decisions)))
     random = np.random.default_rng(seed)
     return (random.random((length, batch, *machine.input_shape)) < 0.2).astype(np.float32)
 

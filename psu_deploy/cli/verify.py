@@ -18,7 +18,9 @@ def verify(
     data: Annotated[Path | None, typer.Option(help="Input (T, B, ...) as .npy float32; default: see below.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of random input; default: horizon or 32.")] = None,
-    batch: Annotated[int, typer.Option(help="Samples of random input.")] = 8,
+    batch: Annotated[
+        int | None, typer.Option(help="Samples of random input; default: 8, fewer for a large network.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of random input.")] = 0,
 ) -> None:
     """Compare every form of a network spike by spike. Exit code 1 if they are not the same.

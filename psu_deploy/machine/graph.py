@@ -98,6 +98,11 @@ class Graph:
         return min(ends, default=None)
 
     @cached_property
+    def max_steps(self) -> int | None:
+        """Steps of the longest sequence it can answer, `horizon - latency`; None = any number."""
+        return None if self.horizon is None else self.horizon - self.latency
+
+    @cached_property
     def latency(self) -> int:
         """Steps between an input and its output."""
         return self.latencies[self.output]

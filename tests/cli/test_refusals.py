@@ -12,7 +12,7 @@ import psu_deploy as psu
 from psu_deploy.cli import app
 from tests.cli.conftest import shell, small_machine
 
-VERBS = sorted(command.callback.__name__ for command in app.registered_commands)
+VERBS = sorted(command.name for command in app.registered_commands)
 
 
 @pytest.mark.parametrize("verb", VERBS)
