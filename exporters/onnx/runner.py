@@ -106,7 +106,7 @@ class OnnxRunner:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
         if state is not None:
-            check_state(state, self._spec, batch_size)
+            _check_given(state, self._spec, batch_size)
         if batch_size != self._batch:
             self._bind(batch_size)
         self._turn = 0
@@ -170,7 +170,8 @@ class OnnxRunner:
         batch = x.shape[1]
         now = {name: np.zeros(_shape(spec, batch), spec.dtype) for name, spec in self._spec.items()}
         if state is not None:
-            check_state(state, self._spec, batch)
+            _check_given(state, self._spec, batch)
+            check_horizon(int(state.get(STEP, 0)) + len(x) - 1, self._artifact.horizon)
             now = {name: np.asarray(state[name], dtype=value.dtype) for name, value in now.items()}
         session, names = self._tracing_session()
         rows = []
@@ -241,6 +242,13 @@ class OnnxRunner:
 def load(path: str | Path, **options: Any) -> OnnxRunner:
     """A runner for an exported file. Options: see `OnnxRunner`."""
     return OnnxRunner(path, **options)
+
+
+def _check_given(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch: int) -> None:
+    check_state(state, spec, batch)
+    for name, value in state.items():
+        if not np.isfinite(np.asarray(value)).all():
+            raise StateError(f"state {name!r} holds NaN or infinity")
 
 
 def _shape(spec: StateTensor, batch: int) -> tuple[int, ...]:

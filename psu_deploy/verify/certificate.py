@@ -100,6 +100,7 @@ class Judge:
         output = _exact(trace.output)
         error = (output - exact.output[-len(output) :]).abs()
         wrong = [*_beyond("an output", error, bounds.output[-len(output) :]), *_wrong_inside(trace, exact, bounds)]
+        wrong += _inconsistent(self._machine, trace)
         return Certificate(disputed, exact, float(error.max()), tuple(wrong), bounds)
 
     def _arithmetic(self, spikes: dict[str, Tensor]) -> tuple[Trace, Bounds]:
@@ -128,6 +129,18 @@ def _wrong_inside(trace: Trace, exact: Trace, bounds: Bounds) -> list[str]:
     for name, bound in bounds.state.items():
         if name in trace.state:
             found += _beyond(f"state {name!r}", (_exact(trace.state[name]) - exact.state[name]).abs(), bound)
+    return found
+
+
+def _inconsistent(machine: StateMachine, trace: Trace) -> list[str]:
+    """Layers whose spikes are not what their own margins say: no rounding turns a decision against its own margin."""
+    found = []
+    for node in machine.nodes:
+        if node.name in trace.margin:
+            margin = _exact(trace.margin[node.name])
+            fired = margin >= 0 if getattr(node.layer, "fire_on", ">") == ">=" else margin > 0
+            if not torch.equal(fired.double(), _exact(trace.spikes[node.name])):
+                found.append(f"spikes of layer {node.name!r} contradict its own margins")
     return found
 
 
