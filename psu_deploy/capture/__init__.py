@@ -1,7 +1,8 @@
 """The bridge: torch modules on one side, state machines on the other."""
 
 from psu_deploy.capture.layers import ConversionError, Converter
+from psu_deploy.capture.modes import floating_like
 from psu_deploy.capture.module_trace import trace_module
-from psu_deploy.capture.trace import floating_like, to_state_machine
+from psu_deploy.capture.trace import to_state_machine
 
 __all__ = ["ConversionError", "Converter", "floating_like", "to_state_machine", "trace_module"]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.capture.modes import eval_mode
 from psu_deploy.capture.spikingjelly import at_rest
-from psu_deploy.capture.trace import eval_mode
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.neurons import Neuron
 

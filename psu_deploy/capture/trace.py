@@ -7,8 +7,8 @@ the caller sees everything that stands in the way at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from psu_deploy.along_time import Hold
-from psu_deploy.capture import functions, spikingjelly
+from psu_deploy.capture import functions, placement, spikingjelly
 from psu_deploy.capture.alignment import aligned
 from psu_deploy.capture.check import check_layer, check_neuron
+from psu_deploy.capture.examples import EXAMPLE_STEPS, examples_for
 from psu_deploy.capture.exercise import random_spikes, spiking_at_random
 from psu_deploy.capture.functions import Call, Converted
-from psu_deploy.capture.layers import ANY_LAYOUT, STATELESS, ConversionError, Converter
+from psu_deploy.capture.layers import STATELESS, ConversionError, Converter
+from psu_deploy.capture.modes import eval_mode, floating_like
 from psu_deploy.capture.neurons import CONVERTERS
 from psu_deploy.capture.tracer import NEURONS, ROOT, Root, Tracer
 from psu_deploy.capture.values import Example, Layout, Value
@@ -30,11 +32,10 @@ from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.fields import Shape, feature_shape
 from psu_deploy.machine.graph import INPUT, STEP
 from psu_deploy.machine.passes import RemoveDeadLayers, simplify
-from psu_deploy.neurons import PSN, MaskedPSN, Neuron
+from psu_deploy.neurons import Neuron
 
 ACTION = "turn the model into a state machine"
 _UNKNOWN = "?"
-_EXAMPLE_STEPS = 4
 _NEURONS_CHECKED = 16
 
 
@@ -73,7 +74,7 @@ def to_state_machine(
 
 def _capture(model: nn.Module, features: Shape, converters: dict[type[nn.Module], Converter]) -> StateMachine:
     """Walk on the shortest example that the model runs on."""
-    *shorter, longest = _examples_for(model)
+    *shorter, longest = examples_for(model)
     for example in shorter:
         with suppress(_ModelFailureError, UnsupportedModelError):  # code that names T needs the longest
             return _Walker(Root(model), converters, example).capture(features)
@@ -170,7 +171,7 @@ class _Walker(fx.Interpreter):
         overwritten = any(value.overwritten for value in values)
         name, kind = path or type(module).__name__.lower(), type(module).__name__
         try:
-            _check_place(module, values)
+            placement.check_place(module, values)
             result = _execute(module, *_concrete(args), **_concrete(kwargs))
         except (ConversionError, _ModelFailureError) as error:
             if not (isinstance(module, NEURONS) or spikingjelly.is_neuron(module)) or not values:
@@ -181,7 +182,7 @@ class _Walker(fx.Interpreter):
             refusal = error if isinstance(error, ConversionError) else ConversionError(str(error), "see its arguments")
             return self._refuse(path, kind, refusal, values, values[0].tensor)  # a neuron keeps the shape
         try:
-            _check_intact(overwritten)
+            placement.check_intact(overwritten)
             if spikingjelly.is_neuron(module) and name in self._uses:
                 raise ConversionError(
                     "is called twice: its second call goes on from the membrane of the first", "use two neurons"
@@ -203,7 +204,7 @@ class _Walker(fx.Interpreter):
         if not call.values or not _holds_tensors(result):
             return result
         try:
-            _check_intact(overwritten)
+            placement.check_intact(overwritten)
             if not isinstance(result, Tensor):
                 raise ConversionError("returns several tensors", "a layer has one output")
             return self._emit(functions.short_name(target), functions.convert_call(call), result)
@@ -221,17 +222,17 @@ class _Walker(fx.Interpreter):
             return functions.reshape(value, result, self._example)
         if converter is None:
             raise ConversionError("no converter for this type", "replace it, or pass converters={type: function}")
-        _check_batched(module, value.layout)
+        placement.check_batched(module, value.layout)
         try:
             layer = converter(module, value.features)
         except InputError as error:
             raise ConversionError(str(error), "give it finite numbers and sizes it supports") from error
-        _check_along_time(layer, value.layout)
-        _check_lookahead(layer, value)
+        placement.check_along_time(layer, value.layout)
+        placement.check_lookahead(layer, value)
         if isinstance(layer, ops.Neuron):
             like = value.tensor
             if isinstance(module, Neuron):  # works on any features: a few, but along its whole horizon
-                like = like.new_empty(module.horizon or _EXAMPLE_STEPS, 2, _NEURONS_CHECKED)
+                like = like.new_empty(module.horizon or EXAMPLE_STEPS, 2, _NEURONS_CHECKED)
             check_neuron(layer, like, lambda current: _execute(module, current))
         return Converted(layer, (value,), value.layout)
 
@@ -286,51 +287,6 @@ def _same(first: Any, second: Any) -> bool:
     return torch.allclose(first, second, rtol=0, atol=tolerance, equal_nan=True)
 
 
-def floating_like(model: nn.Module) -> Tensor:
-    """A tensor of the model's floating point dtype and device: its first parameter or buffer, else a float32."""
-    tensors = (*model.parameters(), *model.buffers())
-    return next((t for t in tensors if t.is_floating_point()), torch.empty(0))
-
-
-def _check_place(module: nn.Module, values: Sequence[Value]) -> None:
-    """A neuron needs the whole sequence; say so before it fails on anything else."""
-    for value in values:
-        spikingjelly.check_step_mode(module, value.layout)
-    if isinstance(module, NEURONS) and any(value.layout is not Layout.SEQUENCE for value in values):
-        raise _along_time(values[0].layout)
-
-
-def _check_along_time(layer: ops.Layer | None, layout: Layout) -> None:
-    along_time = ops.Neuron | ops.Delay | ops.TimeConv | ops.Hold | ops.Readout
-    if isinstance(layer, along_time) and layout is not Layout.SEQUENCE:
-        raise _along_time(layout)
-
-
-def _check_lookahead(layer: ops.Layer | None, value: Value) -> None:
-    """Behind the last step of a sequence only the network's input is known to be silent."""
-    if layer is not None and layer.lookahead and value.node != INPUT:
-        raise ConversionError(
-            f"looks {layer.lookahead} step(s) ahead at the result of another layer", "look ahead at the input only"
-        )
-
-
-def _along_time(layout: Layout) -> ConversionError:
-    return ConversionError(f"works along time but is applied to {layout.value}", "pass it the whole (T, B, ...)")
-
-
-def _check_batched(module: nn.Module, layout: Layout) -> None:
-    """A torch layer that treats axis 0 as the batch must not get T there."""
-    batched = type(module) in STATELESS and type(module) not in ANY_LAYOUT
-    if batched and layout is Layout.SEQUENCE:
-        raise ConversionError("is applied to (T, B, ...) and takes T for the batch", "wrap it in psu.Lift")
-
-
-def _check_intact(overwritten: bool) -> None:
-    """A value that an operation in place has changed is no longer that of the node it stands for."""
-    if overwritten:
-        raise ConversionError("reads a tensor that was changed in place", "use inplace=False, and y = y + x for y += x")
-
-
 def _holds_tensors(result: Any) -> bool:
     return isinstance(result, Tensor) or (isinstance(result, tuple | list) and any(map(_holds_tensors, result)))
 
@@ -341,34 +297,3 @@ def _concrete(arguments: Any) -> Any:
 
 def _path(target: str) -> str:
     return target.removeprefix(ROOT).removeprefix(".")
-
-
-def _examples_for(model: nn.Module) -> list[Example]:
-    """A short example, and one of the whole horizon for code that names T; B differs from T."""
-    fixed = [steps for m in model.modules() if (steps := _fixed_steps(m)) is not None]
-    horizons = [h for m in model.modules() if isinstance(h := getattr(m, "horizon", None), int)]
-    horizon = min([*horizons, *fixed], default=_EXAMPLE_STEPS)
-    whole = bool(fixed)
-    lengths = {horizon} if whole else {min(horizon, _EXAMPLE_STEPS), horizon}
-    # A number in the code may be the horizon: it must not be taken for B or T*B.
-    batches = {steps: next(b for b in (3, 2, 5) if b != steps and horizon not in (b, steps * b)) for steps in lengths}
-    return [Example(steps, batches[steps]) for steps in sorted(lengths)]
-
-
-def _fixed_steps(module: nn.Module) -> int | None:
-    """The one number of steps that a module runs on, if there is only one."""
-    if isinstance(module, PSN) or (isinstance(module, MaskedPSN) and module.lambda_ < 1.0):
-        return module.horizon
-    return spikingjelly.fixed_steps(module)
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a module in its eval form, and every submodule back into its own mode afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

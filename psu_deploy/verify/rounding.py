@@ -29,8 +29,9 @@ from psu_deploy.machine.reference import Moment, advance, evaluate
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 """Half the distance from 1 to the next number."""
 
-UNDERFLOW = {"float32": 2.0**-126, "float64": 2.0**-1022}
-"""Below it numbers lose bits, or become zero where the hardware flushes them."""
+UNDERFLOW = {"float32": 2.0**-100, "float64": 2.0**-900}
+"""Numbers below 2**-126 (2**-1022) lose bits, or become zero where the hardware flushes them. These are far above that,
+so that the bounds themselves never get there, where arithmetic is slow too; and far below anything that matters."""
 
 SAFETY = 2.0
 """For what a library does inside one operation: BatchNorm, for one, makes its scale and shift on the fly."""
