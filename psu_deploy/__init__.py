@@ -1,5 +1,6 @@
 """Train Parallel Spiking Units in parallel, deploy them serially, prove the spikes are the same."""
 
+from psu_deploy import importers, models
 from psu_deploy.api import export, load, verify
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import (
@@ -59,7 +60,9 @@ __all__ = [
     "StateMachine",
     "UnsupportedModelError",
     "export",
+    "importers",
     "load",
+    "models",
     "to_state_machine",
     "verify",
 ]

@@ -77,7 +77,7 @@ def load(
     _check_steps(checkpoint, layers)
     family = _family(checkpoint, layers)
     kind = _kind(checkpoint, family, layers, neuron)
-    _check_folding(checkpoint, kind)
+    _check_folding(checkpoint, network, kind)
     settings = settings.firing(family.fire_on)
     neurons = iter([read_neuron(at, parts, kind, settings) for at, parts in layers.items()])
     return _fill(checkpoint, network, lambda: next(neurons)).eval()
@@ -185,11 +185,11 @@ def _check_steps(checkpoint: Checkpoint, layers: Mapping[str, Mapping[str, Tenso
             )
 
 
-def _check_folding(checkpoint: Checkpoint, kind: str) -> None:
+def _check_folding(checkpoint: Checkpoint, network: Network, kind: str) -> None:
     """Only with layer_by_layer do the T x T matrices run over time; the scripts force it, but not for every neuron."""
     if checkpoint.args.get("layer_by_layer", True) or kind.startswith(_SELF_FOLDING):
         return
-    if kind == "ppsu" and checkpoint.args.get("model") == "SeCifarNet":
+    if kind == "ppsu" and network.name == "SeCifarNet":
         return
     raise InputError(
         f"{checkpoint.path}: trained with layer_by_layer=False, so the T x T matrices of {kind.upper()} ran over the "

@@ -284,7 +284,7 @@ class TestArguments:
 
     def test_the_scripts_see_to_psu_themselves(self, file):
         official.load(saved(file, "psu", layer_by_layer=False))
-        official.load(saved(file, "ppsu", layer_by_layer=False, model="SeCifarNet"))
+        official.load(saved(file, "ppsu", layer_by_layer=False))
 
     def test_masking_without_its_epochs(self, file):
         def change(state):
