@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from psu_deploy.arguments import check_number, check_whole
 from psu_deploy.errors import InputError
 
 
 def check_sizes(**sizes: int) -> None:
     """Raise `InputError` unless every argument is a whole number of at least 1."""
     for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InputError(f"{name} must be a whole number of at least 1, got {size!r}")
+        check_whole(name, size)
+        if size < 1:
+            raise InputError(f"{name} must be at least 1, got {size}")
 
 
 def check_multiple(name: str, size: int, of: int) -> None:
@@ -21,5 +23,6 @@ def check_multiple(name: str, size: int, of: int) -> None:
 
 def check_dropout(dropout: float) -> None:
     """Raise `InputError` unless 0 <= dropout < 1."""
+    check_number("dropout", dropout)
     if not 0.0 <= dropout < 1.0:
         raise InputError(f"dropout is a probability and must be at least 0 and below 1, got {dropout}")

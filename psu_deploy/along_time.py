@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from psu_deploy.arguments import check_whole
 from psu_deploy.errors import InputError
 from psu_deploy.network import SpikingSequential
 from psu_deploy.neurons.base import TimeFirst
@@ -39,6 +40,12 @@ class TimeConv1d(TimeFirst):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        for name, value in (("in_features", in_features), ("out_features", out_features), ("groups", groups)):
+            check_whole(name, value)
+        check_whole("kernel_size", kernel_size)
+        check_whole("lookahead", lookahead)
+        if in_features % groups or out_features % groups:
+            raise InputError(f"groups={groups} must divide in_features={in_features} and out_features={out_features}")
         if not 0 <= lookahead < kernel_size:
             raise InputError(f"lookahead must lie in 0..{kernel_size - 1} (kernel_size - 1), got {lookahead}")
         self.lookahead = lookahead

@@ -153,12 +153,26 @@ def _notes(machine: StateMachine, runner: Any, x: Any) -> list[str]:
                 f"layer {name!r} fires at random: what holds in general are its firing probabilities, sigmoid(V); "
                 f"the spikes are equal because every form draws them from seed {layer.seed}"
             )
+    notes += _shared_seeds(machine)
     if not isinstance(runner, StateMachine) and not hasattr(runner, "trace"):
         raise InputError(f"artifact must be an Artifact, a path, a runner or a machine, got {type(runner).__name__}")
     _check_same_input(runner.input_shape, machine)
     other = runner.content_hash if isinstance(runner, StateMachine) else runner.artifact.machine_hash
     _note_hash(other, machine, notes)
     return notes if isinstance(runner, StateMachine) else [*notes, *runner.artifact.approximations]
+
+
+def _shared_seeds(machine: StateMachine) -> list[str]:
+    """Layers that draw the very same noise, which makes them fire together."""
+    seeds: dict[int, list[str]] = {}
+    for node in machine.nodes:
+        if isinstance(node.layer, ops.BernoulliNeuron):
+            seeds.setdefault(node.layer.seed, []).append(node.name)
+    return [
+        f"layers {', '.join(names)} fire at random from the same seed {seed}, so not independently; give each its own"
+        for seed, names in seeds.items()
+        if len(names) > 1
+    ]
 
 
 def _unexercised(comparison: Comparison) -> list[str]:

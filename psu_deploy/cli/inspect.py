@@ -46,11 +46,12 @@ def _inspect_machine(path: Path) -> None:
 def _inspect_artifact(path: Path) -> None:
     runner = api.load(path)
     artifact = runner.artifact
+    steps = None if artifact.horizon is None else artifact.horizon - artifact.latency
     rows = [
         ("target", artifact.target),
         ("fidelity", artifact.fidelity),
         *(("approximation", text) for text in artifact.approximations),
-        ("horizon", "unbounded" if artifact.horizon is None else f"{artifact.horizon} steps"),
+        ("defined for", "any number of steps" if steps is None else f"{steps} steps"),
         ("latency", f"{artifact.latency} steps"),
         ("machine", artifact.machine_hash),
         ("written by", ", ".join(f"{name} {version}" for name, version in artifact.versions.items())),

@@ -6,7 +6,6 @@ import argparse
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,10 +76,11 @@ def _load(source: Path) -> Any:
         what = f" ({found.group(1)})" if found else ""
         raise ArtifactError(
             f"{source} holds something else than tensors, plain values and argparse.Namespace{what}; nothing in it was "
-            "executed. Save its state_dict alone: torch.save({'state_dict': model.state_dict(), 'args': args}, file)"
+            "executed. Where you trained it, save what is needed alone: "
+            "torch.save({'state_dict': model.state_dict(), 'args': args}, file)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ArtifactError(f"{source} is damaged or was not written by torch.save: {reason}") from error
 
 
@@ -106,12 +106,20 @@ def _tensors(source: Path, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
         )
     tensors = {_bare(parameters, key): value.detach() for key, value in parameters.items()}
     for key, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ArtifactError(f"{source}: {key} holds NaN or infinity")
+        _check_plain(source, key, value)
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
+def _check_plain(source: Path, key: str, value: Tensor) -> None:
+    """Raise unless a tensor is an ordinary one: numbers that lie in the file, and are finite."""
+    plain = value.layout is torch.strided and not value.is_quantized and not value.is_complex()
+    if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise ArtifactError(f"{source}: {key} is sparse, quantised, complex or expanded; expected a plain tensor")
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise ArtifactError(f"{source}: {key} holds NaN or infinity")
+
+
 def _bare(parameters: Mapping[str, Any], key: str) -> str:
-    """Without the `module.` that a data-parallel wrapper puts in front of every key."""
-    wrapped = all(name.startswith("module.") for name in parameters)
-    return key.removeprefix("module.") if wrapped else key
+    """Without the `module.` that a data-parallel wrapper puts in front."""
+    bare = key.removeprefix("module.")
+    return key if bare in parameters else bare

@@ -78,9 +78,40 @@ def read_neuron(path: str, parts: Parts, kind: str, settings: Settings) -> nn.Mo
         InputError: if the tensors contradict each other or the kind.
     """
     try:
-        return _READERS[kind](parts, settings)
+        neuron = _READERS[kind](parts, settings)
+        if isinstance(neuron, PSU | IPSU | PPSU | RPSU | SPSN):
+            settings.agrees("tau", neuron.tau)
+        if "threshold" in parts and kind != "sliding_psn":
+            settings.agrees("threshold", _threshold(parts))
+        return neuron
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+_AXES = {
+    "threshold": (0,),
+    "act_fun.alpha": (0,),
+    "_lambda_": (0,),
+    "w": (0,),
+    **dict.fromkeys(("m1", "m2", "mask0", "mask1", "fc.weight", "fc.mask0", "fc.mask1"), (2,)),
+    "fc.bias": (1,),
+    "weight": (1, 2, 3),
+    "bias": (0, 1, 2),
+}
+"""Key -> how many axes its tensor can have; a single number may also be a tensor of one entry."""
+
+
+def check_axes(path: str, parts: Parts) -> None:
+    """Raise `InputError` if a tensor of a neuron has a shape that no such neuron has."""
+    for key, value in parts.items():
+        axes = _AXES.get(key)
+        if axes is None:
+            continue
+        single = axes == (0,) and value.numel() == 1
+        square = axes != (2,) or (value.ndim == 2 and value.shape[0] == value.shape[1])
+        window = value.ndim != 3 or tuple(value.shape[:2]) == (1, 1)
+        if value.numel() == 0 or not (single or (value.ndim in axes and square and window)):
+            raise InputError(f"{path}: {key} has shape {tuple(value.shape)}, which no neuron has")
 
 
 def family_of(parts: Parts) -> Family | None:
@@ -186,7 +217,7 @@ def _leaks(parts: Parts) -> tuple[float, float | None]:
 def _check_form(name: str, found: Tensor, expected: Tensor, form: str) -> None:
     tolerance = _ROUNDING * expected.abs() + torch.finfo(torch.float32).tiny
     if bool(((found - expected).abs() > tolerance).any()):
-        raise InputError(f"{name} is not {form} with a = m1[0, 0]: the neuron was changed, or the file is damaged")
+        raise InputError(f"{name} is not {form} with a = m1[0, 0]: the neuron was changed, or saved in half precision")
 
 
 def _check_shapes(parts: Parts, steps: int, *names: str) -> None:

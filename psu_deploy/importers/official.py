@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.importers.checkpoint import Checkpoint, read_checkpoint
 from psu_deploy.importers.networks import Network, recognise
-from psu_deploy.importers.neurons import KINDS, Family, family_of, last_bias_is_untrained, read_neuron, steps_of
+from psu_deploy.importers.neurons import (
+    KINDS,
+    Family,
+    check_axes,
+    family_of,
+    last_bias_is_untrained,
+    read_neuron,
+    steps_of,
+)
 from psu_deploy.importers.settings import Settings
 from psu_deploy.models.neurons import NeuronMaker
 from psu_deploy.neurons import PSN, Neuron
@@ -68,19 +76,25 @@ def load(
         InputError: if what is said contradicts itself or leaves something open.
         UnsupportedModelError: if the network cannot be imported.
     """
+    if neuron is not None and not isinstance(neuron, str):
+        raise InputError(f"neuron must be one of {', '.join(KINDS)}, got {neuron!r}")
     checkpoint = read_checkpoint(path, ema=ema)
     network = recognise(checkpoint)
     given = {"tau": tau, "threshold": threshold, "epochs": epochs}
     settings = Settings(checkpoint.path, checkpoint.args, checkpoint.epoch, given)
     settings.check()
     layers = _layers(checkpoint, network)
+    for at, parts in layers.items():
+        check_axes(f"{checkpoint.path}: {at}", parts)
     _check_steps(checkpoint, layers)
     family = _family(checkpoint, layers)
     kind = _kind(checkpoint, family, layers, neuron)
     _check_folding(checkpoint, network, kind)
     settings = settings.firing(family.fire_on)
-    neurons = iter([read_neuron(at, parts, kind, settings) for at, parts in layers.items()])
-    return _fill(checkpoint, network, lambda: next(neurons)).eval()
+    with torch.random.fork_rng(devices=[]):  # what is drawn before it is overwritten is nobody's business
+        torch.manual_seed(0)  # except the seeds of SPSN: the same file gives the same network
+        neurons = iter([read_neuron(at, parts, kind, settings) for at, parts in layers.items()])
+        return _fill(checkpoint, network, lambda: next(neurons)).eval()
 
 
 def _layers(checkpoint: Checkpoint, network: Network) -> dict[str, dict[str, Tensor]]:
@@ -114,7 +128,9 @@ def _kind(
 ) -> str:
     """The one kind of neuron that the keys, the biases, the script and the caller agree on."""
     node_type = checkpoint.args.get("node_type")
-    possible = {"its keys": family.kinds, _LAST_BIASES: _by_last_bias(family, layers)}
+    confirmed = str(node_type) == "RPSU" and neuron is not None and _asked_for(neuron) == ("rpsu",)
+    by_last_bias = family.kinds if confirmed else _by_last_bias(family, layers)
+    possible = {"its keys": family.kinds, _LAST_BIASES: by_last_bias}
     if node_type is not None:
         possible[f"node_type={node_type}"] = _matching(_NODE_TYPES.get(str(node_type), ""))
     if neuron is not None:
@@ -125,7 +141,8 @@ def _kind(
             source: choice for source, choice in possible.items() if choice != family.kinds or source == "its keys"
         }
         sides = "; ".join(f"{source}: {' or '.join(choice) or 'unknown'}" for source, choice in telling.items())
-        raise InputError(f"{checkpoint.path} contradicts itself about its neuron. {sides}")
+        hint = "; if it is RPSU with biases set by hand, say so with neuron='rpsu'" if str(node_type) == "RPSU" else ""
+        raise InputError(f"{checkpoint.path} contradicts itself about its neuron. {sides}{hint}")
     if len(kinds) > 1:
         raise InputError(f"{checkpoint.path}: {_question(kinds)}")
     return kinds[0]
@@ -175,6 +192,7 @@ def _check_steps(checkpoint: Checkpoint, layers: Mapping[str, Mapping[str, Tenso
     """All layers have the T that the script was called with."""
     steps = {path: found for path, parts in layers.items() if (found := steps_of(parts)) is not None}
     said = checkpoint.args.get("step")
+    said = int(said) if isinstance(said, str) and said.isdigit() else said
     for path, found in steps.items():
         expected = next(iter(steps.values())) if said is None else said
         if found != expected:
@@ -206,12 +224,14 @@ def _fill(checkpoint: Checkpoint, network: Network, make: NeuronMaker) -> nn.Mod
     }
     try:
         model = network.build(theirs, make)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
         raise ArtifactError(f"{checkpoint.path} is not a whole {network.name}: {error}") from error
     renamed = {network.ours(key): key for key in theirs}
     own = model.state_dict()
     neurons = tuple(f"{name}." for name, module in model.named_modules() if _is_neuron(module))
     expected = {key for key in own if not key.startswith(neurons)}
+    counters = {key for key in expected - renamed.keys() if key.endswith("num_batches_tracked")}
+    expected -= counters  # of no use once training is over; old files lack them
     unknown = sorted(key for ours, key in renamed.items() if ours not in expected)
     missing = sorted(expected - renamed.keys())
     if unknown or missing:
@@ -220,6 +240,8 @@ def _fill(checkpoint: Checkpoint, network: Network, make: NeuronMaker) -> nn.Mod
         if own[ours].shape != theirs[key].shape:
             shapes = f"{tuple(theirs[key].shape)}, {network.name} has {tuple(own[ours].shape)}"
             raise ArtifactError(f"{checkpoint.path}: {key} has shape {shapes}")
+        if key.endswith("running_var") and bool((theirs[key] < 0).any()):
+            raise ArtifactError(f"{checkpoint.path}: {key} holds a negative variance")
     with torch.no_grad():
         for ours, key in renamed.items():
             own[ours].copy_(theirs[key])

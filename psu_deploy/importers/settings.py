@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -48,9 +49,10 @@ class Settings:
     def check(self) -> None:
         """Raise `InputError` if the script was told something that changes the network in ways we do not know."""
         for name, default in _DEFAULTS.items():
-            if self.args.get(name, default) != default:
+            said = self.args.get(name, default)
+            if not isinstance(said, bool | int | float | str) or said != default:
                 raise InputError(
-                    f"{self.path}: trained with {name}={self.args[name]!r}, which changes what the network computes; "
+                    f"{self.path}: trained with {name}={said!r}, which changes what the network computes; "
                     f"only {name}={default!r} can be imported"
                 )
 
@@ -73,13 +75,24 @@ class Settings:
         Raises:
             InputError: if neither script nor caller says it, or they contradict each other.
         """
-        said, given = self.args.get(name), self.given.get(name)
-        if said is not None and given is not None and float(said) != float(given):
+        said, given = self._numeric(name, self.args.get(name)), self._numeric(name, self.given.get(name))
+        if said is not None and given is not None and said != given:
             raise InputError(f"{self.path}: the script was called with {name}={said}, but {name}={given} is asked for")
         value = given if said is None else said
         if value is None:
             raise InputError(f"{self.path} does not say {name}; pass {name}=... (on the command line --{name})")
-        return float(value)
+        return value
+
+    def agrees(self, name: str, found: float) -> None:
+        """Raise `InputError` if the caller asks for another number than the tensors hold."""
+        given = self._numeric(name, self.given.get(name))
+        if given is not None and abs(given - found) > 1e-4 * abs(found):
+            raise InputError(f"{self.path}: its tensors say {name} = {found:g}, but {name}={given:g} is asked for")
+
+    def _numeric(self, name: str, value: Any) -> float | None:
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+            return None if value is None else float(value)
+        raise InputError(f"{self.path}: {name} must be a finite number, got {value!r}")
 
     def masking(self) -> float:
         """lambda of a masked PSN whose script did not save it: `min(8 * epoch / (epochs - 1), 1)`."""
@@ -90,4 +103,6 @@ class Settings:
             epochs = float(folder.group(1))
         else:
             epochs = self.number("epochs")
-        return 1.0 if epochs <= 1 else min(8 * self.epoch / (epochs - 1), 1.0)
+        if not 0 <= self.epoch < epochs:
+            raise InputError(f"{self.path} was saved in epoch {self.epoch}; that is none of {epochs:g}")
+        return 1.0 if epochs == 1 else min(8 * self.epoch / (epochs - 1), 1.0)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.arguments import check_number
 from psu_deploy.errors import InputError
 from psu_deploy.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
 from psu_deploy.temporal import CausalOperator
@@ -80,6 +81,7 @@ class SpikingUnit(Neuron):
     def __init__(self, threshold: float, fire_on: FireOn, surrogate: Surrogate | None) -> None:
         super().__init__()
         check_fire_on(fire_on)
+        check_number("threshold", threshold)
         if not math.isfinite(threshold):
             raise InputError(f"threshold must be finite, got {threshold}")
         self._threshold = float(threshold)

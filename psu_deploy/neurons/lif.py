@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.arguments import check_number
 from psu_deploy.errors import InputError
 from psu_deploy.neurons.base import Neuron, at_least_single, check_sequence
 from psu_deploy.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
@@ -55,8 +56,10 @@ class LIF(Neuron):
     ) -> None:
         super().__init__()
         check_fire_on(fire_on)
+        check_number("tau", tau)
         if not 1.0 < tau < math.inf:
             raise InputError(f"tau is a number of steps and must be more than 1, got {tau}")
+        check_number("threshold", threshold)
         if not math.isfinite(threshold):
             raise InputError(f"threshold must be finite, got {threshold}")
         if not isinstance(decay_input, bool):

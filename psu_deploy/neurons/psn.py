@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.arguments import check_whole
 from psu_deploy.errors import HorizonError, InputError
 from psu_deploy.neurons.base import SpikingUnit, TimeFirst
 from psu_deploy.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
@@ -26,6 +27,7 @@ class PSN(TimeFirst):
 
     def __init__(self, T: int, *, fire_on: FireOn = ">=", surrogate: Surrogate | None = None) -> None:
         super().__init__()
+        check_whole("T", T)
         if T < 1:
             raise InputError(f"T must be at least 1, got {T}")
         check_fire_on(fire_on)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from torch import nn
 
+from psu_deploy.arguments import check_number
 from psu_deploy.errors import InputError
 from psu_deploy.neurons.base import SpikingUnit
 from psu_deploy.neurons.surrogate import FireOn, Surrogate
@@ -38,6 +39,7 @@ class _LeakyUnit(SpikingUnit):
         surrogate: Surrogate | None,
     ) -> None:
         super().__init__(threshold, fire_on, surrogate)
+        check_number("tau", tau)
         if not tau >= 1.0:
             raise InputError(f"tau is a number of steps and must be at least 1, got {tau}")
         self.tau = float(tau)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.arguments import check_number
 from psu_deploy.errors import InputError
 from psu_deploy.neurons.base import Neuron, at_least_single, check_sequence
 from psu_deploy.noise import PRIME, uniform
@@ -40,6 +41,7 @@ class SPSN(Neuron):
         self, tau: float = 2.0, *, decay: float | None = None, gain: float | None = None, seed: int | None = None
     ) -> None:
         super().__init__()
+        check_number("tau", tau)
         if not 1.0 <= tau < math.inf:
             raise InputError(f"tau is a number of steps and must be at least 1, got {tau}")
         if seed is not None and (not isinstance(seed, int) or not 0 <= seed < PRIME):

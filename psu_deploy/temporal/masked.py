@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.arguments import check_number, check_whole
 from psu_deploy.errors import HorizonError, InputError
 from psu_deploy.temporal.base import CausalOperator, Recurrence
 from psu_deploy.temporal.matrix import banded
@@ -30,6 +31,8 @@ class MaskedMatrix(CausalOperator):
 
     def __init__(self, steps: int, order: int, lambda_: float = 1.0) -> None:
         super().__init__()
+        check_whole("steps", steps)
+        check_whole("order", order)
         if steps < 1 or not 1 <= order <= steps:
             raise InputError(f"need steps >= 1 and 1 <= order <= steps, got steps={steps}, order={order}")
         self.steps = steps
@@ -47,6 +50,7 @@ class MaskedMatrix(CausalOperator):
 
     @lambda_.setter
     def lambda_(self, value: float) -> None:
+        check_number("lambda_", value)
         if not 0.0 <= value <= 1.0:
             raise InputError(f"lambda_ must lie in 0..1, got {value}")
         self.lambda_buffer.fill_(value)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.arguments import check_whole
 from psu_deploy.errors import InputError
 from psu_deploy.temporal.base import CausalOperator, Recurrence
 from psu_deploy.temporal.leak import Leak
@@ -45,6 +46,9 @@ class CausalMatrix(CausalOperator):
         decay: float = 0.5,
     ) -> None:
         super().__init__()
+        check_whole("steps", steps)
+        if order is not None:
+            check_whole("order", order)
         order = steps if order is None else order
         if steps < 1 or not 1 <= order <= steps:
             raise InputError(f"need steps >= 1 and 1 <= order <= steps, got steps={steps}, order={order}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.arguments import check_whole
 from psu_deploy.errors import InputError
 from psu_deploy.temporal.base import CausalOperator, Recurrence
 
@@ -24,6 +25,7 @@ class SlidingWindow(CausalOperator):
 
     def __init__(self, order: int, *, bias: bool = False, gain: float = 0.5, decay: float = 0.5) -> None:
         super().__init__()
+        check_whole("order", order)
         if order < 1:
             raise InputError(f"order must be at least 1, got {order}")
         self.weight = nn.Parameter(gain * torch.pow(decay, torch.arange(order, dtype=torch.float64)).float())

@@ -58,7 +58,7 @@ class TestFiles:
 
     def test_any_other_class_is_named(self, file, tmp_path):
         saved(file, output=tmp_path)  # a pathlib.PosixPath among the arguments
-        refusal(file, ArtifactError, "pathlib", "Save its state_dict alone")
+        refusal(file, ArtifactError, "pathlib", "save what is needed alone")
 
     @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
     def test_damaged(self, file, content):
@@ -84,6 +84,34 @@ class TestFiles:
         saved(file, change=lambda state: state["conv.0.weight"].fill_(float("nan")))
         refusal(file, ArtifactError, "conv.0.weight holds NaN or infinity")
 
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("conv.0.weight", torch.zeros(1).expand(200_000, 200_000)),
+            ("conv.0.weight", torch.zeros(6, 3, 3).to_sparse()),
+            ("conv.0.weight", torch.zeros(6, 3, 3, dtype=torch.complex64)),
+        ],
+    )
+    def test_tensors_that_are_not_plain(self, file, key, value):
+        saved(file, change=lambda state: state.update({key: value}))
+        refusal(file, ArtifactError, "conv.0.weight is sparse, quantised, complex or expanded")
+
+    def test_legacy_files_cut_anywhere(self, file):
+        torch.save(SeCifarNet("psu", 2).make(2).state, file, _use_new_zipfile_serialization=False)
+        whole = file.read_bytes()
+        for end in range(0, len(whole) - 1, len(whole) // 97):
+            file.write_bytes(whole[:end])
+            refusal(file, ArtifactError, "model_best.pth.tar")
+
+    def test_the_same_file_gives_the_same_network_and_draws_nothing(self, file):
+        saved(file)
+        before = torch.get_rng_state()
+        first, second = (official.load(file) for _ in range(2))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert all(
+            torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+        )
+
 
 class TestKeys:
     def test_unknown_keys_are_all_listed(self, file):
@@ -99,6 +127,40 @@ class TestKeys:
             del state["conv.4.running_var"], state["fc.3.bias"]
 
         refusal(saved(file, change=change), ArtifactError, "also has (by our names) conv.4.running_var, fc.3.bias")
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("conv.2.m1", torch.zeros(())),
+            ("conv.2.fc.bias", torch.zeros(())),
+            ("conv.2.mask0", torch.zeros(4)),
+            ("conv.2.act_fun.alpha", torch.zeros(3)),
+            ("conv.2.threshold", torch.zeros(3)),
+            ("conv.2.fc.weight", torch.zeros(4, 3)),
+            ("conv.2.m2", torch.zeros(0, 0)),
+        ],
+    )
+    def test_a_neuron_of_a_shape_that_none_has(self, file, key, value):
+        saved(file, change=lambda state: state.update({key: value}))
+        refusal(file, InputError, f"conv.2: {key.removeprefix('conv.2.')} has shape", "which no neuron has")
+
+    @pytest.mark.parametrize(
+        ("key", "value"), [("conv.0.weight", torch.zeros(0, 3, 3)), ("fc.3.weight", torch.zeros(()))]
+    )
+    def test_a_layer_of_a_shape_that_none_has(self, file, key, value):
+        saved(file, change=lambda state: state.update({key: value}))
+        refusal(file, ArtifactError, "is not a whole SeCifarNet")
+
+    def test_a_negative_variance(self, file):
+        saved(file, change=lambda state: state["conv.1.running_var"].fill_(-1.0))
+        refusal(file, ArtifactError, "conv.1.running_var holds a negative variance")
+
+    def test_counters_of_batches_may_be_missing(self, file):
+        def change(state):
+            for key in [key for key in state if key.endswith("num_batches_tracked")]:
+                del state[key]
+
+        official.load(saved(file, change=change))
 
     def test_a_shape_that_does_not_fit(self, file):
         def change(state):
@@ -188,6 +250,22 @@ class TestNeurons:
         refusal(file, InputError, "contradicts itself", "ipsu or ppsu; node_type=RPSU: rpsu")
         saved(file, "ppsu", node_type=None)
         refusal(file, InputError, "contradicts itself", "neuron='rpsu': rpsu", neuron="rpsu")
+
+    def test_biases_set_by_hand_can_be_confirmed(self, file):
+        """The last bias of RPSU reaches no spike, so any value will do, if file and caller both say what it is."""
+        saved(file, "ppsu", node_type="RPSU")
+        refusal(file, InputError, "if it is RPSU with biases set by hand, say so with neuron='rpsu'")
+        assert type(official.load(file, "rpsu").fc[2]).__name__ == "RPSU"
+
+    def test_a_number_the_tensors_hold_otherwise(self, file):
+        saved(file, "rpsu")
+        refusal(file, InputError, "its tensors say tau = 2, but tau=7 is asked for", tau=7.0)
+        refusal(file, InputError, "its tensors say threshold = 0.5, but threshold=1", threshold=1.0)
+        refusal(file, InputError, "tau must be a finite number, got 'x'", tau="x")
+        assert official.load(file, tau=2.0, threshold=0.5)
+
+    def test_no_name(self, file):
+        refusal(saved(file), InputError, "neuron must be one of psu, ipsu", "got 3", neuron=3)
 
     def test_the_caller_against_the_script(self, file):
         saved(file, "ppsu", node_type="PPSU")
@@ -286,6 +364,9 @@ class TestArguments:
         official.load(saved(file, "psu", layer_by_layer=False))
         official.load(saved(file, "ppsu", layer_by_layer=False))
 
+    def test_steps_may_be_text(self, file):
+        official.load(saved(file, step="4"))
+
     def test_masking_without_its_epochs(self, file):
         def change(state):
             for name in [name for name in state if name.endswith((".m1", ".m2", ".threshold", "act_fun.alpha"))]:
@@ -296,3 +377,5 @@ class TestArguments:
 
         saved(file, "ppsu", change, node_type=None)
         refusal(file, InputError, "does not say epochs; pass epochs=...")
+        for epochs in (-3, 0, 3):
+            refusal(file, InputError, "was saved in epoch 3; that is none of", epochs=epochs)

@@ -111,7 +111,7 @@ def test_an_image_that_moves_is_refused():
         (lambda: SequentialCIFARNet(height=10), "height must be a multiple of 4"),
         (lambda: SHDNet(hidden=()), "hidden must be one number of neurons or more"),
         (lambda: SHDNet(dropout=1.0), "dropout is a probability"),
-        (lambda: SHDNet(classes=0), "classes must be a whole number of at least 1"),
+        (lambda: SHDNet(classes=0), "classes must be at least 1"),
     ],
 )
 def test_refusals(make, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -180,3 +181,26 @@ def test_threshold_is_fixed():
 def test_prints_what_it_is(case: NeuronCase):
     neuron = case.make(4, threshold=0.25)[0]
     assert f"threshold={neuron.threshold:g}, fire_on={neuron.fire_on!r}" in repr(neuron)
+
+
+@pytest.mark.parametrize("wrong", ["2", None, True, [2]])
+@pytest.mark.parametrize("make", [PSU, IPSU, RPSU, PPSU, LIF, PLIF, SPSN, PSN, MaskedPSN, SlidingPSN])
+def test_a_first_argument_that_is_no_number(make, wrong):
+    with pytest.raises(InputError, match=r"must be a (whole )?number, got"):
+        make(wrong)
+
+
+@pytest.mark.parametrize("make", [IPSU, RPSU, PPSU, PSN, MaskedPSN, SlidingPSN])
+def test_half_a_step(make):
+    with pytest.raises(InputError, match=r"must be a whole number, got 2\.5"):
+        make(2.5)
+
+
+@pytest.mark.parametrize("make", [lambda v: PSU(2.0, v), lambda v: LIF(2.0, v), lambda v: RPSU(4, 2.0, v)])
+def test_a_threshold_that_is_no_number(make):
+    with pytest.raises(InputError, match="threshold must be a number, got '1'"):
+        make("1")
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert RPSU(np.int64(4), np.float32(2.0), np.float64(0.5)).horizon == 4
