@@ -9,11 +9,11 @@ from psu_deploy.errors import InputError
 
 def check_whole(name: str, value: object) -> None:
     """Raise `InputError` unless a value is a whole number."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputError(f"{name} must be a whole number, got {value!r}")
 
 
 def check_number(name: str, value: object) -> None:
     """Raise `InputError` unless a value is a number."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name} must be a number, got {value!r}")
