@@ -21,6 +21,7 @@ class Stepper:
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.states = json.loads(metadata["psu_deploy.states"])
         self.horizon = json.loads(metadata["psu_deploy.horizon"])  # None: any number of steps
+        self.latency = json.loads(metadata["psu_deploy.latency"])  # steps between an input and its output
         self.input_shape = tuple(json.loads(metadata["psu_deploy.input"])["shape"])
         self.outputs = ["y", *(state["output"] for state in self.states)]
 
@@ -40,18 +41,22 @@ class Stepper:
 
 def main() -> None:
     """Step through a stream twice, with a reset between: the answers are the same."""
+    if len(sys.argv) < 2:
+        sys.exit("usage: python examples/serial_onnxruntime.py model.onnx [x.npy]")
     stepper = Stepper(sys.argv[1])
     if len(sys.argv) > 2:
         x = np.load(sys.argv[2])
     else:
-        steps = stepper.horizon or 32
+        steps = 32 if stepper.horizon is None else stepper.horizon - stepper.latency
         x = (np.random.default_rng(0).random((steps, 1, *stepper.input_shape)) < 0.3).astype(np.float32)
     print(f"state per sample: {[(s['name'], s['shape']) for s in stepper.states]}")
 
+    # A network that looks ahead answers late: silence follows the sequence until its last answer is there.
+    fed = np.concatenate([x, np.zeros((stepper.latency, *x.shape[1:]), x.dtype)])
     answers = []
     for _ in range(2):
         stepper.reset(batch_size=x.shape[1])
-        for x_t in x:
+        for x_t in fed:
             y = stepper.step(x_t)
         answers.append(y)
     print(f"{len(x)} steps, last output:\n{np.round(answers[0], 4)}")

@@ -1,10 +1,20 @@
 """Ready-made networks: plain torch modules over sequences (T, B, features)."""
 
-from psu_deploy.models.cifarnet import CIFARNet
+from psu_deploy.models.cifarnet import CIFARNet, repeated
 from psu_deploy.models.digits import DigitsNet
 from psu_deploy.models.neurons import CAUSAL, NEURONS
-from psu_deploy.models.sequential_cifar import SequentialCIFARNet
+from psu_deploy.models.sequential_cifar import SequentialCIFARNet, columns
 from psu_deploy.models.shd import SHDNet
 from psu_deploy.models.vggsnn import VGGSNN
 
-__all__ = ["CAUSAL", "NEURONS", "VGGSNN", "CIFARNet", "DigitsNet", "SHDNet", "SequentialCIFARNet"]
+__all__ = [
+    "CAUSAL",
+    "NEURONS",
+    "VGGSNN",
+    "CIFARNet",
+    "DigitsNet",
+    "SHDNet",
+    "SequentialCIFARNet",
+    "columns",
+    "repeated",
+]

@@ -86,11 +86,23 @@ def test_what_is_shown_later_changes_nothing(machine, path):
     x, runner = image(), psu.load(path, threads=1)
     changed = x.copy()
     changed[1:] = np.random.default_rng(1).normal(0, 100, changed[1:].shape)
-    np.testing.assert_array_equal(machine.run(changed), machine.run(x))
-    np.testing.assert_array_equal(runner.run(changed), runner.run(x))
-    other = x.copy()
-    other[0] += 1.0
-    assert (machine.run(other) != machine.run(x)).any()
+    np.testing.assert_array_equal(step_by_step(machine, changed)[0], machine.run(x))
+    runner.reset(x.shape[1])
+    np.testing.assert_array_equal(np.stack([runner.step(x_t) for x_t in changed]), runner.run(x))
+    assert (machine.run(x + 1.0) != machine.run(x)).any()
+
+
+def test_a_sequence_that_changes_is_refused(machine, path, model):
+    """Nobody would know that all but its first step is ignored."""
+    x, runner = image(), psu.load(path, threads=1)
+    x[3, 1, 0, 0, 0] += 1.0
+    for run in (machine.run, machine.trace, runner.run, runner.trace):
+        with pytest.raises(InputError, match=r"reads its input in the first step only, .* but x changes"):
+            run(x)
+    with pytest.raises(InputError):
+        psu.verify(machine, path, x)
+    assert machine.static_input
+    assert runner.artifact.static_input
 
 
 def test_a_second_run_shows_another_image(machine, path):

@@ -58,6 +58,7 @@ def _metadata(machine: StateMachine) -> dict[str, object]:
         "approximations": [],
         "horizon": machine.horizon,
         "latency": machine.latency,
+        "static_input": machine.static_input,
         "machine_hash": machine.content_hash,
         "versions": {name: version(name) for name in packages},
     }
@@ -69,6 +70,7 @@ def _self_check(machine: StateMachine, path: Path) -> None:
     per_sample = sum(prod(spec.shape) for spec in machine.state_spec.values())
     batch = 2 if per_sample < _MUCH_STATE else 1
     x = (random.random((steps, batch, *machine.input_shape)) < 0.3).astype(np.float32)
+    x = np.repeat(x[:1], steps, axis=0) if machine.static_input else x
     state = {
         name: random.standard_normal(value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
         for name, value in machine.initial_state(batch).items()

@@ -58,6 +58,7 @@ def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:
         machine_hash=metadata["machine_hash"],
         horizon=metadata["horizon"],
         latency=metadata["latency"],
+        static_input=metadata["static_input"],
         versions=metadata["versions"],
         approximations=tuple(metadata["approximations"]),
     )

@@ -124,6 +124,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "approximations": _texts,
     "horizon": lambda v: v is None or _whole(v, 1),
     "latency": lambda v: _whole(v, 0),
+    "static_input": lambda v: isinstance(v, bool),
     "machine_hash": _text,
     "versions": lambda v: isinstance(v, dict) and _texts(list(v.values())),
     "input": _record(name=lambda v: v == "x", shape=_shape),

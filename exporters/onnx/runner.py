@@ -21,7 +21,7 @@ from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine import StateTensor, Trace
 from psu_deploy.machine.graph import STEP, check_state
-from psu_deploy.machine.inputs import check_horizon, check_sequence, check_step
+from psu_deploy.machine.inputs import check_horizon, check_sequence, check_static, check_step
 from psu_deploy.runtime import Artifact
 
 _DTYPES = (TARGET.dtype,)
@@ -148,9 +148,10 @@ class OnnxRunner:
             reset: start over; False goes on from the current state.
 
         Returns:
-            Output of every step, (T, B, *features). With a readout, `y[-1]` is the network's answer.
+            Output of every step, (T, B, *features). With a readout, `y[-1]` is the network's answer;
+            with a latency of L, feed L silent steps more, and the first L rows are none.
         """
-        check_sequence(x, self._features, self._artifact.horizon, _DTYPES)
+        self._check_sequence(x)
         if reset:
             self.reset(x.shape[1])
         return np.stack([self.step(x_t) for x_t in x])
@@ -164,7 +165,7 @@ class OnnxRunner:
             x: (T, B, *input_shape), float32 numpy.
             state: where to start; None = the initial state.
         """
-        check_sequence(x, self._features, self._artifact.horizon, _DTYPES)
+        self._check_sequence(x)
         if isinstance(x, torch.Tensor):
             raise InputError(_NUMPY_ONLY)
         batch = x.shape[1]
@@ -180,6 +181,11 @@ class OnnxRunner:
             rows.append({"x": x_t, **now, **results})
             now = {s["name"]: results[s["output"]] for s in self._metadata["states"]}
         return _stack(rows, self._metadata["neurons"], now)
+
+    def _check_sequence(self, x: Any) -> None:
+        check_sequence(x, self._features, self._artifact.horizon, _DTYPES)
+        if self._artifact.static_input:
+            check_static(x)
 
     def _check(self, x: Any) -> None:
         """Say what is wrong with one step's input; return if nothing is."""

@@ -101,7 +101,8 @@ class _Walker(fx.Interpreter):
                 type(root.model).__name__,
                 "forward",
                 f"could not be traced: {_first_line(error)}",
-                "no loops or branches on tensor values in forward(); wrap stateless layers in psu.Lift",
+                "no loops or branches on tensor values in forward(): give every module the whole sequence, and wrap "
+                "stateless layers in psu.Lift",
             )
             raise UnsupportedModelError([problem], ACTION) from error
         super().__init__(fx.GraphModule(root, graph))
@@ -144,7 +145,8 @@ class _Walker(fx.Interpreter):
         if not self._problems:
             return InputError(
                 f"the model fails on an example x of shape (T, B, *input_shape) = {shape}: {reason}; "
-                "input_shape is the features of one step, without time and batch"
+                "input_shape is the features of one step, without time and batch, and a layer without time needs "
+                "psu.Lift around it or psu.SpikingSequential instead of nn.Sequential"
             )
         self._note("forward", type(self._root.model).__name__, f"stopped there: {reason}", "mend the above first")
         return UnsupportedModelError(self._problems, ACTION)

@@ -50,7 +50,7 @@ def demo(
     """
     outcomes = [_go_through(neuron.strip(), out) for neuron in neurons.split(",") if neuron.strip()]
     if not outcomes:
-        raise InputError("name at least one neuron: psu, ipsu, rpsu or ppsu")
+        raise InputError("name at least one neuron, such as psu,rpsu")
     say(outcomes[0].report)
     table(_TITLE, _COLUMNS, map(_row, outcomes))
     path = _write_report(out / "report.json", outcomes)

@@ -53,6 +53,7 @@ def _inspect_artifact(path: Path) -> None:
         *(("approximation", text) for text in artifact.approximations),
         ("defined for", "any number of steps" if steps is None else f"{steps} steps"),
         ("latency", f"{artifact.latency} steps"),
+        ("input", "static: read in the first step only" if artifact.static_input else "read at every step"),
         ("machine", artifact.machine_hash),
         ("written by", ", ".join(f"{name} {version}" for name, version in artifact.versions.items())),
     ]

@@ -12,7 +12,7 @@ from psu_deploy import api
 from psu_deploy.cli.console import err, progress
 from psu_deploy.cli.sources import MACHINE_SUFFIX, Floats, read_array, write_array
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.inputs import check_sequence
+from psu_deploy.machine.inputs import check_sequence, check_static
 from psu_deploy.verify.alignment import drained
 
 
@@ -46,6 +46,8 @@ def _run_artifact(path: Path, x: Floats, threads: int | None) -> Floats:
     runner = api.load(path, threads=threads)
     horizon, latency = runner.artifact.horizon, runner.artifact.latency
     check_sequence(x, runner.input_shape, None if horizon is None else horizon - latency, ("float32",))
+    if runner.artifact.static_input:
+        check_static(x)
     runner.reset(x.shape[1])
     with progress() as bar:
         steps = bar.track(drained(x, latency), description="running")

@@ -51,7 +51,10 @@ def open_source(path: Path) -> Source:
     if path.is_dir():
         return _open_run(path)
     if path.suffix != MACHINE_SUFFIX:
-        raise ArtifactError(f"{path} is neither a run folder nor a saved machine ({MACHINE_SUFFIX})")
+        raise ArtifactError(
+            f"{path} is neither a run folder nor a saved machine ({MACHINE_SUFFIX}); "
+            f"for a published checkpoint: psu-deploy import {path} --out model{MACHINE_SUFFIX}"
+        )
     return Source(StateMachine.load(path))
 
 
@@ -89,7 +92,8 @@ def random_spikes(machine: StateMachine, steps: int | None, batch: int | None, s
         decisions = length * sum(prod(machine.shapes[name]) for name in machine.spiking)
         batch = max(1, min(_SAMPLES, _DECISIONS // max(1, decisions)))
     random = np.random.default_rng(seed)
-    return (random.random((length, batch, *machine.input_shape)) < 0.2).astype(np.float32)
+    spikes = (random.random((length, batch, *machine.input_shape)) < 0.2).astype(np.float32)
+    return np.repeat(spikes[:1], length, axis=0) if machine.static_input else spikes
 
 
 def _open_run(path: Path) -> Source:

@@ -10,12 +10,13 @@ import typer
 
 from psu_deploy.cli.console import hint, table
 from psu_deploy.errors import InputError
+from psu_deploy.models import CAUSAL
 
 
 def train(
     task: Annotated[str, typer.Argument(help="What to learn: digits.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    neuron: Annotated[str, typer.Option(help="psu, ipsu, rpsu or ppsu.")] = "rpsu",
+    neuron: Annotated[str, typer.Option(help=f"{', '.join(CAUSAL)}.")] = "rpsu",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     seed: Annotated[int, typer.Option(help="Of the initial weights and the order of the samples.")] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",

@@ -23,7 +23,8 @@ def verify(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random input.")] = 0,
 ) -> None:
-    """Compare every form of a network spike by spike. Exit code 1 if they are not the same.
+    """Compare every form of a network spike by spike. Exit code 1 if a spike differs that
+    rounding does not explain.
 
     With a run folder, three ways: the trained module in parallel, the serial machine, the artifact, on the test data.
     With a saved machine, two ways, on random spikes.

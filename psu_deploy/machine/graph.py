@@ -139,6 +139,12 @@ class Graph:
         return frozenset(names)
 
     @cached_property
+    def static_input(self) -> bool:
+        """Whether all that reads the input is computed once: it is one image, shown at every step."""
+        readers = [node.name for node in self.nodes if INPUT in node.inputs]
+        return all(name in self.once for name in readers)
+
+    @cached_property
     def state_spec(self) -> dict[str, StateTensor]:
         """Name -> shape and dtype of every state tensor. The step counter, where one is needed, is `"step"`."""
         spec = {}

@@ -54,11 +54,20 @@ def check_finite(x: Any) -> None:
         raise InputError(f"x holds NaN or infinity, first at index {where}; clean the input before running")
 
 
+def check_static(x: Any) -> None:
+    """Raise `InputError` if a sequence changes from step to step."""
+    if not bool((x == x[:1]).all()):
+        raise InputError(
+            "this network reads its input in the first step only, as one image shown at every step, but x changes from "
+            "step to step; show every image with numpy.repeat(images[None], T, axis=0)"
+        )
+
+
 def check_horizon(step: int, horizon: int | None) -> None:
     """Raise `HorizonError` if there is no step number `step` (from 0)."""
     if horizon is not None and step >= horizon:
         raise HorizonError(
-            f"step {step + 1} is past the horizon: the learned T x T matrices are defined for {horizon} steps; "
+            f"step {step + 1} is past the horizon: the network is defined for {horizon} steps; "
             "reset and start a new window"
         )
 
@@ -82,5 +91,5 @@ def _spell(features: Shape) -> str:
 
 def _hint(x: Any, features: Shape) -> str:
     if x.ndim == len(features) + 1 and tuple(x.shape[1:]) == features:
-        return "; this looks like one step without time, or a sequence without batch: add the axis, x[:, None]"
+        return "; an axis is missing: x[:, None] makes a sequence one sample, x[None] makes a batch one step"
     return ""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.graph import STEP, Graph, check_state
-from psu_deploy.machine.inputs import check_horizon, check_sequence, check_step
+from psu_deploy.machine.inputs import check_horizon, check_sequence, check_static, check_step
 from psu_deploy.machine.reference import Interpreter, NeuronStep, Step
 from psu_deploy.machine.summary import summarise
 from psu_deploy.machine.trace import Trace
@@ -89,7 +89,7 @@ class StateMachine(Graph):
 
         Returns:
             Output of every step, (T, B, *features), in x's own kind, dtype and device. With a readout, `y[-1]` is the
-            network's answer.
+            network's answer; with a latency of L, feed L silent steps more, and the first L rows are none.
         """
         give = _kind_of(x)
         return give(torch.stack([step.output for step in self._steps(x, state, None)]))
@@ -114,6 +114,8 @@ class StateMachine(Graph):
 
     def _steps(self, x: Any, state: Mapping[str, Any] | None, spikes: Mapping[str, Any] | None) -> Iterator[Step]:
         check_sequence(x, self.input_shape, self.horizon, _DTYPES)
+        if self.static_input:
+            check_static(x)
         tensor = _tensor(x)
         now = self._state_for(tensor, x.shape[1], self.initial_state(x.shape[1]) if state is None else state)
         forced = None if spikes is None else self._spikes_for(tensor, spikes)

@@ -21,6 +21,7 @@ class Artifact:
         machine_hash: content hash of the state machine it was made from.
         horizon: number of steps it is defined for; None = any number.
         latency: steps between an input and its output.
+        static_input: whether the input is read in the first step only, as one image shown at every step.
         versions: library -> version that wrote it.
         approximations: every approximation made, in words.
     """
@@ -31,5 +32,6 @@ class Artifact:
     machine_hash: str
     horizon: int | None
     latency: int
+    static_input: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     approximations: tuple[str, ...] = ()

@@ -167,7 +167,7 @@ class TestRun:
         ("array", "message"),
         [
             (np.zeros((6, 2, 4)), "x must be float32, got float64"),
-            (np.zeros((6, 4), np.float32), "this looks like one step without time, or a sequence without batch"),
+            (np.zeros((6, 4), np.float32), "an axis is missing: x"),
             (np.zeros((7, 2, 4), np.float32), "x has 7 steps (axis 0) but the machine's horizon is 6"),
             (np.full((6, 2, 4), np.nan, np.float32), "x holds NaN or infinity, first at index (0, 0, 0)"),
             (np.zeros(()), "x must be float32, got float64"),

@@ -131,6 +131,7 @@ KEYS = (
     "horizon",
     "input",
     "latency",
+    "static_input",
     "machine_hash",
     "neurons",
     "output",

@@ -198,7 +198,7 @@ class TestRefusals:
         ("change", "kind", "message"),
         [
             (lambda x: x[..., :3], psu.InputError, "x must be time-first, (T, B, 4) with T, B >= 1; got (6, 2, 3)"),
-            (lambda x: x[:, 0], psu.InputError, "this looks like one step without time, or a sequence without batch"),
+            (lambda x: x[:, 0], psu.InputError, "an axis is missing: x"),
             (lambda x: x[:0], psu.InputError, "with T, B >= 1; got (0, 2, 4)"),
             (lambda x: x * np.inf, psu.InputError, "x holds NaN or infinity, first at index (0, 0, 0)"),
             (lambda x: x.astype(np.float64), psu.InputError, "x must be float32, got float64"),
