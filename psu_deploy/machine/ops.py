@@ -193,28 +193,25 @@ class Flatten(Layer):
         return (prod(inputs[0]),)
 
 
+class _Elementwise(Layer):
+    """Base of what combines two or more inputs of one shape, entry by entry."""
+
+    arity = None
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(set(inputs)) != 1:
+            raise InputError(f"{type(self).__name__} needs inputs of one shape, got {inputs}")
+        return inputs[0]
+
+
 @dataclass(frozen=True, eq=False)
-class Add(Layer):
+class Add(_Elementwise):
     """Sum of two or more inputs of one shape, left to right."""
 
-    arity = None
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        if len(set(inputs)) != 1:
-            raise InputError(f"Add needs inputs of one shape, got {inputs}")
-        return inputs[0]
-
 
 @dataclass(frozen=True, eq=False)
-class Multiply(Layer):
+class Multiply(_Elementwise):
     """Product of two or more inputs of one shape, left to right."""
-
-    arity = None
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        if len(set(inputs)) != 1:
-            raise InputError(f"Multiply needs inputs of one shape, got {inputs}")
-        return inputs[0]
 
 
 @dataclass(frozen=True, eq=False)

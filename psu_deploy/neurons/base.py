@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class TimeFirst(nn.Module):
     """
 
 
-class Neuron(TimeFirst):
+class Neuron(TimeFirst, ABC):
     """Base of the neuron layers: input currents (T, B, *features) in, spikes 0.0 or 1.0 of the same shape out.
 
     Attributes:
@@ -34,6 +35,7 @@ class Neuron(TimeFirst):
         """Number of steps the neuron is defined for; None = any number."""
         return None
 
+    @abstractmethod
     def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """V and R of every step.
 
@@ -43,7 +45,6 @@ class Neuron(TimeFirst):
         Returns:
             V and R, each (T, B, *features).
         """
-        raise NotImplementedError
 
     def margin(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """V, R, and the margin whose sign decides: `V - R - V_th` unless the neuron says otherwise."""
