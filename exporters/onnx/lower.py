@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
 from psu_deploy.exporters.onnx.neurons import Lowered, lower_neuron
+from psu_deploy.exporters.onnx.operators import advance
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.machine import ops
 
@@ -114,6 +115,10 @@ def _time_conv(layer: ops.TimeConv, inputs: Sequence[ir.Value], scope: Scope) ->
     return b.op("Squeeze", once, b.integers([2], "axis_2"), name=name)
 
 
+def _filter(layer: ops.Filter, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+    return advance(layer.operator, "y", inputs[0], scope)
+
+
 def _delay(layer: ops.Delay, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     b, name = scope.builder, scope.name
     axis = b.integers([1], "axis_1")
@@ -159,6 +164,7 @@ _RULES: dict[type, Callable[[Any, Sequence[ir.Value], Scope], ir.Value]] = {
     ops.Multiply: _multiply,
     ops.Activation: _activation,
     ops.TimeConv: _time_conv,
+    ops.Filter: _filter,
     ops.Delay: _delay,
     ops.Readout: _readout,
 }

@@ -67,12 +67,35 @@ def _spiking_neuron(layer: ops.SpikingNeuron, current: ir.Value, scope: Scope) -
     difference, reset = potential, None
     if layer.reset is not None:
         estimated = potential if layer.estimate is None else advance(layer.estimate, "E", current, scope)
-        if isinstance(layer.estimator, operators.Sigmoid):
-            estimated = b.op("Sigmoid", estimated, name=f"{name}.estimated_spikes")
-        reset = advance(layer.reset, "R", estimated, scope)
+        reset = advance(layer.reset, "R", _estimate(layer.estimator, estimated, scope), scope)
         difference = b.op("Sub", potential, reset, name=f"{name}.difference")
     spikes = _fire(difference, layer.threshold, layer.fire_on, scope)
     return NeuronValues(spikes, potential, reset, layer.threshold)
+
+
+def _estimate(estimator: operators.Estimator, value: ir.Value, scope: Scope) -> ir.Value:
+    """The estimated spike S' of every E."""
+    match estimator:
+        case operators.Sigmoid():
+            return scope.builder.op("Sigmoid", value, name=f"{scope.name}.estimated_spikes")
+        case operators.Staircase():
+            return _staircase(estimator, value, scope)
+        case operators.RawCurrent():
+            return value
+    raise InternalError(f"the ONNX exporter has no rule for {type(estimator).__name__}")
+
+
+def _staircase(estimator: operators.Staircase, value: ir.Value, scope: Scope) -> ir.Value:
+    """Every E meets all thresholds on an axis of their own, the last; a count of ones is exact in float32."""
+    b, name = scope.builder, f"{scope.name}.staircase"
+    last = b.integers([-1], "axis_last")
+    wide = b.op("Unsqueeze", value, last, name=f"{name}.wide")
+    reached = b.op("GreaterOrEqual", wide, b.floats(estimator.thresholds, f"{name}.thresholds"), name=f"{name}.reached")
+    ones = b.op("Cast", reached, name=f"{name}.ones", to=int(ir.DataType.FLOAT))
+    count = b.op("ReduceSum", ones, last, name=f"{name}.count", keepdims=0)
+    risen = b.op("Mul", count, b.floats(estimator.height, f"{name}.height"), name=f"{name}.risen")
+    offset = b.floats(estimator.offset, f"{name}.offset")
+    return b.op("Add", risen, offset, name=f"{scope.name}.estimated_spikes")
 
 
 def _lif_neuron(layer: ops.LIFNeuron, current: ir.Value, scope: Scope) -> NeuronValues:

@@ -55,7 +55,10 @@ def _exponentials(operator: operators.Exponentials, role: str, x: ir.Value, scop
     driven = b.op("Mul", current, b.floats(gains, f"{name}.gains"), name=f"{name}.driven")
     traces = b.op("Add", decayed, driven, name=f"{name}.traces")
     scope.set_state(role, traces)
-    return b.op("ReduceSum", traces, b.integers([1], "axis_1"), name=f"{name}.total", keepdims=0)
+    total = b.op("ReduceSum", traces, b.integers([1], "axis_1"), name=f"{name}.total", keepdims=0)
+    if operator.bias:
+        total = b.op("Add", total, _scalar(operator.bias, f"{name}.bias", scope), name=f"{name}.biased")
+    return total
 
 
 def _partial_sums(operator: operators.PartialSums, role: str, x: ir.Value, scope: Scope) -> ir.Value:

@@ -245,9 +245,9 @@ class OnnxRunner:
         return open_session(self._path, model.SerializeToString(), self._threads), outputs
 
 
-def load(path: str | Path, **options: Any) -> OnnxRunner:
-    """A runner for an exported file. Options: see `OnnxRunner`."""
-    return OnnxRunner(path, **options)
+def load(path: str | Path, *, threads: int | None = None) -> OnnxRunner:
+    """A runner for an exported file; see `OnnxRunner`."""
+    return OnnxRunner(path, threads=threads)
 
 
 def _check_given(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch: int) -> None:

@@ -39,7 +39,7 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
     # A neuron has a check of its own; a readout and a delay say nothing about a single step.
     if isinstance(layer, ops.Neuron | ops.Readout | ops.Delay):
         return
-    if isinstance(layer, ops.TimeConv | ops.Hold):
+    if isinstance(layer, ops.TimeConv | ops.Filter | ops.Hold):
         same = _close(_run_along_time(layer, inputs[0].tensor), result.tensor)
     else:
         computed = evaluate(layer, [_batched(value) for value in inputs], Moment(_like(result.tensor), {}, 0))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.fields import Array, Shape, freeze, one_of
+from psu_deploy.machine.fields import Array, Shape, freeze, kind_of, one_of
 from psu_deploy.machine.layer import Layer
+from psu_deploy.machine.operators import Operator
 
 MAX_DELAY = 100_000
 """Steps; more is a mistake, or a file that wants our memory."""
@@ -90,6 +91,28 @@ class TimeConv(Layer):
 
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         return {"inputs": (self.order - 1, *inputs[0])} if self.order > 1 else {}
+
+
+@dataclass(frozen=True, eq=False)
+class Filter(Layer):
+    """A causal operator on its own, such as a synaptic current or a leaky readout. State `y`: that of the operator.
+
+    Args:
+        operator: what makes the output of the input, neuron by neuron.
+    """
+
+    operator: Operator
+
+    def __post_init__(self) -> None:
+        kind_of(self, "operator", Operator)
+
+    @property
+    def horizon(self) -> int | None:
+        return self.operator.horizon
+
+    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        shape = self.operator.state_shape(inputs[0])
+        return {} if shape is None else {"y": shape}
 
 
 @dataclass(frozen=True, eq=False)

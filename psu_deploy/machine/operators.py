@@ -158,21 +158,29 @@ class Window(CausalOperator):
 
 @dataclass(frozen=True, eq=False)
 class Exponentials(CausalOperator):
-    """`y[m] = decays[m]*y[m] + gains[m]*x; y = sum over m`. State: (B, r, *features).
+    """`y[m] = decays[m]*y[m] + gains[m]*x; y = sum over m + bias`. State: y[m], (B, r, *features).
 
     Args:
         gains: (r,).
         decays: (r,).
+        bias: added to every result.
     """
 
     gains: Array
     decays: Array
+    bias: float = 0.0
 
     def __post_init__(self) -> None:
         freeze(self, "gains", 1)
         freeze(self, "decays", 1)
+        finite(self, "bias")
         if not 0 < len(self.gains) == len(self.decays):
             raise InputError(f"Exponentials: {len(self.gains)} gains but {len(self.decays)} decays")
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were learned: gains, decays, and the bias if there is one."""
+        return 2 * len(self.gains) + (1 if self.bias else 0)
 
     def state_shape(self, features: Shape) -> Shape | None:
         return (len(self.gains), *features)
@@ -188,5 +196,26 @@ class RawCurrent:
     """No estimate: what enters the reset is E itself (IPSU as the authors coded it)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Staircase:
+    """A sigmoid in steps: `S' = offset + height * #{k : E >= thresholds[k]}`.
+
+    Args:
+        thresholds: (K,), rising.
+        height: of every step.
+        offset: S' below the first threshold.
+    """
+
+    thresholds: Array
+    height: float
+    offset: float
+
+    def __post_init__(self) -> None:
+        freeze(self, "thresholds", 1)
+        finite(self, "height", "offset")
+        if not len(self.thresholds) or (np.diff(self.thresholds) <= 0).any():
+            raise InputError(f"Staircase.thresholds must be one or more rising numbers, got {self.thresholds}")
+
+
 Operator = Identity | Leak | StrictLeak | PartialSums | Window | Exponentials
-Estimator = Sigmoid | RawCurrent
+Estimator = Sigmoid | RawCurrent | Staircase

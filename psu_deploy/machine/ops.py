@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.along_time import Delay, Hold, Readout, TimeConv, Wait
+from psu_deploy.machine.along_time import Delay, Filter, Hold, Readout, TimeConv, Wait
 from psu_deploy.machine.fields import Array, Shape, freeze, one_of, pairs, whole_numbers
 from psu_deploy.machine.layer import Layer
 from psu_deploy.machine.neurons import BernoulliNeuron, LIFNeuron, Neuron, SpikingNeuron
@@ -252,6 +252,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Delay",
+    "Filter",
     "Flatten",
     "Hold",
     "LIFNeuron",

@@ -23,12 +23,13 @@ State = Mapping[str, Tensor]
 
 
 class NeuronStep(NamedTuple):
-    """What one neuron layer did in one step, each (B, *features)."""
+    """What one neuron layer did in one step, each (B, *features); see `Trace`."""
 
     spikes: Tensor
     potential: Tensor
     reset: Tensor
     margin: Tensor
+    estimate: Tensor
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Interpreter:
             local = step - graph.starts[node.name]
             if local < 0 or (local > 0 and node.name in graph.once):
                 value = x.new_zeros(len(x), *graph.shapes[node.name])
-                moment = Moment(self._tensor, own, 0, new_state=dict(own), neuron=NeuronStep(*[value] * 4))
+                moment = Moment(self._tensor, own, 0, new_state=dict(own), neuron=NeuronStep(*[value] * 5))
             else:
                 moment = Moment(self._tensor, own, local, None if spikes is None else spikes.get(node.name))
                 value = evaluate(node.layer, [values[name] for name in node.inputs], moment)
@@ -194,6 +195,10 @@ def _hold(layer: ops.Hold, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     return value
 
 
+def _filter(layer: ops.Filter, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
+    return advance(layer.operator, "y", inputs[0], moment)
+
+
 def _delay(layer: ops.Delay, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     buffer = moment.state["buffer"]
     moment.new_state["buffer"] = torch.cat([buffer[:, 1:], inputs[0][:, None]], dim=1)
@@ -211,14 +216,12 @@ def _readout(layer: ops.Readout, inputs: Sequence[Tensor], moment: Moment) -> Te
 def _spiking_neuron(layer: ops.SpikingNeuron, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
     current = inputs[0]
     potential = advance(layer.integrate, "V", current, moment)
-    reset = torch.zeros_like(potential)
+    reset = seen = torch.zeros_like(potential)
     if layer.reset is not None:
-        estimated = potential if layer.estimate is None else advance(layer.estimate, "E", current, moment)
-        if isinstance(layer.estimator, operators.Sigmoid):
-            estimated = torch.sigmoid(estimated)
-        reset = advance(layer.reset, "R", estimated, moment)
+        seen = potential if layer.estimate is None else advance(layer.estimate, "E", current, moment)
+        reset = advance(layer.reset, "R", estimate(layer.estimator, seen, moment), moment)
     margin = potential - reset - layer.threshold
-    return _emit(potential, reset, margin, layer.fire_on, moment)
+    return _emit(potential, reset, margin, seen, layer.fire_on, moment)
 
 
 def _lif_neuron(layer: ops.LIFNeuron, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
@@ -229,7 +232,8 @@ def _lif_neuron(layer: ops.LIFNeuron, inputs: Sequence[Tensor], moment: Moment) 
         potential = before + (current - before) / layer.tau
     else:
         potential = before - before / layer.tau + current
-    spikes = _emit(potential, torch.zeros_like(potential), potential - layer.threshold, layer.fire_on, moment)
+    none = torch.zeros_like(potential)
+    spikes = _emit(potential, none, potential - layer.threshold, none, layer.fire_on, moment)
     soft = layer.reset == "soft"
     moment.new_state["V"] = potential - layer.threshold * spikes if soft else potential * (1 - spikes)
     return spikes
@@ -239,13 +243,14 @@ def _bernoulli_neuron(layer: ops.BernoulliNeuron, inputs: Sequence[Tensor], mome
     current = inputs[0]
     potential = advance(layer.integrate, "V", current, moment)
     noise = uniform(layer.seed, moment.step, len(current), tuple(current.shape[1:]), like=current)
-    return _emit(potential, torch.zeros_like(potential), torch.sigmoid(potential) - noise, ">", moment)
+    none = torch.zeros_like(potential)
+    return _emit(potential, none, torch.sigmoid(potential) - noise, none, ">", moment)
 
 
-def _emit(potential: Tensor, reset: Tensor, margin: Tensor, fire_on: str, moment: Moment) -> Tensor:
+def _emit(potential: Tensor, reset: Tensor, margin: Tensor, seen: Tensor, fire_on: str, moment: Moment) -> Tensor:
     """Decide, note the decision, and return the spikes: those decided, or those told."""
     fired = margin >= 0 if fire_on == ">=" else margin > 0
-    moment.neuron = NeuronStep(fired.to(margin.dtype), potential, reset, margin)
+    moment.neuron = NeuronStep(fired.to(margin.dtype), potential, reset, margin, seen)
     return moment.neuron.spikes if moment.forced is None else moment.forced
 
 
@@ -263,6 +268,7 @@ _EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], Moment], Tensor]] = {
     ops.Activation: _activation,
     ops.Delay: _delay,
     ops.TimeConv: _time_conv,
+    ops.Filter: _filter,
     ops.Hold: _hold,
     ops.Readout: _readout,
     ops.SpikingNeuron: _spiking_neuron,
@@ -290,12 +296,25 @@ def advance(operator: operators.Operator, role: str, x: Tensor, moment: Moment) 
             terms = (1, -1, *[1] * (x.ndim - 1))
             gains, decays = (moment.tensor(v).view(terms) for v in (operator.gains, operator.decays))
             moment.new_state[role] = decays * state + gains * x[:, None]
-            return moment.new_state[role].sum(1)
+            return moment.new_state[role].sum(1) + operator.bias
         case operators.PartialSums():
             return _advance_partial_sums(operator, role, x, moment)
         case operators.Window():
             return _advance_window(operator, role, x, moment)
     raise InternalError(f"the reference interpreter has no rule for {type(operator).__name__}")
+
+
+def estimate(estimator: operators.Estimator, value: Tensor, moment: Moment) -> Tensor:
+    """The estimated spike S' of every E."""
+    match estimator:
+        case operators.Sigmoid():
+            return torch.sigmoid(value)
+        case operators.Staircase():
+            steps_below = torch.bucketize(value.contiguous(), moment.tensor(estimator.thresholds), right=True)
+            return steps_below.to(value.dtype) * estimator.height + estimator.offset
+        case operators.RawCurrent():
+            return value
+    raise InternalError(f"the reference interpreter has no rule for {type(estimator).__name__}")
 
 
 def _advance_partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: Moment) -> Tensor:

@@ -200,6 +200,7 @@ def _stack(
         reset=column(2),
         margin=column(3),
         state={name: give(value) for name, value in state.items()},
+        estimate=column(4),
     )
 
 

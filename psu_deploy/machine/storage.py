@@ -32,10 +32,11 @@ _KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         *(ops.Linear, ops.Conv1d, ops.Conv2d, ops.ChannelAffine, ops.AvgPool, ops.SumPool, ops.MaxPool),
-        *(ops.Flatten, ops.Add, ops.Multiply, ops.Activation, ops.Delay, ops.Wait, ops.TimeConv, ops.Hold, ops.Readout),
+        *(ops.Flatten, ops.Add, ops.Multiply, ops.Activation, ops.Delay, ops.Wait, ops.TimeConv, ops.Filter),
+        *(ops.Hold, ops.Readout),
         *(ops.SpikingNeuron, ops.LIFNeuron, ops.BernoulliNeuron),
         *(operators.Identity, operators.Leak, operators.StrictLeak, operators.PartialSums, operators.Window),
-        *(operators.Exponentials, operators.Sigmoid, operators.RawCurrent),
+        *(operators.Exponentials, operators.Sigmoid, operators.RawCurrent, operators.Staircase),
     )
 }
 

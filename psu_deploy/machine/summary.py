@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from psu_deploy.machine.graph import Graph
-from psu_deploy.machine.operators import PartialSums, Window
+from psu_deploy.machine.operators import Exponentials, PartialSums, Staircase, Window
 
 _BYTES = 4
 """State is counted as float32."""
@@ -32,8 +32,10 @@ def summarise(graph: Graph) -> str:
 
 def count_parameters(layer: object) -> int:
     """Number of learned numbers in a layer, nested operators included."""
-    if isinstance(layer, PartialSums | Window):
+    if isinstance(layer, PartialSums | Window | Exponentials):
         return layer.parameters
+    if isinstance(layer, Staircase):  # given, not learned
+        return 0
     values = vars(layer).values()
     arrays = sum(v.size for v in values if isinstance(v, np.ndarray))
     return arrays + sum(count_parameters(v) for v in values if hasattr(v, "__dataclass_fields__"))

@@ -19,6 +19,8 @@ class Trace:
         reset: R.
         margin: V - R - threshold; its sign is the decision.
         state: after the last step, name -> (B, *shape); empty where the run cannot tell.
+        estimate: E, what the estimator of the spikes saw: V where the neuron has no estimate of its own, zero where it
+            has no reset. Told by `StateMachine.trace` alone.
     """
 
     output: Any
@@ -27,3 +29,4 @@ class Trace:
     reset: dict[str, Any] = field(default_factory=dict)
     margin: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
+    estimate: dict[str, Any] = field(default_factory=dict)

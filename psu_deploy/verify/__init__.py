@@ -5,8 +5,10 @@ from psu_deploy.verify.certificate import Certificate, Decision, Judge, certify
 from psu_deploy.verify.compare import compare
 from psu_deploy.verify.merge import merge
 from psu_deploy.verify.report import Comparison, EquivalenceReport, LayerComparison
+from psu_deploy.verify.rounding import Arithmetic
 
 __all__ = [
+    "Arithmetic",
     "Certificate",
     "Comparison",
     "Decision",

@@ -34,7 +34,7 @@ def aligned(machine: StateMachine, trace: Trace, steps: int) -> Trace:
     def rows(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value[machine.latencies[name] :][:steps] for name, value in values.items()}
 
-    parts = {name: rows(getattr(trace, name)) for name in ("spikes", "potential", "reset", "margin")}
+    parts = {name: rows(getattr(trace, name)) for name in ("spikes", "potential", "reset", "margin", "estimate")}
     return replace(trace, output=trace.output[machine.latency :], **parts)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.fields import Array
 from psu_deploy.verify.alignment import aligned, drained, in_machine_time
-from psu_deploy.verify.rounding import Bounds, rounding_bounds
+from psu_deploy.verify.rounding import AS_THE_MACHINE, Arithmetic, Bounds, rounding_bounds
 
 
 class Decision(NamedTuple):
@@ -79,10 +79,17 @@ class Judge:
         x: its input, (T, B, *input_shape), without the silent steps that a machine with latency is fed at the end.
         state: where the runs started; None = the initial state.
         precision: of the arithmetic that made the traces, "float32" or "float64".
+        arithmetic: in which operations the runs differ from the machine.
     """
 
     def __init__(
-        self, machine: StateMachine, x: Any, state: Mapping[str, Any] | None = None, precision: str = "float32"
+        self,
+        machine: StateMachine,
+        x: Any,
+        state: Mapping[str, Any] | None = None,
+        precision: str = "float32",
+        *,
+        arithmetic: Arithmetic = AS_THE_MACHINE,
     ) -> None:
         self._machine = machine
         self._x = _exact(x)
@@ -90,6 +97,7 @@ class Judge:
         spec = machine.state_spec
         self._state = {n: _exact(v) if spec[n].batched else torch.as_tensor(v) for n, v in start.items()}
         self._precision = precision
+        self._engine = arithmetic
         self._known: tuple[dict[str, Tensor], Trace, Bounds] | None = None
 
     def certify(self, trace: Trace) -> Certificate:
@@ -107,17 +115,25 @@ class Judge:
         if self._known is None or not all(torch.equal(spikes[name], rows) for name, rows in self._known[0].items()):
             machine, steps = self._machine, len(self._x)
             x, late = drained(self._x, machine.latency), in_machine_time(machine, spikes)
-            exact = aligned(machine, machine.trace(x, self._state, spikes=late), steps)
-            bounds = rounding_bounds(machine, x, late, self._state, self._precision)
-            self._known = (spikes, exact, _aligned(machine, bounds, steps))
+            exact = machine.trace(x, self._state, spikes=late)
+            bounds = rounding_bounds(
+                machine, x, late, self._state, self._precision, arithmetic=self._engine, estimate=exact.estimate
+            )
+            self._known = (spikes, aligned(machine, exact, steps), _aligned(machine, bounds, steps))
         return self._known[1], self._known[2]
 
 
 def certify(
-    machine: StateMachine, x: Any, trace: Trace, state: Mapping[str, Any] | None = None, precision: str = "float32"
+    machine: StateMachine,
+    x: Any,
+    trace: Trace,
+    state: Mapping[str, Any] | None = None,
+    precision: str = "float32",
+    *,
+    arithmetic: Arithmetic = AS_THE_MACHINE,
 ) -> Certificate:
     """Judge one trace by exact arithmetic; see `Judge`."""
-    return Judge(machine, x, state, precision).certify(trace)
+    return Judge(machine, x, state, precision, arithmetic=arithmetic).certify(trace)
 
 
 def _wrong_inside(trace: Trace, exact: Trace, bounds: Bounds) -> list[str]:

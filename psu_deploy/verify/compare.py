@@ -106,8 +106,8 @@ def _numpy_trace(trace: Trace) -> Trace:
     def convert(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: _numpy(value) for name, value in values.items()}
 
-    parts = (convert(p) for p in (trace.spikes, trace.potential, trace.reset, trace.margin, trace.state))
-    return Trace(_numpy(trace.output), *parts)
+    kinds = (trace.spikes, trace.potential, trace.reset, trace.margin, trace.state, trace.estimate)
+    return Trace(_numpy(trace.output), *map(convert, kinds))
 
 
 def _numpy(value: Any) -> Any:

@@ -9,6 +9,9 @@ bound E:
 
 Spikes are exact, so E starts again from zero behind every neuron layer. A decision whose margin is smaller than its
 bound may fall either way in correct arithmetic: a knife-edge decision.
+
+A staircase decides too, at every threshold of its own, and no trace tells how. What it sees is known exactly, so the
+steps that an error of size E can turn are counted, and what they are worth is an error of the estimated spike.
 """
 
 from __future__ import annotations
@@ -41,6 +44,25 @@ SIGMOID_ERROR = 8.0
 
 
 @dataclass(frozen=True)
+class Arithmetic:
+    """What an engine computes in other operations than the machine does. `SpikingNeuron` and `LIFNeuron` only.
+
+    Attributes:
+        reset_by_difference: a leaky reset of gain g is `R[t] = Q[t] - g*S'[t]`, `Q[t] = decay*Q[t-1] + g*S'[t]`,
+            where the machine has `R[t] = decay*Q[t-1]`.
+        remembers_margin: what is compared, with V_th or with a threshold of the staircase, is `old + (new - old)`, old
+            being what was compared in the step before; of the size of the threshold at most before the first.
+    """
+
+    reset_by_difference: bool = False
+    remembers_margin: bool = False
+
+
+AS_THE_MACHINE = Arithmetic()
+"""The operations of the machine, whatever the order of its sums."""
+
+
+@dataclass(frozen=True)
 class Bounds:
     """Error bounds of one run.
 
@@ -56,7 +78,14 @@ class Bounds:
 
 
 def rounding_bounds(
-    machine: StateMachine, x: Tensor, spikes: Mapping[str, Tensor], state: Mapping[str, Tensor], precision: str
+    machine: StateMachine,
+    x: Tensor,
+    spikes: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    precision: str,
+    *,
+    arithmetic: Arithmetic = AS_THE_MACHINE,
+    estimate: Mapping[str, Tensor] | None = None,
 ) -> Bounds:
     """Bound the rounding errors of a run in which every neuron layer emitted the given spikes.
 
@@ -66,11 +95,24 @@ def rounding_bounds(
         spikes: neuron layer -> (T, B, *features), float64.
         state: where the run started, name -> (B, *shape), float64.
         precision: of the arithmetic that is judged, "float32" or "float64".
+        arithmetic: in which operations the judged run differs from the machine.
+        estimate: E of every neuron layer in exact arithmetic, given these spikes, as in `Trace`; None = run the machine
+            for it, where it matters.
     """
-    walk = _Walk(machine, precision, state)
-    steps = [walk.step(x_t, {name: s[t] for name, s in spikes.items()}) for t, x_t in enumerate(x)]
+    if estimate is None:
+        estimate = machine.trace(x, state, spikes=spikes).estimate if _has_staircase(machine) else {}
+    walk = _Walk(machine, precision, state, arithmetic)
+    steps = [walk.step(x_t, _at(spikes, t), _at(estimate, t)) for t, x_t in enumerate(x)]
     margin = {name: torch.stack([step[0][name] for step in steps]) for name in machine.spiking}
     return Bounds(margin, torch.stack([step[1] for step in steps]), walk.state_bounds())
+
+
+def _at(rows: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:
+    return {name: values[t] for name, values in rows.items()}
+
+
+def _has_staircase(machine: StateMachine) -> bool:
+    return any(isinstance(getattr(node.layer, "estimator", None), operators.Staircase) for node in machine.nodes)
 
 
 class _Walk:
@@ -80,16 +122,22 @@ class _Walk:
     they lose to rounding is a part of them as small as the unit roundoff, far inside `SAFETY`.
     """
 
-    def __init__(self, machine: StateMachine, precision: str, state: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, machine: StateMachine, precision: str, state: Mapping[str, Tensor], arithmetic: Arithmetic
+    ) -> None:
         self._machine = machine
+        self._arithmetic = arithmetic
         self._unit = SAFETY * UNIT_ROUNDOFF[precision]
         self._tiny = SAFETY * UNDERFLOW[precision]
         self._dtype = torch.float32 if precision == "float32" else torch.float64
         self._state = {name: self._double(value) for name, value in state.items()}
         self._layers = {node.name: _absolute(node.layer) for node in machine.nodes}
         self._tensors: dict[int, Tensor] = {}
+        self._compared: dict[str, Tensor] = {}
 
-    def step(self, x: Tensor, spikes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    def step(
+        self, x: Tensor, spikes: Mapping[str, Tensor], estimate: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
         machine, now = self._machine, int(self._state.get("step", torch.zeros(())))
         values = {"x": self._double(x)}
         margins: dict[str, Tensor] = {}
@@ -104,7 +152,8 @@ class _Walk:
             moment = Moment(self._tensor, own, local)
             inputs = [values[name] for name in node.inputs]
             if isinstance(node.layer, ops.Neuron):
-                margins[node.name] = self._margin(node, inputs[0], spikes[node.name], moment)
+                seen = estimate.get(node.name)
+                margins[node.name] = self._margin(node, inputs[0], spikes[node.name], seen, moment)
                 values[node.name] = self._double(spikes[node.name])
             else:
                 values[node.name] = self._value(node, inputs, moment)
@@ -121,6 +170,8 @@ class _Walk:
                 value = _product(inputs)
             case ops.Activation(kind="sigmoid"):
                 return self._sigmoid(inputs[0])
+            case ops.Filter(operator=operator):
+                return self._advance(operator, layer.operator, "y", inputs[0], moment)
             case _:
                 value = evaluate(layer, inputs, moment)
         return self._rounded(value, _terms(node.layer, inputs, moment.step), self._offset(node.layer, value.ndim))
@@ -134,39 +185,78 @@ class _Walk:
         """Bounds of the state as it is now; the step counter is exact."""
         return {name: value.chunk(2)[1] for name, value in self._state.items() if value.ndim}
 
-    def _margin(self, node: Node, current: Tensor, spikes: Tensor, moment: Moment) -> Tensor:
+    def _margin(self, node: Node, current: Tensor, spikes: Tensor, seen: Tensor | None, moment: Moment) -> Tensor:
         """Bound of the margin's error. Operators run with absolute numbers and no bias; biases are added as offsets."""
         absolute = self._layers[node.name]
         match node.layer:
             case ops.SpikingNeuron() as exact:
-                return self._spiking_margin(exact, absolute, current, moment)
+                total = self._difference(node.name, exact, absolute, current, seen, moment)
+                return self._compare(node.name, total, exact.threshold)
             case ops.BernoulliNeuron() as exact:
                 estimated = self._sigmoid(self._advance(exact.integrate, absolute.integrate, "V", current, moment))
                 return self._rounded(estimated, 2, torch.ones(())).chunk(2)[1]  # the noise is at most 1
             case ops.LIFNeuron() as exact:
-                return self._lif_margin(exact, current, spikes, moment)
+                return self._compare(node.name, self._lif(exact, current, spikes, moment), exact.threshold)
         raise InternalError(f"no error bound for {type(node.layer).__name__}")
 
-    def _spiking_margin(self, exact: ops.SpikingNeuron, absolute: Any, current: Tensor, moment: Moment) -> Tensor:
+    def _difference(
+        self, name: str, exact: ops.SpikingNeuron, absolute: Any, current: Tensor, seen: Tensor | None, moment: Moment
+    ) -> Tensor:
+        """V - R."""
         potential = self._advance(exact.integrate, absolute.integrate, "V", current, moment)
-        parts = [potential]
-        if exact.reset is not None:
-            estimated = potential
-            if exact.estimate is not None:
-                estimated = self._advance(exact.estimate, absolute.estimate, "E", current, moment)
-            if isinstance(exact.estimator, operators.Sigmoid):
+        if exact.reset is None:
+            return potential
+        estimated = potential
+        if exact.estimate is not None:
+            estimated = self._advance(exact.estimate, absolute.estimate, "E", current, moment)
+        match exact.estimator:
+            case operators.Sigmoid():
                 estimated = self._sigmoid(estimated)
-            parts.append(self._advance(exact.reset, absolute.reset, "R", estimated, moment))
-        total = sum(parts[1:], parts[0])
-        return self._rounded(total, 2, torch.tensor(abs(exact.threshold))).chunk(2)[1]
+            case operators.Staircase() as staircase:
+                assert seen is not None
+                levels = torch.tensor(np.abs(staircase.thresholds).max(), dtype=self._dtype)
+                estimated = self._staircase(staircase, self._remembered(f"{name}.E", estimated, levels), seen)
+        reset = self._advance(exact.reset, absolute.reset, "R", estimated, moment)
+        if self._arithmetic.reset_by_difference and isinstance(exact.reset, operators.StrictLeak):
+            reset = self._with_error(reset, 4, reset.chunk(2)[0] + abs(exact.reset.gain) * estimated.chunk(2)[0])
+        return potential + reset
 
-    def _lif_margin(self, exact: ops.LIFNeuron, current: Tensor, spikes: Tensor, moment: Moment) -> Tensor:
-        """An error of V is carried on by the factor 1 - 1/tau, though V itself appears twice in the sum."""
+    def _staircase(self, estimator: operators.Staircase, value: Tensor, seen: Tensor) -> Tensor:
+        """An error e of E turns every step with |E - threshold| <= e, E and the thresholds with their signs.
+
+        Thresholds are rounded too. They are rising, so those out of reach on either side are counted.
+        """
+        _, error = value.chunk(2)
+        thresholds = torch.from_numpy(estimator.thresholds.copy())
+        slack = 2 * self._unit * thresholds.abs() + self._tiny
+        within = torch.bucketize((seen + error).contiguous(), thresholds - slack, right=True)
+        below = torch.bucketize((seen - error).contiguous(), thresholds + slack, right=False)
+        steps, height = len(thresholds), abs(estimator.height)
+        turned = (within - below).to(error.dtype)
+        most = torch.full_like(error, abs(estimator.offset) + height * steps)
+        return self._rounded(torch.cat([most, height * turned]), steps)
+
+    def _compare(self, name: str, total: Tensor, threshold: float) -> Tensor:
+        """Bound of the error of `total - threshold`, what an engine compares with zero."""
+        size = torch.tensor(abs(threshold), dtype=self._dtype)
+        return self._remembered(name, self._rounded(total, 2, size), size).chunk(2)[1]
+
+    def _remembered(self, name: str, compared: Tensor, size: Tensor) -> Tensor:
+        """With the rounding of an engine that computes what it compares with a threshold of that size from the last."""
+        if not self._arithmetic.remembers_margin:
+            return compared
+        magnitude = compared.chunk(2)[0] + size
+        before = self._compared.get(name, size)
+        self._compared[name] = magnitude
+        return self._with_error(compared, 4, magnitude + before)
+
+    def _lif(self, exact: ops.LIFNeuron, current: Tensor, spikes: Tensor, moment: Moment) -> Tensor:
+        """H. An error of V is carried on by the factor 1 - 1/tau, though V itself appears twice in the sum."""
         share = 0.0 if exact.tau is None else 1.0 / exact.tau
         before, drive = moment.state["V"], current * (share if exact.decay_input else 1.0)
         magnitude, error = (before * (1.0 - share) + drive).chunk(2)
         summed = (before + drive).chunk(2)[0] + magnitude + current.chunk(2)[0]
-        potential = torch.cat([magnitude, error + 6 * (self._unit * summed + self._tiny)])
+        potential = self._with_error(torch.cat([magnitude, error]), 6, summed)
         spikes = spikes.to(self._dtype)
         fired = torch.cat([spikes, spikes])
         if exact.reset == "hard":
@@ -174,7 +264,7 @@ class _Walk:
         else:
             taken = torch.cat([abs(exact.threshold) * spikes, torch.zeros_like(spikes)])
             moment.new_state["V"] = self._rounded(potential + taken, 2)
-        return self._rounded(potential, 2, torch.tensor(abs(exact.threshold))).chunk(2)[1]
+        return potential
 
     def _advance(
         self, exact: operators.Operator, absolute: operators.Operator, role: str, value: Tensor, moment: Moment
@@ -204,6 +294,8 @@ class _Walk:
                 return self._absolute(operator.bias)[step]
             case operators.Window():
                 return self._absolute(operator.bias)[0 if operator.time_invariant else step]
+            case operators.Exponentials(bias=bias):
+                return torch.tensor(abs(bias), dtype=self._dtype)
         return None
 
     def _absolute(self, array: Array) -> Tensor:
@@ -218,7 +310,12 @@ class _Walk:
         """Add the rounding of a sum of `terms` products and a constant."""
         magnitude, error = value.chunk(2)
         magnitude = magnitude if offset is None else magnitude + offset
-        return torch.cat([magnitude, error + (terms + 2) * (self._unit * magnitude + self._tiny)])
+        return self._with_error(torch.cat([magnitude, error]), terms + 2, magnitude)
+
+    def _with_error(self, value: Tensor, roundings: int, magnitude: Tensor) -> Tensor:
+        """Add so many roundings of numbers of this magnitude."""
+        own, error = value.chunk(2)
+        return torch.cat([own, error + roundings * (self._unit * magnitude + self._tiny)])
 
 
 def _product(inputs: Sequence[Tensor]) -> Tensor:
@@ -232,12 +329,14 @@ def _product(inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _absolute(layer: Any) -> Any:
-    """The same layer with absolute numbers and without its constant."""
+    """The same layer with absolute numbers and without its constant. A staircase stays: it needs the signs."""
+    if isinstance(layer, operators.Staircase):
+        return layer
     changed: dict[str, Any] = {}
     for field in fields(layer):
         value = getattr(layer, field.name)
         if field.name in ("bias", "shift"):
-            changed[field.name] = None if value is None or hasattr(layer, "weight") else np.zeros_like(value)
+            changed[field.name] = None if value is None or hasattr(layer, "weight") else 0 * value
         elif isinstance(value, np.ndarray):
             changed[field.name] = np.abs(value)
         elif isinstance(value, float):

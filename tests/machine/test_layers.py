@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psu_deploy.machine import Node, StateMachine, ops
-from tests.helpers import ROUNDING, sigmoid, step_by_step
+from psu_deploy.machine import Node, StateMachine, operators, ops
+from tests.exporters.onnx.machines import OPERATORS, STEPS, raw_matrix
+from tests.helpers import ROUNDING, apply, per_step, sigmoid, step_by_step
 
 
 def one_layer(layer: ops.Layer, features: tuple[int, ...]) -> StateMachine:
@@ -244,6 +245,23 @@ def test_convolution_along_time_agrees_with_torch(name):
     np.testing.assert_allclose(convolve_along_time(x, layer), expected.permute(2, 0, 1), **ROUNDING)
 
 
+@pytest.mark.parametrize("features", [(3,), (2, 3), (2, 3, 2)])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_a_filter_is_its_matrix(name, features):
+    machine = one_layer(ops.Filter(OPERATORS[name]), features)
+    x = normal(machine.horizon or STEPS, 2, *features)
+    A, b = raw_matrix(OPERATORS[name], len(x))
+    np.testing.assert_allclose(machine.run(x), apply(A, x) + per_step(b, x), **ROUNDING)
+
+
+def test_a_filter_remembers_what_its_operator_does():
+    """Role y; none for an operator without memory."""
+    machine = one_layer(ops.Filter(OPERATORS["biased exponentials"]), (2, 5))
+    assert {name: spec.shape for name, spec in machine.state_spec.items()} == {"layer.y": (3, 2, 5)}
+    assert one_layer(ops.Filter(OPERATORS["identity"]), (2, 5)).state_spec == {}
+    assert one_layer(ops.Filter(OPERATORS["learned"]), (2, 5)).horizon == STEPS
+
+
 @pytest.mark.parametrize("T", [1, 7])
 def test_hold_gives_the_first_value_for_ever(T):
     x = normal(T, 2, 3)
@@ -292,6 +310,10 @@ LAYERS = {
     "delay": (ops.Delay(3), (2, 5)),
     "wait": (ops.Wait(2), (2, 5)),
     "hold": (ops.Hold(), (2, 5)),
+    "leak": (ops.Filter(operators.Leak(0.5, 0.8)), (2, 5)),
+    "strict leak": (ops.Filter(operators.StrictLeak(0.5, 0.8)), (2, 5)),
+    "exponentials": (ops.Filter(operators.Exponentials(normal(2), [0.5, 0.8], 0.3)), (2, 5)),
+    "learned": (ops.Filter(operators.PartialSums(np.tril(normal(9, 9)), normal(9))), (2, 5)),
     "relu": (ops.Activation("relu"), (2, 5)),
     "sigmoid": (ops.Activation("sigmoid"), (5,)),
     **{f"time conv {name}": (layer, (features,)) for name, (layer, features) in TIME_CONVOLUTIONS.items()},
@@ -333,6 +355,9 @@ def test_convolution_agrees_with_torch(name):
         pytest.param(ops.Readout("sum"), id="sum"),
         pytest.param(ops.Delay(1), id="delay"),
         pytest.param(ops.Hold(), id="hold"),
+        pytest.param(ops.Filter(operators.Identity()), id="identity"),
+        pytest.param(ops.Filter(operators.Leak(0.5, 0.5)), id="leak"),
+        pytest.param(ops.Filter(operators.StrictLeak(0.5, 0.5)), id="strict leak"),
         pytest.param(ops.TimeConv(np.ones((2, 2, 2)), None, 1), id="time conv"),
         pytest.param(ops.Activation("relu"), id="relu"),
         pytest.param(ops.LIFNeuron(2.0, True, 0.1, "hard", ">="), id="lif"),

@@ -216,9 +216,78 @@ def test_old_states_are_forgotten(case: NeuronCase, call):
     assert alive.most < 10
 
 
+NEURON = {
+    "integrate": operators.Leak(0.5, 0.5),
+    "estimate": None,
+    "estimator": operators.Sigmoid(),
+    "reset": operators.StrictLeak(1.0, 0.5),
+    "threshold": 0.5,
+    "fire_on": ">=",
+}
+
+
 def by_hand(integrate, estimate, estimator, reset, threshold=0.5, fire_on=">="):
     neuron = ops.SpikingNeuron(integrate, estimate, estimator, reset, threshold, fire_on)
     return StateMachine((Node("n", neuron, ("x",)),), (2, 3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("thresholds", [[0.25], [-1.5, 0.0, 0.25], np.arange(15) - 7.25])
+def test_a_tie_at_a_threshold_counts(thresholds, dtype):
+    """Whole heights and no leak: R grows by the number of thresholds reached, in any precision exactly."""
+    stairs = operators.Staircase(np.array(thresholds), 1.0, 0.0)
+    machine = by_hand(operators.Identity(), None, stairs, operators.StrictLeak(1.0, 1.0))
+    at = np.array(thresholds, dtype)
+    near = [np.nextafter(at, dtype(-np.inf)), at, np.nextafter(at, dtype(np.inf))]
+    x = np.zeros((len(at) + 1, 1, 2, 3), dtype)
+    x[:-1] = np.stack(near, 1)[:, None, None]
+    reset = machine.trace(x).reset["n"]
+    assert reset.dtype == dtype
+    assert np.diff(reset[:, 0, 1], axis=0).tolist() == [[k, k + 1, k + 1] for k in range(len(at))]
+
+
+def test_a_staircase_climbs_over_any_layout_of_memory():
+    stairs = operators.Staircase(np.array([-1.0, 1.0]), 1.0, 0.0)
+    machine = by_hand(operators.Identity(), None, stairs, operators.StrictLeak(1.0, 1.0))
+    x = torch.from_numpy(currents(5, 2, (2, 3)))
+    scattered = x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+    assert not scattered[0].is_contiguous()
+    assert torch.equal(machine.trace(scattered).reset["n"], machine.trace(x).reset["n"])
+
+
+class TestWhatTheEstimatorSaw:
+    """`Trace.estimate` is E, before the estimator."""
+
+    current = currents(7, 2, (2, 3))
+
+    def estimate(self, layer):
+        trace = StateMachine((Node("n", layer, ("x",)),), (2, 3)).trace(self.current)
+        return trace, trace.estimate["n"]
+
+    @pytest.mark.parametrize("estimator", [operators.Sigmoid(), operators.RawCurrent(), operators.Staircase([0], 1, 0)])
+    def test_an_estimate_of_its_own(self, estimator):
+        layer = NEURON | {"estimate": operators.Leak(2.0, 0.3), "estimator": estimator}
+        _, found = self.estimate(ops.SpikingNeuron(**layer))
+        lag = np.subtract.outer(np.arange(7), np.arange(7))
+        A = np.where(lag >= 0, 2.0 * 0.3 ** np.maximum(lag, 0), 0.0)
+        np.testing.assert_allclose(found, np.einsum("ts,s...->t...", A, self.current), **ROUNDING)
+
+    def test_the_potential(self):
+        trace, found = self.estimate(ops.SpikingNeuron(**NEURON))
+        np.testing.assert_array_equal(found, trace.potential["n"])
+        assert found.any()
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            ops.SpikingNeuron(operators.Identity(), None, operators.Sigmoid(), None, 0.5, ">="),
+            ops.LIFNeuron(2.0, True, 0.5, "hard", ">="),
+            ops.BernoulliNeuron(operators.Identity(), 0),
+        ],
+    )
+    def test_nothing_without_a_reset(self, layer):
+        trace, found = self.estimate(layer)
+        np.testing.assert_array_equal(found, np.zeros_like(trace.potential["n"]))
 
 
 class TestOperatorsByHand:
@@ -270,6 +339,29 @@ class TestOperatorsByHand:
         for estimator, function in [(operators.Sigmoid(), sigmoid), (operators.RawCurrent(), lambda v: v)]:
             raw = RawNeuron(A, self.none, A, self.none, B, function, 0.5, ">")
             self.check(by_hand(leak, None, estimator, reset, fire_on=">"), raw)
+
+    def test_a_bias_of_exponentials(self):
+        gains, decays = np.array([1.0, -0.5]), np.array([0.9, 0.3])
+        A = sum(leak_matrix(self.T, g, d) for g, d in zip(gains, decays, strict=True))
+        B, bias = strict_leak_matrix(self.T, 1.0, 0.5), np.full(self.T, 0.8)
+        biased, reset = operators.Exponentials(gains, decays, 0.8), operators.StrictLeak(1.0, 0.5)
+        raw = RawNeuron(A, bias, A, bias, B, sigmoid, 0.5, ">=")
+        self.check(by_hand(biased, biased, operators.Sigmoid(), reset), raw)
+
+    @pytest.mark.parametrize("steps", [1, 15, 63])
+    @pytest.mark.parametrize("looks_at_potential", [True, False])
+    def test_staircase(self, steps, looks_at_potential):
+        thresholds = np.sort(np.random.default_rng(steps).normal(0.0, 3.0, steps))
+        stairs, height, offset = operators.Staircase(thresholds, 2.0 / steps, -0.3), 2.0 / steps, -0.3
+
+        def climb(E):
+            return offset + height * sum((threshold <= E).astype(float) for threshold in thresholds)
+
+        A, B = leak_matrix(self.T, 0.5, 0.5), strict_leak_matrix(self.T, 2.0, 0.9)
+        A_R = A if looks_at_potential else leak_matrix(self.T, 1.0, 0.2)
+        leak, reset = operators.Leak(0.5, 0.5), operators.StrictLeak(2.0, 0.9)
+        estimate = None if looks_at_potential else operators.Leak(1.0, 0.2)
+        self.check(by_hand(leak, estimate, stairs, reset), RawNeuron(A, self.none, A_R, self.none, B, climb, 0.5, ">="))
 
     def test_identity(self):
         eye, nothing = np.eye(self.T), np.zeros((self.T, self.T))

@@ -20,6 +20,7 @@ from psu_deploy.errors import ArtifactError
 from psu_deploy.machine import Node, StateMachine, operators, ops, storage
 from psu_deploy.network import Residual, SpikingSequential
 from psu_deploy.neurons import IPSU, PSU, SlidingPSN
+from tests.exporters.onnx.machines import NEURONS, OPERATORS
 from tests.helpers import EVERY_NEURON, NeuronCase, currents
 
 
@@ -42,6 +43,7 @@ def every_kind() -> StateMachine:
     exponentials = operators.Exponentials(np.array([1.0, 1 / 3]), np.array([0.9, 0.1]))
     window = operators.Window(np.array([[0.0, 1 / 3]] * 9), np.arange(9.0), time_invariant=False)
     neuron = ops.SpikingNeuron(exponentials, operators.Identity(), operators.RawCurrent(), window, 1e-17, ">")
+    stairs = operators.Staircase(np.array([-1 / 3, 0.1]), 0.7, -0.1)
     layers = [
         ops.SumPool((2,), (1,), ((1, 0),)),
         ops.MaxPool((2,), (1,), ((1, 0),)),
@@ -57,10 +59,12 @@ def every_kind() -> StateMachine:
         ops.LIFNeuron(1 / 0.3, True, 1 / 3, "soft", ">"),
         ops.LIFNeuron(None, False, 0.1, "hard", ">="),
         ops.BernoulliNeuron(operators.Leak(1 / 3, 0.1), 7),
+        ops.Filter(operators.Exponentials(np.array([1.0]), np.array([0.7]), -1 / 3)),
+        ops.SpikingNeuron(operators.Identity(), None, stairs, operators.StrictLeak(1 / 3, 0.3), 0.1, ">="),
     ]
     names = ["x", *map(str, range(len(layers)))]
     nodes = [Node(name, layer, (before,)) for before, name, layer in zip(names, names[1:], layers, strict=False)]
-    nodes += [Node("product", ops.Multiply(), ("12", "9")), Node("sum", ops.Add(), ("13", "product", "13"))]
+    nodes += [Node("product", ops.Multiply(), ("12", "9")), Node("sum", ops.Add(), ("15", "product", "13"))]
     return StateMachine((*nodes, Node("late", ops.Wait(1), ("sum",))), (2, 5), "late")
 
 
@@ -96,6 +100,26 @@ class TestRoundTrip:
     def test_networks(self, make, tmp_path):
         machine = make()
         same(machine, StateMachine.load(machine.save(tmp_path / "net.psm")), machine.horizon)
+
+    @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+    def test_filters(self, operator, tmp_path):
+        machine = StateMachine((Node("filter", ops.Filter(operator), ("x",)),), (2, 3))
+        again = StateMachine.load(machine.save(tmp_path / "net.psm"))
+        same(machine, again, machine.horizon or 6)
+        assert type(again.nodes[0].layer.operator) is type(operator)
+
+    def test_staircases(self, tmp_path):
+        machine = StateMachine((Node("neuron", NEURONS["staircase of many steps"], ("x",)),), (3,))
+        again = StateMachine.load(machine.save(tmp_path / "net.psm"))
+        same(machine, again, machine.horizon)
+        assert vars(again.nodes[0].layer.estimator).keys() == {"thresholds", "height", "offset"}
+
+    def test_the_bias_of_exponentials_is_part_of_the_hash(self):
+        machines = [
+            StateMachine((Node("a", ops.Filter(operators.Exponentials([1.0], [0.5], bias)), ("x",)),), (3,))
+            for bias in (0.0, 0.25)
+        ]
+        assert len({machine.content_hash for machine in machines}) == 2
 
     @pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
     def test_float64_parameters_survive(self, case: NeuronCase, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from psu_deploy.capture import to_state_machine
-from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine import Node, StateMachine, operators, ops
 from psu_deploy.network import SpikingSequential
 from psu_deploy.neurons import IPSU, PSU, RPSU, SlidingPSN
 
@@ -61,3 +61,18 @@ def test_footer():
     assert mean.summary().endswith("latency 2 steps, 8 bytes of step counter")
     assert isinstance(mean.initial_state()["step"], np.ndarray)
     assert mean.initial_state()["step"].nbytes == 8
+
+
+def test_operators_by_hand():
+    """Gains, decays and a bias are learned; the steps of a staircase are given."""
+    exponentials, biased = (operators.Exponentials([1.0, 2.0], [0.5, 0.1], bias) for bias in (0.0, 0.3))
+    stairs, reset = operators.Staircase([0.0, 1.0, 2.0], 0.3, 0.1), operators.StrictLeak(1.0, 0.5)
+    nodes = (
+        Node("plain", ops.Filter(exponentials), ("x",)),
+        Node("biased", ops.Filter(biased), ("plain",)),
+        Node("stairs", ops.SpikingNeuron(operators.Identity(), biased, stairs, reset, 1.0, ">="), ("biased",)),
+    )
+    table = rows(StateMachine(nodes, (3,)))
+    assert table["plain"] == ("Filter", 4, 4 * 2 * 3)
+    assert table["biased"] == ("Filter", 5, 4 * 2 * 3)
+    assert table["stairs"][1:] == (5, 4 * (2 + 1) * 3)

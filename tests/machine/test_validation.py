@@ -13,6 +13,7 @@ from psu_deploy.machine import Node, StateMachine, operators, ops
 LINEAR = ops.Linear(np.ones((2, 3)))
 BACK = ops.Linear(np.ones((3, 2)))
 SIGMOID = operators.Sigmoid()
+STAIRS = {"thresholds": [0.0, 1.0], "height": 0.5, "offset": 0.0}
 
 
 class TestGraph:
@@ -159,6 +160,16 @@ WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": Fal
         (operators.Window, WINDOW, {"time_invariant": True}, "a time-invariant window has one row, got 3"),
         (operators.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"gains": [1.0, 2.0]}, "2 gains but 1 decays"),
         (operators.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"gains": [], "decays": []}, "0 gains"),
+        (operators.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"bias": math.nan}, "Exponentials.bias must be a"),
+        (operators.Staircase, STAIRS, {"thresholds": []}, "Staircase.thresholds must be one or more rising numbers"),
+        (operators.Staircase, STAIRS, {"thresholds": [0.0, 0.0]}, "Staircase.thresholds must be one or more rising"),
+        (operators.Staircase, STAIRS, {"thresholds": [1.0, 0.0]}, "Staircase.thresholds must be one or more rising"),
+        (operators.Staircase, STAIRS, {"thresholds": [math.nan]}, "Staircase.thresholds holds NaN or infinity"),
+        (operators.Staircase, STAIRS, {"thresholds": 0.0}, "Staircase.thresholds must have 1 axes"),
+        (operators.Staircase, STAIRS, {"height": math.inf}, "Staircase.height must be a finite number"),
+        (operators.Staircase, STAIRS, {"offset": None}, "Staircase.offset must be a finite number"),
+        (ops.Filter, {"operator": operators.Identity()}, {"operator": SIGMOID}, "Filter.operator must be"),
+        (ops.Filter, {"operator": operators.Identity()}, {"operator": None}, "Filter.operator must be"),
     ],
 )
 def test_layers_and_operators(kind, good, wrong, message):

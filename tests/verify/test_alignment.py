@@ -59,6 +59,15 @@ def test_spikes_in_machine_time_are_late():
     assert len(found["early"]) == 6
 
 
+def test_aligned_rows_hold_what_the_estimator_saw():
+    """That of the late neuron is its potential, V where it has no estimate of its own."""
+    machine, x = two_neurons(), inputs(two_neurons(), 9, 2)
+    trace = aligned_run(machine, machine.trace, x)
+    assert trace.estimate["late"].any()
+    np.testing.assert_array_equal(trace.estimate["late"], trace.potential["late"])
+    np.testing.assert_array_equal(trace.estimate["early"], np.zeros((9, 2, 3)))
+
+
 @pytest.mark.parametrize("name", ["look-ahead", "static", "wait 3", "time conv in groups, looking ahead"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_late_trace_is_certified(name, precision):

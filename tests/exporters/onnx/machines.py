@@ -40,8 +40,28 @@ SLIDING = o.Window(normal(1, 3), normal(1, seed=1), time_invariant=True)
 TWO_STEPS = o.Window(normal(1, 2), np.zeros(1), time_invariant=True)
 POINTWISE = o.Window(normal(1, 1), normal(1), time_invariant=True)
 TRACES = o.Exponentials(normal(3), np.array([0.9, 0.5, 0.1]))
+BIASED_TRACES = o.Exponentials(normal(3), np.array([0.9, 0.5, 0.1]), -0.7)
 STRICTLY_LEARNED = o.PartialSums(np.tril(matrix(), -1), np.zeros(STEPS))
 STRICTLY_BANDED = o.Window(normal(STEPS, 3) * [0.0, 1.0, 1.0], np.zeros(STEPS), time_invariant=False)
+STAIRS = o.Staircase(np.array([-1.5, -0.4, 0.3, 0.35, 1.1]), 0.2, 0.05)
+ONE_STAIR = o.Staircase(np.array([0.25]), 1.0, 0.0)
+MANY_STAIRS = o.Staircase(np.linspace(-3.0, 3.0, 63) ** 3, -1 / 64, 1.0)
+
+OPERATORS = {
+    "identity": o.Identity(),
+    "leak": LEAK,
+    "strict leak": STRICT,
+    "learned": LEARNED,
+    "learned without bias": LEARNED_WITHOUT_BIAS,
+    "single step": SINGLE_STEP,
+    "banded": BANDED,
+    "sliding": SLIDING,
+    "pointwise": POINTWISE,
+    "strictly banded": STRICTLY_BANDED,
+    "exponentials": TRACES,
+    "biased exponentials": BIASED_TRACES,
+}
+"""Name -> operator, one of every kind and then some."""
 
 NEURONS = {
     "psu": neuron(LEAK, None, STRICT),
@@ -58,6 +78,10 @@ NEURONS = {
     "pointwise window": neuron(POINTWISE, None, None),
     "sum of exponentials": neuron(TRACES, None, STRICT),
     "estimate by exponentials": neuron(LEAK, TRACES, STRICT),
+    "estimate by biased exponentials": neuron(BIASED_TRACES, BIASED_TRACES, STRICT),
+    "staircase": neuron(LEAK, None, STRICT, estimator=STAIRS),
+    "staircase of one step": neuron(LEAK, o.Identity(), STRICT, estimator=ONE_STAIR),
+    "staircase of many steps": neuron(LEAK, LEARNED, STRICTLY_LEARNED, estimator=MANY_STAIRS),
     "learned reset": neuron(LEAK, None, STRICTLY_LEARNED),
     "banded reset": neuron(LEAK, BANDED, STRICTLY_BANDED),
     "identity": neuron(o.Identity(), None, None),
@@ -113,6 +137,9 @@ LAYERS = {
     "time conv of one feature": (ops.TimeConv(normal(1, 1, 2), None, 1), (1,)),
     "time conv in groups, looking ahead": (ops.TimeConv(normal(4, 3, 4), normal(4), 2, lookahead=2), (6,)),
     "time conv looking ahead only": (ops.TimeConv(normal(2, 1, 3), None, 2, lookahead=2), (2,)),
+    **{f"filter: {name}": (ops.Filter(operator), (3,)) for name, operator in OPERATORS.items()},
+    "filter: learned, on (C, H, W)": (ops.Filter(LEARNED), (2, 3, 2)),
+    "filter: biased exponentials, on (C, L)": (ops.Filter(BIASED_TRACES), (2, 3)),
     "hold": (ops.Hold(), (2, 3)),
     "readout mean": (ops.Readout("mean"), (3,)),
     "readout sum": (ops.Readout("sum"), (3,)),
@@ -154,7 +181,10 @@ def _look_ahead() -> StateMachine:
         Node("banded", NEURONS["banded"], ("product",)),
         Node("exponentials", NEURONS["sum of exponentials"], ("random",)),
         Node("delay", ops.Delay(1), ("banded",)),
-        Node("sum", ops.Add(), ("lif", "exponentials", "delay")),
+        Node("current", ops.Filter(TRACES), ("product",)),
+        Node("strict", ops.Filter(STRICT), ("current",)),
+        Node("stairs", NEURONS["staircase of many steps"], ("strict",)),
+        Node("sum", ops.Add(), ("lif", "exponentials", "delay", "strict", "stairs")),
         Node("mean", ops.Readout("mean"), ("sum",)),
     )
     return StateMachine(nodes, (3,))
@@ -184,7 +214,21 @@ def _static() -> StateMachine:
     return StateMachine(nodes, (2, 4))
 
 
+def _held_filter() -> StateMachine:
+    """Filters without memory but with a number for every step; of one only the first step is ever asked for."""
+    window = o.Window(normal(STEPS, 1), normal(STEPS, seed=1), time_invariant=False)
+    nodes = (
+        Node("first", ops.Filter(window), ("x",)),
+        Node("held", ops.Hold(), ("first",)),
+        Node("changing", ops.Filter(window), ("x",)),
+        Node("sum", ops.Add(), ("held", "changing")),
+    )
+    return StateMachine(nodes, (3,))
+
+
 NETWORKS = {
+    "filters in a row": chain((3,), *(ops.Filter(operator) for operator in (LEAK, LEARNED, STRICT, o.Identity()))),
+    "held filter": _held_filter(),
     "residual": _residual(),
     "look-ahead": _look_ahead(),
     "static": _static(),
@@ -209,11 +253,35 @@ MACHINES = (
     | {f"{name} neuron": chain((3,), layer) for name, layer in NEURONS.items()}
     | {
         f"{name} neuron on (C, H, W)": chain((2, 3, 2), NEURONS[name])
-        for name in ("rpsu", "banded", "sum of exponentials")
+        for name in ("rpsu", "banded", "sum of exponentials", "staircase")
     }
     | NETWORKS
 )
 """Everything the exporter has a rule for."""
+
+
+def raw_matrix(operator, T):
+    """An operator as the mathematics it stands for: A (T, T) and b (T,), entry by entry."""
+    A, b = np.zeros((T, T)), np.zeros(T)
+    for t, s in np.ndindex(T, T):
+        lag = t - s
+        if lag < 0:
+            continue
+        match operator:
+            case o.Identity():
+                A[t, s] = lag == 0
+            case o.StrictLeak(gain, decay):
+                A[t, s] = gain * decay**lag if lag else 0.0
+            case o.Leak(gain, decay):
+                A[t, s] = gain * decay**lag
+            case o.Exponentials(gains, decays, bias):
+                A[t, s], b[t] = sum(gains * decays**lag), bias
+            case o.PartialSums(matrix, bias):
+                A[t, s], b[t] = matrix[t, s], bias[t]
+            case o.Window(columns, bias, time_invariant):
+                A[t, s] = columns[0 if time_invariant else s, lag] if lag < columns.shape[1] else 0.0
+                b[t] = bias[0 if time_invariant else t]
+    return A, b
 
 
 def inputs(machine, T, B, seed=0):

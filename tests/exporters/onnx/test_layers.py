@@ -9,8 +9,20 @@ import psu_deploy as psu
 from psu_deploy.exporters.onnx import lower
 from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops, storage
-from tests.exporters.onnx.machines import LAYERS, MACHINES, NEURONS, chain, inputs, neuron, random_state, steps_of
-from tests.helpers import step_by_step
+from tests.exporters.onnx.machines import (
+    LAYERS,
+    MACHINES,
+    NEURONS,
+    OPERATORS,
+    chain,
+    inputs,
+    neuron,
+    normal,
+    random_state,
+    raw_matrix,
+    steps_of,
+)
+from tests.helpers import apply, per_step, step_by_step
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 """Two float32 sums of at most a hundred products of size 1; fixed seeds, so no decision is closer than that to zero."""
@@ -62,7 +74,9 @@ def test_every_kind_of_layer_and_operator_is_under_test():
     assert kinds == {type(layer) for layer in nodes}
     assert set(lower._RULES) <= kinds
     assert {o.Identity, o.Leak, o.StrictLeak, o.PartialSums, o.Window, o.Exponentials} <= placed
-    assert {o.Sigmoid, o.RawCurrent} <= placed
+    assert {o.Sigmoid, o.RawCurrent, o.Staircase} <= placed
+    filters = {type(layer.operator) for layer in nodes if isinstance(layer, ops.Filter)}
+    assert filters == {o.Identity, o.Leak, o.StrictLeak, o.PartialSums, o.Window, o.Exponentials}
     assert {type(layer) for layer, _ in LAYERS.values()} >= set(lower._RULES) - {ops.Add, ops.Multiply}
 
 
@@ -72,3 +86,47 @@ def test_a_tie_fires_only_on_greater_or_equal(fire_on, exported):
     runner.reset(1)
     below, above = np.nextafter(np.float32([0.5, 0.5]), np.float32([0, 1]))
     assert runner.step(np.float32([[below, 0.5, above]])).tolist() == [[0.0, float(fire_on == ">="), 1.0]]
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_a_filter_is_its_matrix(name, file_of):
+    machine, runner = MACHINES[f"filter: {name}"], psu.load(file_of(f"filter: {name}"), threads=1)
+    x = inputs(machine, steps_of(machine), 4)
+    A, b = raw_matrix(OPERATORS[name], len(x))
+    np.testing.assert_allclose(runner.run(x), apply(A, x) + per_step(b, x), **CLOSE)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("features", [(4,), (2, 3), (2, 3, 2)])
+@pytest.mark.parametrize("steps", [1, 15, 63])
+def test_a_staircase_counts_the_thresholds_it_reaches(steps, features, batch, exported):
+    """Against loops in float64 numpy, from a random state."""
+    thresholds, height, offset = np.sort(2 * normal(steps, seed=steps)), 1.5 / steps, -0.2
+    stairs = o.Staircase(thresholds, height, offset)
+    machine = chain(features, neuron(o.Leak(0.5, 0.8), o.Leak(1.0, 0.3), o.StrictLeak(0.9, 0.6), estimator=stairs))
+    x, state = inputs(machine, 6, batch), random_state(machine, batch)
+    trace, V, E, R = exported(machine).trace(x, state), state["a.V"], state["a.E"], state["a.R"]
+    for t, current in enumerate(x.astype(np.float64)):
+        V, E = 0.8 * V + 0.5 * current, 0.3 * E + current
+        counts = np.zeros_like(E)
+        for threshold in thresholds:
+            counts += threshold <= E
+        np.testing.assert_allclose(trace.potential["a"][t], V, **CLOSE)
+        np.testing.assert_allclose(trace.reset["a"][t], R, **CLOSE)
+        np.testing.assert_array_equal(trace.spikes["a"][t], V - R >= 0.4)
+        R = 0.6 * (R + 0.9 * (offset + height * counts))
+    np.testing.assert_allclose(trace.state["a.R"], R, **CLOSE)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 63])
+def test_a_staircase_counts_exactly_at_every_threshold(steps, exported):
+    """Just below, at and just above each of them; a step of height 1 leaves whole numbers, that of the step before."""
+    thresholds = np.arange(steps) - 1.5
+    runner = exported(
+        chain((3,), neuron(o.Identity(), None, o.StrictLeak(1.0, 1.0), estimator=o.Staircase(thresholds, 1.0, 0.0)))
+    )
+    at = thresholds.astype(np.float32)
+    near = np.stack([np.nextafter(at, np.float32(-np.inf)), at, np.nextafter(at, np.float32(np.inf))], 1)
+    trace = runner.trace(np.concatenate([near, np.zeros((1, 3), np.float32)])[:, None])
+    counts = np.diff(trace.reset["a"][:, 0], axis=0)
+    assert counts.tolist() == [[k, k + 1, k + 1] for k in range(steps)]
