@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -20,7 +21,7 @@ from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine, Trace, ops
 from psu_deploy.machine.inputs import check_sequence
 from psu_deploy.runtime import Artifact, Runner
-from psu_deploy.verify import Comparison, EquivalenceReport, Judge, aligned_run, compare, merge
+from psu_deploy.verify import Arithmetic, Comparison, EquivalenceReport, Judge, aligned_run, compare, merge
 
 _DECISIONS_AT_ONCE = 8_000_000
 """Spikes of one run held in memory at a time, with all that is known about each: about 100 bytes per form."""
@@ -38,10 +39,10 @@ def export(
 
     Args:
         model: a state machine, or a module, which is captured first.
-        path: file to write; its suffix is the target's (`.onnx`).
+        path: file to write; its suffix is the target's (`.onnx`, `.nir`).
         target: one of `psu_deploy.exporters.EXPORTERS`.
         input_shape: features of one step, needed for a module.
-        options: of the target.
+        options: of the target, such as `simulator="portable"` for NIR.
 
     Returns:
         What was written and what it promises.
@@ -52,6 +53,7 @@ def export(
         MissingExtraError: if the target's dependencies are not installed.
     """
     write = exporters.exporter(target)
+    _check_options(write, options, f"the target {target!r}")
     return write(_machine(model, input_shape), Path(path), **options)
 
 
@@ -60,14 +62,16 @@ def load(artifact: Artifact | str | Path, **options: Any) -> Runner:
 
     Args:
         artifact: what `export` returned, or the path of its file.
-        options: of the runner, such as `threads=1`.
+        options: of the runner, such as `threads=1` for ONNX or `simulator="norse"` for NIR.
 
     Raises:
         ArtifactError: if the file is missing, damaged or not ours.
         MissingExtraError: if the engine is not installed.
     """
     path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
-    return exporters.loader(path)(path, **options)
+    open_file = exporters.loader(path)
+    _check_options(open_file, options, f"what runs {path.name}")
+    return open_file(path, **options)
 
 
 def verify(
@@ -99,12 +103,14 @@ class _Form:
     Args:
         name: as the report shows it.
         run: x -> trace, aligned to x.
-        judge: the machine that computes what it computes, in the same operations.
+        judge: the machine that computes what it computes.
+        arithmetic: in which operations it computes otherwise than that machine.
     """
 
     name: str
     run: Callable[[Any], Trace]
     judge: StateMachine
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
 
 
 def _forms(model: nn.Module | StateMachine, machine: StateMachine, runner: Runner | StateMachine) -> list[_Form]:
@@ -113,12 +119,19 @@ def _forms(model: nn.Module | StateMachine, machine: StateMachine, runner: Runne
         unfolded = to_state_machine(model, machine.input_shape, simplified=False)
         forms.insert(0, _Form("module", lambda x: trace_module(model, machine, _like_parameters(x, model)), unfolded))
     if not isinstance(runner, StateMachine):
-        forms.append(_Form(runner.artifact.target, partial(aligned_run, machine, runner.trace), machine))
+        forms.append(_form_of(runner, machine))
     elif len(forms) == 1:
         forms.append(_Form("other machine", partial(aligned_run, runner, runner.trace), machine))
     else:
         forms[1] = _Form("machine", partial(aligned_run, runner, runner.trace), machine)
     return forms
+
+
+def _form_of(runner: Runner, machine: StateMachine) -> _Form:
+    """An artifact on its engine. A runner may say what it is called, and how its rounding differs."""
+    name = getattr(runner, "name", runner.artifact.target)
+    arithmetic = getattr(runner, "arithmetic", Arithmetic())
+    return _Form(name, partial(aligned_run, machine, runner.trace), machine, arithmetic)
 
 
 def _compare(machine: StateMachine, forms: Sequence[_Form], x: Any) -> tuple[Comparison, ...]:
@@ -131,10 +144,16 @@ def _compare(machine: StateMachine, forms: Sequence[_Form], x: Any) -> tuple[Com
 
 
 def _compare_samples(machine: StateMachine, forms: Sequence[_Form], x: Any) -> list[Comparison]:
-    judges = {form.judge: Judge(form.judge, x, precision=str(x.dtype)) for form in forms}
+    judges = {
+        (form.judge, form.arithmetic): Judge(form.judge, x, precision=str(x.dtype), arithmetic=form.arithmetic)
+        for form in forms
+    }
     runs = [(form.name, form.run(x)) for form in forms]
     pairs = zip(pairwise(forms), pairwise(runs), strict=True)
-    return [compare(machine, x, a, b, judges=(judges[f.judge], judges[g.judge])) for (f, g), (a, b) in pairs]
+    return [
+        compare(machine, x, a, b, judges=(judges[f.judge, f.arithmetic], judges[g.judge, g.arithmetic]))
+        for (f, g), (a, b) in pairs
+    ]
 
 
 def _notes(machine: StateMachine, runner: Any, x: Any) -> list[str]:
@@ -183,6 +202,18 @@ def _unexercised(comparison: Comparison) -> list[str]:
         for layer in comparison.layers
         if layer.firing_rate in words
     ]
+
+
+def _check_options(function: Callable[..., Any], options: dict[str, Any], whose: str) -> None:
+    """Raise `InputError` if a target has no such option."""
+    known = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    names = [name for name, p in known.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    unknown = sorted(set(options) - set(names))
+    if unknown:
+        takes = f"it takes {', '.join(names)}" if names else "it takes none"
+        raise InputError(f"{whose} has no option {', '.join(map(repr, unknown))}; {takes}")
 
 
 def _machine(model: nn.Module | StateMachine, input_shape: tuple[int, ...] | None) -> StateMachine:

@@ -17,6 +17,10 @@ _PACKAGES = {
     "onnx": ("onnx", "onnx"),
     "onnx-ir": ("onnx_ir", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
+    "nir": ("nir", "nir"),
+    "nirtorch": ("nirtorch", "nir"),
+    "norse": ("norse", "nir"),
+    "scipy": ("scipy", "nir"),
     "lightning": ("lightning", "train"),
     "scikit-learn": ("sklearn", "train"),
 }

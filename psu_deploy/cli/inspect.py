@@ -49,6 +49,7 @@ def _inspect_artifact(path: Path) -> None:
     steps = None if artifact.horizon is None else artifact.horizon - artifact.latency
     rows = [
         ("target", artifact.target),
+        ("runs in", getattr(runner, "name", artifact.target)),
         ("fidelity", artifact.fidelity),
         *(("approximation", text) for text in artifact.approximations),
         ("defined for", "any number of steps" if steps is None else f"{steps} steps"),
@@ -60,4 +61,5 @@ def _inspect_artifact(path: Path) -> None:
     table(str(path), ("", ""), rows)
     runner.reset(batch_size=1)
     state = [(name, value.shape[1:], value.dtype) for name, value in runner.state.items()]
-    table("state per sample, zero at first", ("name", "shape", "dtype"), state)
+    if state:
+        table("state per sample, zero at first", ("name", "shape", "dtype"), state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -20,7 +20,8 @@ def run(
     artifact: Annotated[Path, typer.Argument(help="An exported file, or a saved machine (.psm).")],
     input: Annotated[Path, typer.Option(help="(T, B, ...) as .npy, float32, time-first.")],  # noqa: A002  the option's name
     output: Annotated[Path, typer.Option(help="Where to write (T, B, ...) as .npy.")],
-    threads: Annotated[int | None, typer.Option(help="Of the engine; default: its own choice.")] = None,
+    threads: Annotated[int | None, typer.Option(help="ONNX: of onnxruntime; default: its own choice.")] = None,
+    simulator: Annotated[str | None, typer.Option(help="NIR: what runs it, such as norse.")] = None,
 ) -> None:
     """Run a sequence step by step on the engine the file was made for.
 
@@ -30,7 +31,9 @@ def run(
     Example: psu-deploy run out/model.onnx --input x.npy --output y.npy
     """
     x = read_array(input)
-    y = _run_machine(artifact, x) if artifact.suffix == MACHINE_SUFFIX else _run_artifact(artifact, x, threads)
+    given = {"threads": threads, "simulator": simulator}
+    options = {name: value for name, value in given.items() if value is not None}
+    y = _run_machine(artifact, x) if artifact.suffix == MACHINE_SUFFIX else _run_artifact(artifact, x, options)
     write_array(output, y)
     err.print(f"wrote {output}: {y.shape} {y.dtype}", markup=False)
 
@@ -42,8 +45,8 @@ def _run_machine(path: Path, x: Floats) -> Floats:
     return result[machine.latency :]
 
 
-def _run_artifact(path: Path, x: Floats, threads: int | None) -> Floats:
-    runner = api.load(path, threads=threads)
+def _run_artifact(path: Path, x: Floats, options: dict[str, Any]) -> Floats:
+    runner = api.load(path, **options)
     horizon, latency = runner.artifact.horizon, runner.artifact.latency
     check_sequence(x, runner.input_shape, None if horizon is None else horizon - latency, ("float32",))
     if runner.artifact.static_input:

@@ -22,6 +22,9 @@ def verify(
         int | None, typer.Option(help="Samples of random input; default: 8, fewer for a large network.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random input.")] = 0,
+    simulator: Annotated[
+        str | None, typer.Option(help="NIR: what runs it, such as norse, snntorch, spikingjelly, sinabs, rockpool.")
+    ] = None,
 ) -> None:
     """Compare every form of a network spike by spike. Exit code 1 if a spike differs that
     rounding does not explain.
@@ -30,6 +33,8 @@ def verify(
     With a saved machine, two ways, on random spikes.
 
     Example: psu-deploy verify runs/digits out/model.onnx
+
+    Example: psu-deploy verify model.psm out/model.nir --simulator norse
     """
     with progress() as bar:
         bar.add_task("running every form of the network", total=None)
@@ -40,7 +45,9 @@ def verify(
             x = network.data
         else:
             x = random_spikes(network.machine, steps, batch, seed)
-        result = api.verify(network.machine if network.model is None else network.model, artifact, x)
+        options = {} if simulator is None else {"simulator": simulator}
+        runner = api.load(artifact, **options)
+        result = api.verify(network.machine if network.model is None else network.model, runner, x)
     say(result)
     if report is not None:
         result.save(report)

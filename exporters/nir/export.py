@@ -1,0 +1,86 @@
+"""The NIR exporter: lower, write, read again, check, move into place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+
+from psu_deploy.errors import ArtifactError, InputError, InternalError
+from psu_deploy.exporters.nir.approximate import approximated
+from psu_deploy.exporters.nir.emit import emit
+from psu_deploy.exporters.nir.engines import READS
+from psu_deploy.exporters.nir.runner import NirRunner, installed, read_artifact
+from psu_deploy.exporters.nir.target import SUFFIX, TARGETS, NirTarget, target_named
+from psu_deploy.machine import StateMachine
+from psu_deploy.machine.files import atomic_path
+from psu_deploy.runtime import Artifact
+from psu_deploy.verify import Judge
+
+_CHECK_STEPS = 6
+
+
+def export(
+    machine: StateMachine,
+    path: str | Path,
+    *,
+    simulator: str | None = None,
+    allow_approximation: bool = False,
+    calibration: Any = None,
+    max_flip_rate: float = 0.001,
+) -> Artifact:
+    """Write a machine as a NIR graph, forward Euler with dt = 1e-4 s per step.
+
+    Before the file is moved into place it is read again and run for a few steps, in our own executor and in the
+    simulator it was written for if that is installed; every spike and output must be what exact arithmetic makes of it.
+
+    Args:
+        machine: what to export.
+        path: file to write, ending in `.nir`.
+        simulator: whose dialect: "portable" (norse, snntorch and SpikingJelly), "norse", "snntorch", "spikingjelly",
+            "sinabs", "rockpool"; None = the canonical graph, the specification's own, which no simulator reads today.
+        allow_approximation: whether sigmoids may become staircases without fine-tuning. The artifact says so.
+        calibration: input (T, B, *input_shape), float32, on which the approximation is measured; needed with it.
+        max_flip_rate: share of spikes that may differ on it; the fewest levels that stay below it are taken.
+
+    Raises:
+        InputError: if the path does not end in `.nir`, there is no such simulator, or the calibration does not fit.
+        UnsupportedModelError: listing everything that NIR, or the simulator, cannot express.
+        ArtifactError: if the file cannot be written.
+        InternalError: if the written file does not compute what the machine computes.
+    """
+    destination = Path(path)
+    if destination.suffix != SUFFIX:
+        raise InputError(f"a NIR file must end in {SUFFIX}, got {destination}")
+    target = target_named(simulator)
+    facts: dict[str, Any] = {"machine_hash": machine.content_hash, "fidelity": "faithful", "approximations": []}
+    if allow_approximation:
+        machine, notes = approximated(machine, calibration, max_flip_rate)
+        facts |= {"fidelity": "approximate", "approximations": list(notes)} if notes else {}
+    graph = emit(machine, target, facts)
+    with atomic_path(destination) as temporary:
+        nir.write(temporary, graph)
+        self_check(machine, temporary, target)
+    return read_artifact(destination)
+
+
+def self_check(machine: StateMachine, path: Path, target: NirTarget) -> None:
+    """Run the written file, and judge every spike and output by exact arithmetic."""
+    engines = [name for name in READS[target.name] if installed(name)]
+    if not engines:
+        needed = READS[target.name][0]
+        raise ArtifactError(f"a file for {needed} can be checked in {needed} alone; install it: pip install {needed}")
+    random = np.random.default_rng(0)
+    x = (random.random((_CHECK_STEPS, 2, *machine.input_shape)) < 0.3).astype(np.float32)
+    x = np.repeat(x[:1], _CHECK_STEPS, axis=0) if machine.static_input else x
+    for name in engines:
+        runner = NirRunner(path, simulator=name)
+        certificate = Judge(machine, x, arithmetic=TARGETS[name].arithmetic).certify(runner.trace(x))
+        if not certificate.ok:
+            raise InternalError(
+                f"the exported graph, run in {name}, does not compute what the machine computes: "
+                f"{len(certificate.disputed)} disputed spike(s){'; '.join(['', *certificate.wrong])}. "
+                "Nothing was written; please report this model"
+            )

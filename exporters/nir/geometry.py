@@ -1,0 +1,115 @@
+"""Convolutions and poolings in the one spelling that survives NIR: no groups, square kernels, even padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from psu_deploy.exporters.nir.network import Convolution, Dense, Pool, Primitive
+from psu_deploy.exporters.nir.sketch import NotInNirError
+from psu_deploy.machine import ops
+from psu_deploy.machine.fields import Array, Shape
+
+_TORCH_ONLY = "NIR pads both sides alike and knows square kernels only; this one cannot be written so"
+_CHANGE = "use an odd or a square kernel with symmetric padding"
+
+
+def convolution(layer: ops.Conv1d | ops.Conv2d, shape: Shape) -> Convolution:
+    """A convolution of the machine, of whatever kind."""
+    weight = ungrouped(layer.weight, layer.groups)
+    bias = np.zeros(len(weight)) if layer.bias is None else layer.bias
+    return regular(weight, bias, shape, layer.stride, layer.padding, layer.dilation)
+
+
+def ungrouped(weight: Array, groups: int) -> Array:
+    """(C_out, C_in/groups, ...) -> (C_out, C_in, ...): zeros where a group does not look."""
+    if groups == 1:
+        return weight
+    outputs, inputs = len(weight) // groups, weight.shape[1]
+    full = np.zeros((len(weight), inputs * groups, *weight.shape[2:]))
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        full[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return full
+
+
+def regular(
+    weight: Array, bias: Array, shape: Shape, stride: Shape, padding: ops.Padding, dilation: Shape
+) -> Convolution:
+    """The same convolution with a square kernel and the same padding on both sides, by adding zeros to the kernel.
+
+    Args:
+        weight: (C_out, C_in, *kernel), one group.
+        bias: (C_out,).
+        shape: (C_in, *size) of the input.
+        stride: per axis.
+        padding: (before, after) per axis.
+        dilation: per axis.
+    """
+    kernel = weight.shape[2:]
+    for side in range(max(kernel), max(kernel) + _MOST_ZEROS):
+        axes = [_fit(*numbers, side) for numbers in zip(shape[1:], kernel, stride, padding, dilation, strict=True)]
+        if None not in axes:
+            found = [axis for axis in axes if axis is not None]
+            zeros = [(0, 0), (0, 0), *((before, after) for before, after, _, _ in found)]
+            wide = np.pad(weight, zeros)
+            strides, pads = tuple(axis[3] for axis in found), tuple(axis[2] for axis in found)
+            return Convolution(wide, bias, strides, pads, tuple(dilation))
+    raise NotInNirError(_TORCH_ONLY, _CHANGE)
+
+
+_MOST_ZEROS = 3
+
+
+def _fit(
+    size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int, side: int
+) -> tuple[int, int, int, int] | None:
+    """(zeros before, zeros after, padding, stride) that make the kernel `side` long; None if there are none.
+
+    Output i looks at input `i*stride - before_padding`; zeros before the kernel move that, padding moves it back.
+    """
+    outputs = (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
+    step = stride if outputs > 1 else max(stride, size + sum(padding) + dilation * side)
+    for before in range(side - kernel + 1):
+        pad = padding[0] + before * dilation
+        if (size + 2 * pad - dilation * (side - 1) - 1) // step + 1 == outputs:
+            return before, side - kernel - before, pad, step
+    return None
+
+
+def avg_pool(pool: ops.AvgPool, shape: Shape) -> Primitive:
+    """A mean; a padding that does not count is refused, because its divisor differs from place to place."""
+    if not pool.count_padding and any(map(any, pool.padding)):
+        raise NotInNirError("AvgPool that does not count its padding", "use count_include_pad=True or no padding")
+    return _pool(pool, shape, average=True)
+
+
+def sum_pool(pool: ops.SumPool | ops.MaxPool, shape: Shape) -> Primitive:
+    """A sum."""
+    return _pool(pool, shape, average=False)
+
+
+def _pool(pool: Any, shape: Shape, average: bool) -> Primitive:
+    if len(pool.kernel) == 2 and not any(map(any, pool.padding)):
+        return Pool(average, pool.kernel, pool.stride, (0, 0))
+    return pool_as_convolution(average, shape, pool.kernel, pool.stride, pool.padding)
+
+
+def pool_as_convolution(average: bool, shape: Shape, kernel: Shape, stride: Shape, padding: ops.Padding) -> Convolution:
+    """A pooling as a convolution that looks at one channel each."""
+    channels = shape[0]
+    ones = np.ones(kernel) / (np.prod(kernel) if average else 1.0)
+    weight = np.eye(channels).reshape(channels, channels, *[1] * len(kernel)) * ones
+    return regular(weight, np.zeros(channels), shape, stride, padding, (1,) * len(kernel))
+
+
+def elementwise(matrix: Array, bias: Array, shape: Shape) -> Dense | Convolution:
+    """The same matrix over the channels at every place: dense, or a 1 x 1 convolution."""
+    axes = len(shape) - 1
+    if axes == 0:
+        return Dense(matrix, bias)
+    if axes > 2:
+        raise NotInNirError(f"features of {axes + 1} axes; NIR has convolutions over one or two", "use fewer axes")
+    weight = matrix.reshape(*matrix.shape, *[1] * axes)
+    return Convolution(weight, bias, (1,) * axes, (0,) * axes, (1,) * axes)

@@ -1,0 +1,216 @@
+"""Neurons -> primitives.
+
+A neuron of the PSU family becomes one path, which is what readers that walk depth first need:
+
+    memory -> levels -> staircase -> estimate -> reset -> minus_reset -> ... -> spikes
+
+`memory` holds the states of `integrate` and of a separate `estimate` side by side. With `Q[t] = decay*Q[t-1] + g*S'[t]`
+the reset is `R[t] = Q[t] - g*S'[t]`, so no delay is needed: `V + g*S' - Q >= threshold` fires.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from psu_deploy.exporters.nir.network import Fire, Leak, Step, Taps, mix, scale
+from psu_deploy.exporters.nir.sketch import NotInNirError, Sketch
+from psu_deploy.machine import operators, ops
+from psu_deploy.machine.fields import Array
+
+_UNPREPARED = (
+    "a learned T x T matrix varies with time, and NIR's primitives do not",
+    'psu_deploy.prepare(model, target="nir", exponentials=4), fine-tune, capture again',
+)
+_SIGMOID = (
+    "NIR has no sigmoid",
+    'psu_deploy.prepare(model, target="nir"), fine-tune, capture again; or export with allow_approximation=True',
+)
+
+
+def lower_spiking_neuron(neuron: ops.SpikingNeuron, source: str, sketch: Sketch) -> str:
+    """Vertices of a neuron of the PSU family.
+
+    Returns:
+        Name of the vertex that emits the spikes.
+    """
+    memory = _Memory(neuron, source, sketch)
+    if neuron.reset is None:
+        potential = memory.potential()
+        return sketch.add("spikes", Step((neuron.threshold,), neuron.fire_on), potential)
+    if not isinstance(neuron.reset, operators.StrictLeak):
+        raise NotInNirError(f"a reset along {type(neuron.reset).__name__}", "use the strict leak of the PSU family")
+    gain, decay = neuron.reset.gain, neuron.reset.decay
+    estimate = memory.estimate(neuron.estimator, gain)
+    reset = sketch.add("reset", Leak((1.0,), (decay,)), estimate)
+    minus_reset = sketch.add("minus_reset", scale(-1.0), reset)
+    summed = memory.added_to_potential(estimate, minus_reset)
+    return sketch.add("spikes", Step((neuron.threshold,), neuron.fire_on), *summed)
+
+
+def lower_lif(neuron: ops.LIFNeuron, source: str, sketch: Sketch) -> str:
+    """Vertices of an LIF neuron: NIR's own where it resets to zero, a loop through the spikes where it subtracts."""
+    if neuron.reset == "hard":
+        fire = Fire(neuron.tau, neuron.decay_input, neuron.threshold, neuron.fire_on)
+        return sketch.add("spikes", fire, source)
+    decay = 1.0 if neuron.tau is None else 1.0 - 1.0 / neuron.tau
+    drive = 1.0 / neuron.tau if neuron.tau is not None and neuron.decay_input else 1.0
+    source = source if drive == 1.0 else sketch.add("drive", scale(drive), source)
+    back = sketch.name("subtract")
+    potential = sketch.add("potential", Leak((1.0,), (decay,)), source, feedback=(back,) if decay else ())
+    spikes = sketch.add("spikes", Step((neuron.threshold,), neuron.fire_on), potential)
+    if decay:
+        sketch.add("subtract", scale(-decay * neuron.threshold), spikes)
+    return spikes
+
+
+def operator_output(operator: operators.Operator, source: str, role: str, sketch: Sketch) -> str:
+    """Vertices of one causal operator on its own."""
+    if isinstance(operator, operators.StrictLeak):
+        leak = sketch.add("leak", Leak((operator.gain,), (operator.decay,)), source)
+        minus = sketch.add("minus_input", scale(-operator.gain), source)
+        return sketch.add(role, scale(1.0), leak, minus)
+    states = _states((operator,))
+    return sketch.add(role, mix(*_row(states.reads[0])), states.add(source, sketch))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """`weights . copies + bias`: how an operator's result is read off the states."""
+
+    weights: Array
+    bias: float
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the state itself."""
+        return self.bias == 0 and self.weights.tolist() == [1.0]
+
+
+@dataclass(frozen=True)
+class _States:
+    """The states of some operators of one input, in one vertex."""
+
+    primitive: Leak | Taps
+    reads: tuple[_Read, ...]
+
+    @property
+    def copies(self) -> int:
+        return len(self.primitive.decays) if isinstance(self.primitive, Leak) else self.primitive.order
+
+    def add(self, source: str, sketch: Sketch) -> str:
+        """The vertex; the source itself where nothing is remembered."""
+        one = isinstance(self.primitive, Leak) and (self.primitive.gains, self.primitive.decays) == ((1.0,), (0.0,))
+        nothing = one or (isinstance(self.primitive, Taps) and self.primitive.order == 1)
+        return source if nothing else sketch.add("memory", self.primitive, source)
+
+
+class _Memory:
+    """What a neuron remembers of its input, and what is read off it."""
+
+    def __init__(self, neuron: ops.SpikingNeuron, source: str, sketch: Sketch) -> None:
+        self._sketch = sketch
+        shared = neuron.estimate is None
+        found = (neuron.integrate,) if shared or neuron.estimate is None else (neuron.integrate, neuron.estimate)
+        self._states = _states(found)
+        self._potential, self._estimate = self._states.reads[0], self._states.reads[-1]
+        self._vertex = self._states.add(source, sketch)
+
+    def potential(self) -> str:
+        """The vertex that is V."""
+        if self._potential.plain:
+            return self._vertex
+        return self._sketch.add("potential", mix(*_row(self._potential)), self._vertex)
+
+    def estimate(self, estimator: operators.Estimator, gain: float) -> str:
+        """The vertex that is `gain * S'`."""
+        read, sketch = self._estimate, self._sketch
+        match estimator:
+            case operators.RawCurrent():
+                return sketch.add("estimate", mix([gain * read.weights], [gain * read.bias]), self._vertex)
+            case operators.Staircase(thresholds, height, offset):
+                count = len(thresholds)
+                levels = mix(np.tile(read.weights, (count, 1)), np.full(count, read.bias))
+                wide = sketch.add("levels", levels, self._vertex)
+                stairs = sketch.add("staircase", Step(tuple(thresholds.tolist()), ">="), wide)
+                return sketch.add("estimate", mix([[gain * height] * count], [gain * offset]), stairs)
+        raise NotInNirError(*_SIGMOID)
+
+    def added_to_potential(self, *terms: str) -> tuple[str, ...]:
+        """Vertices whose sum is V and the terms.
+
+        Where V is read off several states, the terms join the states in front of what reads them, because a reader
+        that walks depth first meets a sum only once.
+        """
+        weights = self._potential.weights
+        if self._potential.plain or not weights.any():
+            return (self.potential(), *terms)
+        largest = int(np.abs(weights).argmax())
+        share = np.zeros((self._states.copies, 1))
+        share[largest] = 1.0 / weights[largest]
+        joined = self._sketch.add("joined", mix(share), *terms)
+        return (self._sketch.add("margin", mix(*_row(self._potential)), self._vertex, joined),)
+
+
+def _row(read: _Read) -> tuple[Array, Array]:
+    return read.weights[None, :], np.array([read.bias])
+
+
+def _states(found: tuple[operators.Operator, ...]) -> _States:
+    """One vertex that holds the states of all operators, and how each is read off it."""
+    if any(operator.horizon is not None for operator in found):
+        raise NotInNirError(*_UNPREPARED)
+    if any(isinstance(operator, operators.Window) for operator in found):
+        return _windows(found)
+    gains: list[float] = []
+    decays: list[float] = []
+    spans = []
+    for operator in found:
+        start = len(gains)
+        gains += _numbers(operator)[0]
+        decays += _numbers(operator)[1]
+        spans.append((start, len(gains), getattr(operator, "bias", 0.0)))
+    reads = []
+    for start, end, bias in spans:
+        weights = np.zeros(len(gains))
+        weights[start:end] = 1.0
+        reads.append(_Read(weights, float(bias)))
+    return _States(Leak(tuple(gains), tuple(decays)), tuple(reads))
+
+
+def _numbers(operator: operators.Operator) -> tuple[list[float], list[float]]:
+    match operator:
+        case operators.Identity():
+            return [1.0], [0.0]
+        case operators.Leak(gain, decay) if not operator.strict:
+            _check_decay(decay)
+            return [gain], [decay]
+        case operators.Exponentials(gains, decays):
+            for decay in decays:
+                _check_decay(float(decay))
+            return gains.tolist(), decays.tolist()
+    raise NotInNirError(f"{type(operator).__name__} in this place", "use a leak, exponentials or a sliding window")
+
+
+def _check_decay(decay: float) -> None:
+    if not 0.0 <= decay <= 1.0:
+        raise NotInNirError(f"a decay of {decay:g} per step is not a leak", "keep decays within [0, 1]")
+
+
+def _windows(found: tuple[operators.Operator, ...]) -> _States:
+    order = max(operator.order if isinstance(operator, operators.Window) else 1 for operator in found)
+    reads = []
+    for operator in found:
+        weights = np.zeros(order)
+        if isinstance(operator, operators.Window):
+            weights[: operator.order] = operator.columns[0]
+            reads.append(_Read(weights, float(operator.bias[0])))
+        elif isinstance(operator, operators.Identity):
+            weights[0] = 1.0
+            reads.append(_Read(weights, 0.0))
+        else:
+            raise NotInNirError(
+                f"a window beside {type(operator).__name__} in one neuron", "use the same kind of operator for both"
+            )
+    return _States(Taps(order), tuple(reads))

@@ -1,0 +1,44 @@
+"""A network being drawn, vertex by vertex."""
+
+from __future__ import annotations
+
+from psu_deploy.exporters.nir.network import Primitive, Vertex
+
+
+class NotInNirError(Exception):
+    """A layer that NIR cannot express: why, and what to do about it."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class Sketch:
+    """Vertices of one layer after the other; those of a layer share its name as their prefix."""
+
+    def __init__(self) -> None:
+        self.vertices: list[Vertex] = []
+        self._layer = ""
+
+    @property
+    def names(self) -> list[str]:
+        """Of all vertices, in order."""
+        return [vertex.name for vertex in self.vertices]
+
+    def begin(self, layer: str) -> None:
+        """Start a layer."""
+        self._layer = layer
+
+    def name(self, role: str) -> str:
+        """Of a vertex of this layer; the layer's own name for role ""."""
+        return f"{self._layer}_{role}" if role else self._layer
+
+    def add(self, role: str, primitive: Primitive, *inputs: str, feedback: tuple[str, ...] = ()) -> str:
+        """Add a vertex; several inputs are summed.
+
+        Returns:
+            Its name.
+        """
+        self.vertices.append(Vertex(self.name(role), primitive, inputs, feedback))
+        return self.vertices[-1].name

@@ -1,0 +1,68 @@
+"""Canonical network -> NIR nodes, in the vocabulary of one kind of reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from psu_deploy.errors import Problem, UnsupportedModelError
+from psu_deploy.exporters.nir import passes
+from psu_deploy.exporters.nir.network import Network
+from psu_deploy.exporters.nir.sketch import NotInNirError
+from psu_deploy.exporters.nir.spelling.affine import AffineSpelling
+from psu_deploy.exporters.nir.spelling.base import Spelling
+from psu_deploy.exporters.nir.spelling.canonical import CanonicalSpelling
+from psu_deploy.exporters.nir.spelling.rockpool import RockpoolSpelling
+from psu_deploy.exporters.nir.spelling.sinabs import SinabsSpelling
+from psu_deploy.exporters.nir.target import NirTarget
+
+_SPELLINGS: dict[str, type[Spelling]] = {
+    "canonical": CanonicalSpelling,
+    "affine": AffineSpelling,
+    "sinabs": SinabsSpelling,
+    "rockpool": RockpoolSpelling,
+}
+
+
+def spell(network: Network, target: NirTarget) -> Spelling:
+    """Lower a network to what the target understands, and write it down.
+
+    Raises:
+        UnsupportedModelError: listing everything that the target cannot read.
+    """
+    action = f"export the network to NIR for {target.title}"
+    try:
+        for one_pass in legalisation(target):
+            network = one_pass(network)
+    except NotInNirError as error:
+        raise UnsupportedModelError([Problem("the network", "graph", error.reason, error.remedy)], action) from error
+    spelling = _SPELLINGS[target.spelling](network, target)
+    problems: dict[Problem, None] = {}
+    for vertex in network:
+        try:
+            spelling.write(vertex)
+        except NotInNirError as error:
+            problems[network.problem(vertex.name, error.reason, error.remedy)] = None
+    if problems:
+        raise UnsupportedModelError(list(problems), action)
+    spelling.close()
+    return spelling
+
+
+def legalisation(target: NirTarget) -> list[Callable[[Network], Network]]:
+    """The passes a target needs, in order."""
+    found: list[Callable[[Network], Network]] = []
+    if not target.flatten:
+        found.append(passes.keep_images)
+    if not target.avg_pool:
+        found.append(passes.sums_for_means)
+    if target.spelling in ("canonical", "affine"):  # the others have a place of their own for the tie
+        found.append(partial(passes.moved_thresholds, ties=target.ties))
+    if target.spelling == "rockpool":
+        found.append(passes.gains_before_decay)
+    if target.spelling != "canonical":
+        found += [passes.unit_gains, passes.divided_inputs, passes.one_threshold, passes.fold]
+    return found
+
+
+__all__ = ["Spelling", "legalisation", "spell"]

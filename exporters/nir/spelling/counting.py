@@ -1,0 +1,76 @@
+"""Simulators that run whole sequences node by node, and whose neurons may spike several times per step.
+
+They know no cycles, so nothing but leaks remembers. A threshold is two neurons that forget at once: the first counts
+how often a small threshold fits, the second makes one spike of any count.
+
+    n = trunc(v/threshold) spikes if v >= threshold;  v -= n*threshold
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import nir
+import numpy as np
+
+from psu_deploy.exporters.nir import network as primitives
+from psu_deploy.exporters.nir.network import Vertex
+from psu_deploy.exporters.nir.sketch import NotInNirError
+from psu_deploy.exporters.nir.spelling.base import Spelling
+from psu_deploy.machine.fields import Shape
+
+_UNIT = 2.0**-8
+"""Threshold of the neuron that counts."""
+
+_ONE = 2.0**-20
+"""What one count is worth at the second neuron: potentials up to `_UNIT/_ONE` = 4096 make one spike."""
+
+
+class CountingSpelling(Spelling):
+    """What sinabs and rockpool share."""
+
+    drive = 1.0
+    """By what the input of a neuron that forgets at once must be multiplied."""
+
+    slack = 0.0
+    """Relative; how far rounding in such a neuron can move its input."""
+
+    @abstractmethod
+    def at_once(self, threshold: float, shape: Shape) -> nir.NIRNode:
+        """A neuron that remembers nothing."""
+
+    def write_step(self, vertex: Vertex, step: primitives.Step, shape: Shape) -> str:
+        """All thresholds are alike here; see `passes.one_threshold`."""
+        self.check_axes(vertex, shape)
+        unit = _UNIT if step.fire_on == ">=" else float(np.nextafter(np.float32(_UNIT), np.float32(1)))
+        entry, count, once = (f"{vertex.name}_{role}" for role in ("above", "count", "once"))
+        one = np.eye(1) * self.drive
+        self.nodes[entry] = self.pointwise(entry, one, self.drive * np.array([_UNIT - step.thresholds[0]]), shape)
+        self.nodes[count] = self.at_once(unit * (1 - self.slack), shape)
+        self.nodes[once] = self.pointwise(once, one * _ONE, self.drive * np.array([1 - _ONE / 2]), shape)
+        self.nodes[vertex.name] = self.at_once(1.0, shape)
+        for edge in ((entry, count), (count, once), (once, vertex.name)):
+            self.connect(*edge)
+        return entry
+
+    def write_taps(self, vertex: Vertex, taps: primitives.Taps, shape: Shape) -> str:
+        raise NotInNirError(
+            f"{self.target.title} reads neither delays nor cycles, so no sliding window",
+            "use a neuron made of leaks (PSU), or another simulator",
+        )
+
+    def write_fire(self, vertex: Vertex, fire: primitives.Fire, shape: Shape) -> str:
+        raise self._no_reset(vertex)
+
+    def check_axes(self, vertex: Vertex, shape: Shape) -> None:
+        """Raise unless the reader can have this neuron here."""
+        if vertex.feedback:
+            raise self._no_reset(vertex)
+        if len(shape) > 1:
+            raise NotInNirError(f"{self.target.title} reads neurons of one axis only", "flatten before the neuron")
+
+    def _no_reset(self, vertex: Vertex) -> NotInNirError:
+        return NotInNirError(
+            f"LIF in {self.target.title} subtracts, and spikes several times per step",
+            "use PSU, or another simulator",
+        )

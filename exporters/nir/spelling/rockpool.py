@@ -1,0 +1,68 @@
+"""The flavour of rockpool: it takes the time step from `r`, as `dt = tau/(1 + r)`, and cuts an LI's tau to an integer.
+
+    LI:       v = exp(-dt/tau)*(v + x)
+    CubaLIF:  i = exp(-dt/tau)*(i + x);  v = exp(-dt/tau)*v + i, then it counts
+
+A leak is an LI with `tau = 1`, `dt = -ln(decay)`, behind an input divided by the decay. A neuron that forgets at once
+is a CubaLIF with `tau = 1`, `dt = 40`, behind an input multiplied by exp(40).
+"""
+
+from __future__ import annotations
+
+import nir
+import numpy as np
+
+from psu_deploy.exporters.nir import network as primitives
+from psu_deploy.exporters.nir.network import Vertex
+from psu_deploy.exporters.nir.sketch import NotInNirError
+from psu_deploy.exporters.nir.spelling.counting import CountingSpelling
+from psu_deploy.machine.fields import Shape
+
+_STEP = 40.0
+
+
+class RockpoolSpelling(CountingSpelling):
+    """Affine, LI, CubaLIF; one axis everywhere."""
+
+    drive = float(np.exp(_STEP))
+    slack = 2.0**-20
+
+    def write_leak(self, vertex: Vertex, leak: primitives.Leak, shape: Shape) -> str:
+        """Gains are 1/decay here; see `passes.gains_before_decay`."""
+        self.check_axes(vertex, shape)
+        decay = leak.decays[0]
+        if set(leak.decays) != {decay} or not 0.0 < decay < 1.0:
+            raise NotInNirError(
+                f"rockpool reads leaks of one decay per layer, between 0 and 1, not {set(leak.decays)}",
+                "use PSU, or another simulator",
+            )
+        if shape == (1,):
+            raise NotInNirError("rockpool cannot read a leak of one neuron", "use two neurons or more")
+        self.nodes[vertex.name] = nir.LI(
+            tau=np.ones(shape), r=np.full(shape, 1 / -np.log(decay) - 1), v_leak=np.zeros(shape)
+        )
+        return vertex.name
+
+    def write_convolution(self, vertex: Vertex, conv: primitives.Convolution, shape: Shape) -> str:
+        raise self._dense_only(vertex)
+
+    def write_pool(self, vertex: Vertex, pool: primitives.Pool, shape: Shape) -> str:
+        raise self._dense_only(vertex)
+
+    def write_flatten(self, vertex: Vertex, flatten: primitives.Flatten, shape: Shape) -> str:
+        raise self._dense_only(vertex)
+
+    def at_once(self, threshold: float, shape: Shape) -> nir.CubaLIF:
+        ones, zeros = np.ones(shape), np.zeros(shape)
+        return nir.CubaLIF(
+            tau_syn=ones,
+            tau_mem=ones.copy(),
+            r=np.full(shape, 1 / _STEP - 1),
+            v_leak=zeros,
+            v_threshold=np.full(shape, threshold, np.float32),
+            v_reset=zeros.copy(),
+            w_in=ones.copy(),
+        )
+
+    def _dense_only(self, vertex: Vertex) -> NotInNirError:
+        return NotInNirError("rockpool reads dense layers only", "use nn.Linear, or another simulator")
