@@ -28,7 +28,9 @@ from psu_deploy.neurons import (
     MaskedPSN,
     PiecewiseLinear,
     SlidingPSN,
+    Staircase,
 )
+from psu_deploy.preparation import prepare
 from psu_deploy.verify import EquivalenceReport
 
 __version__ = "0.1.0"
@@ -56,6 +58,7 @@ __all__ = [
     "Residual",
     "SlidingPSN",
     "SpikingSequential",
+    "Staircase",
     "StateError",
     "StateMachine",
     "UnsupportedModelError",
@@ -63,6 +66,7 @@ __all__ = [
     "importers",
     "load",
     "models",
+    "prepare",
     "to_state_machine",
     "verify",
 ]

@@ -91,12 +91,12 @@ def sliding(order: int, bias: bool):
     return make
 
 
-def exponentials(T: int) -> tuple[CausalOperator, Array, Array]:
-    operator = Exponentials([0.5, -1.0, 2.0], [0.9, 0.5, 0.01]).double()
+def exponentials(T: int, bias: float | None = None) -> tuple[CausalOperator, Array, Array]:
+    operator = Exponentials([0.5, -1.0, 2.0], [0.9, 0.5, 0.01], bias).double()
     gains, decays = operator.gains.detach().numpy(), sigmoid(operator.decay_logits.detach().numpy())
     np.testing.assert_allclose(decays, [0.9, 0.5, 0.01], rtol=1e-6)  # parameters are float32 at first
     matrix = sum(leak_matrix(T, gain, decay) for gain, decay in zip(gains, decays, strict=True))
-    return operator, matrix, np.zeros(T)
+    return operator, matrix, np.full(T, bias or 0.0)
 
 
 OPERATORS = (
@@ -117,6 +117,7 @@ OPERATORS = (
     OperatorCase("sliding_bias", sliding(4, bias=True)),
     OperatorCase("sliding_one", sliding(1, bias=True)),
     OperatorCase("exponentials", exponentials),
+    OperatorCase("exponentials_bias", lambda T: exponentials(T, bias=-0.75)),
     OperatorCase("masked", masked(None)),
     OperatorCase("masked_band", masked(3)),
     OperatorCase("masked_diagonal", masked(1)),
@@ -186,7 +187,7 @@ def run_serially(operator: CausalOperator, x: Array) -> Array:
                 y, state = state[0] + c["bias"][row], np.concatenate([state[1:], np.zeros_like(state[:1])])
             case "exponentials":
                 state = c["decays"].reshape(-1, *[1] * x_t.ndim) * state + np.multiply.outer(c["gains"], x_t)
-                y = state.sum(0)
+                y = state.sum(0) + c["bias"]
             case other:
                 pytest.fail(f"unknown kind {other}")
         outputs.append(y)
@@ -398,6 +399,33 @@ class TestArguments:
         for decay in (0.0, 1.0, -0.5, math.nan):
             with pytest.raises(InputError, match="decays must lie strictly between 0 and 1"):
                 Exponentials([1.0], [decay])
+
+    @pytest.mark.parametrize("terms", [1, 2, 4])
+    def test_exponentials_near_a_leak(self, terms):
+        operator = Exponentials.near_leak(terms, -0.3, 0.75)
+        assert operator.bias(3).tolist() == [0.0] * 3
+        assert operator.offset is None
+        gains, decays = operator.gains.tolist(), operator.decays.tolist()
+        assert (gains[0], decays[0]) == (pytest.approx(-0.3), pytest.approx(0.75))
+        assert gains[1:] == [pytest.approx(0.01)] * (terms - 1), "zero would keep the decays from learning"
+        assert decays[1:] == pytest.approx([m / terms for m in range(1, terms)])
+
+    @pytest.mark.parametrize(("decay", "start"), [(0.0, 0.001), (1.0, 0.999)])
+    def test_exponentials_near_a_leak_that_keeps_or_forgets(self, decay, start):
+        assert Exponentials.near_leak(1, 1.0, decay).decays.tolist() == [pytest.approx(start)]
+
+    def test_terms_of_exponentials(self):
+        for terms, message in ((0, "terms must be at least 1, got 0"), (2.0, "terms must be a whole number, got 2.0")):
+            with pytest.raises(InputError, match=message):
+                Exponentials.near_leak(terms, 0.5, 0.5)
+
+    def test_float64_input_to_float32_exponentials_is_computed_in_float64(self):
+        operator = Exponentials([0.5, -1.0], [0.9, 0.3])
+        x = torch.from_numpy(sequence(63, 2, 3))
+        decays = sigmoid(operator.decay_logits.detach().double().numpy())
+        matrix = leak_matrix(63, 0.5, decays[0]) + leak_matrix(63, -1.0, decays[1])
+        np.testing.assert_allclose(operator(x).detach(), apply(matrix, x.numpy()), **ROUNDING)
+        np.testing.assert_array_equal(operator.recurrence().coefficients["decays"], decays)
 
     def test_exponentials_stay_stable_under_training(self):
         operator = Exponentials([1.0, 1.0], [0.9, 0.1])

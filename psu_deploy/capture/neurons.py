@@ -10,7 +10,20 @@ from psu_deploy.capture.layers import ConversionError, Converter, array, nothing
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Shape
 from psu_deploy.machine.ops import SpikingNeuron
-from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN, SpikingUnit
+from psu_deploy.neurons import (
+    IPSU,
+    LIF,
+    PLIF,
+    PPSU,
+    PSN,
+    PSU,
+    RPSU,
+    SPSN,
+    MaskedPSN,
+    SlidingPSN,
+    SpikingUnit,
+    Staircase,
+)
 from psu_deploy.temporal import CausalOperator
 
 
@@ -39,7 +52,7 @@ def operator(module: CausalOperator) -> operators.Operator:
         case "strict_leak":
             return operators.StrictLeak(float(numbers["gain"]), float(numbers["decay"]))
         case "exponentials":
-            return operators.Exponentials(numbers["gains"], numbers["decays"])
+            return operators.Exponentials(numbers["gains"], numbers["decays"], float(numbers["bias"]))
         case "partial_sums":
             return operators.PartialSums(numbers["matrix"], numbers["bias"])
         case "window":
@@ -47,12 +60,14 @@ def operator(module: CausalOperator) -> operators.Operator:
 
 
 def estimator(module: nn.Module) -> operators.Estimator:
-    """nn.Sigmoid or nn.Identity as plain data."""
+    """nn.Sigmoid, Staircase or nn.Identity as plain data."""
     if type(module) is nn.Sigmoid:
         return operators.Sigmoid()
     if type(module) is nn.Identity:
         return operators.RawCurrent()
-    raise ConversionError(f"estimator {type(module).__name__} has no serial form", "use torch.nn.Sigmoid")
+    if type(module) is Staircase:
+        return operators.Staircase(module.thresholds.numpy(), module.height, module.offset)
+    raise ConversionError(f"estimator {type(module).__name__} has no serial form", "use torch.nn.Sigmoid or Staircase")
 
 
 def masked_psn(module: MaskedPSN, features: Shape) -> SpikingNeuron:

@@ -21,10 +21,18 @@ def train(
     seed: Annotated[int, typer.Option(help="Of the initial weights and the order of the samples.")] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    deploy_for: Annotated[
+        Literal["nir"] | None, typer.Option(help="Prepare the trained network for this target and fine-tune it.")
+    ] = None,
+    levels: Annotated[int, typer.Option(help="With --deploy-for: steps of the staircase in the sigmoid's place.")] = 15,
+    exponentials: Annotated[
+        int, typer.Option(help="With --deploy-for: exponentials in the place of a T x T matrix.")
+    ] = 4,
 ) -> None:
     """Train a network with all time steps at once and write a run folder: recipe, weights, machine, metrics.
 
     Example: psu-deploy train digits --neuron rpsu --out runs/digits
+    Example: psu-deploy train digits --neuron rpsu --deploy-for nir --out runs/nir
     """
     from psu_deploy.training import RECIPES
     from psu_deploy.training import train as run_training
@@ -33,6 +41,7 @@ def train(
     if recipe is None:
         raise InputError(f"no recipe for {task} with {neuron}; choose one of {', '.join(RECIPES)}")
     recipe = replace(recipe, seed=seed, epochs=recipe.epochs if epochs is None else epochs)
+    recipe = replace(recipe, deploy_for=deploy_for, levels=levels, exponentials=exponentials)
     result = run_training(recipe, out, device=device, resume=resume)
     rows = [
         ("test accuracy", f"{result.test_accuracy:.2%}"),
@@ -40,5 +49,6 @@ def train(
         ("seconds", f"{result.seconds:.1f}"),
         ("device", result.device),
     ]
-    table(f"{task} with {neuron}, in {out}", ("", ""), rows)
-    hint(f"psu-deploy export {out} --to onnx --out {out}")
+    prepared = "" if deploy_for is None else f", prepared for {deploy_for}"
+    table(f"{task} with {neuron}{prepared}, in {out}", ("", ""), rows)
+    hint(f"psu-deploy export {out} --to {deploy_for or 'onnx'} --out {out}")

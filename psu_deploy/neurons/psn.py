@@ -86,12 +86,17 @@ class MaskedPSN(SpikingUnit):
 
     @property
     def lambda_(self) -> float:
-        """How far the masking has gone, from 0 to 1."""
-        return self.integrate.lambda_
+        """How far the masking has gone, from 0 to 1; 1 once `psu_deploy.prepare` has replaced the matrix."""
+        matrix = self._modules["integrate"]
+        return matrix.lambda_ if isinstance(matrix, MaskedMatrix) else 1.0
 
     @lambda_.setter
     def lambda_(self, value: float) -> None:
-        self.integrate.lambda_ = value
+        matrix = self._modules["integrate"]
+        if isinstance(matrix, MaskedMatrix):
+            matrix.lambda_ = value
+        elif value != 1.0:
+            raise InputError(f"lambda_ must stay 1: psu.prepare has replaced the masked matrix; got {value}")
 
 
 class SlidingPSN(SpikingUnit):

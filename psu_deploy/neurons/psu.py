@@ -19,10 +19,12 @@ from torch import nn
 from psu_deploy.arguments import check_number
 from psu_deploy.errors import InputError
 from psu_deploy.neurons.base import SpikingUnit
+from psu_deploy.neurons.estimators import check_estimator
 from psu_deploy.neurons.surrogate import FireOn, Surrogate
-from psu_deploy.temporal import CausalMatrix, CausalOperator, Identity, Init, Leak, StrictLeak
+from psu_deploy.temporal import CausalMatrix, CausalOperator, Exponentials, Identity, Init, Leak, StrictLeak
 
 ResetInput = Literal["estimate", "current"]
+Temporal = Literal["matrix", "exponentials"]
 
 
 class _LeakyUnit(SpikingUnit):
@@ -37,6 +39,7 @@ class _LeakyUnit(SpikingUnit):
         reset_gain: float | None,
         fire_on: FireOn,
         surrogate: Surrogate | None,
+        estimator: nn.Module | None,
     ) -> None:
         super().__init__(threshold, fire_on, surrogate)
         check_number("tau", tau)
@@ -46,13 +49,22 @@ class _LeakyUnit(SpikingUnit):
         self.decay = 1.0 - 1.0 / tau if decay is None else float(decay)
         self.gain = 1.0 / tau if gain is None else float(gain)
         self.reset = StrictLeak(self.threshold if reset_gain is None else reset_gain, self.decay)
-        self.estimator = nn.Sigmoid()
+        if estimator is not None:
+            check_estimator(estimator)
+        self.estimator = nn.Sigmoid() if estimator is None else estimator
 
     def _leak(self) -> Leak:
         return Leak(self.gain, self.decay)
 
-    def _learned(self, steps: int, bias: bool, init: Init) -> CausalMatrix:
-        return CausalMatrix(steps, bias=bias, init=init, gain=self.gain, decay=self.decay)
+    def _learned(self, steps: int, bias: bool, init: Init, temporal: Temporal, terms: int) -> CausalOperator:
+        matrix = CausalMatrix(steps, bias=bias, init=init, gain=self.gain, decay=self.decay)  # checks steps and init
+        if temporal == "matrix":
+            return matrix
+        if temporal != "exponentials":
+            raise InputError(f'temporal must be "matrix" or "exponentials", got {temporal!r}')
+        if init != "leak":
+            raise InputError(f'init={init!r} fills a matrix; with temporal="exponentials" use init="leak"')
+        return Exponentials.near_leak(terms, self.gain, self.decay, 0.0 if bias else None)
 
 
 class _SharedEstimateUnit(_LeakyUnit):
@@ -79,6 +91,7 @@ class PSU(_SharedEstimateUnit):
         reset_gain: factor of the estimated spike; None = V_th.
         fire_on: ">=" or ">", whether a margin of exactly zero fires.
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
+        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR.
 
     Reference: arXiv 2402.00449, Eq. 10.
 
@@ -97,8 +110,9 @@ class PSU(_SharedEstimateUnit):
         reset_gain: float | None = None,
         fire_on: FireOn = ">=",
         surrogate: Surrogate | None = None,
+        estimator: nn.Module | None = None,
     ) -> None:
-        super().__init__(tau, threshold, decay, gain, reset_gain, fire_on, surrogate)
+        super().__init__(tau, threshold, decay, gain, reset_gain, fire_on, surrogate, estimator)
         self.integrate = self._leak()
 
 
@@ -121,6 +135,10 @@ class IPSU(_LeakyUnit):
         reset_input: `"estimate"`: sigmoid(A I), the paper; `"current"`: the raw current I, the authors' code.
         fire_on: ">=" or ">", whether a margin of exactly zero fires.
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
+        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR.
+        temporal: `"matrix"`, or `"exponentials"`: A_I is a sum of exponentials, which any number of steps can use; it
+            starts near the leak, and its bias is one number for all steps.
+        terms: number of exponentials; of no account for a matrix.
 
     Reference: arXiv 2402.00449, Eq. 11 (A_I learned).
     """
@@ -139,12 +157,19 @@ class IPSU(_LeakyUnit):
         reset_input: ResetInput = "estimate",
         fire_on: FireOn = ">=",
         surrogate: Surrogate | None = None,
+        estimator: nn.Module | None = None,
+        temporal: Temporal = "matrix",
+        terms: int = 4,
     ) -> None:
-        super().__init__(tau, threshold, decay, gain, reset_gain, fire_on, surrogate)
-        self.integrate = self._learned(T, bias, init)
+        super().__init__(tau, threshold, decay, gain, reset_gain, fire_on, surrogate, estimator)
+        self.integrate = self._learned(T, bias, init, temporal, terms)
         if reset_input == "estimate":
             self.estimate = self._leak()
         elif reset_input == "current":
+            if estimator is not None:
+                raise InputError(
+                    'reset_input="current" resets by the current itself and takes no estimator; leave it out'
+                )
             self.estimate = Identity()
             self.estimator = nn.Identity()
         else:
@@ -169,6 +194,10 @@ class RPSU(_LeakyUnit):
         reset_gain: factor of the estimated spike; None = V_th.
         fire_on: ">=" or ">", whether a margin of exactly zero fires.
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
+        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR.
+        temporal: `"matrix"`, or `"exponentials"`: A_R is a sum of exponentials, which any number of steps can use; it
+            starts near the leak, and its bias is one number for all steps.
+        terms: number of exponentials; of no account for a matrix.
 
     Reference: arXiv 2402.00449, Eq. 11 (A_R learned).
     """
@@ -186,10 +215,13 @@ class RPSU(_LeakyUnit):
         reset_gain: float | None = None,
         fire_on: FireOn = ">=",
         surrogate: Surrogate | None = None,
+        estimator: nn.Module | None = None,
+        temporal: Temporal = "matrix",
+        terms: int = 4,
     ) -> None:
-        super().__init__(tau, threshold, decay, gain, reset_gain, fire_on, surrogate)
+        super().__init__(tau, threshold, decay, gain, reset_gain, fire_on, surrogate, estimator)
         self.integrate = self._leak()
-        self.estimate = self._learned(T, bias, init)
+        self.estimate = self._learned(T, bias, init, temporal, terms)
 
 
 class PPSU(_SharedEstimateUnit):
@@ -210,6 +242,10 @@ class PPSU(_SharedEstimateUnit):
         reset_gain: factor of the estimated spike; None = V_th.
         fire_on: ">=" or ">", whether a margin of exactly zero fires.
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
+        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR.
+        temporal: `"matrix"`, or `"exponentials"`: A_I is a sum of exponentials, which any number of steps can use; it
+            starts near the leak, and its bias is one number for all steps.
+        terms: number of exponentials; of no account for a matrix.
     """
 
     def __init__(
@@ -225,6 +261,9 @@ class PPSU(_SharedEstimateUnit):
         reset_gain: float | None = None,
         fire_on: FireOn = ">=",
         surrogate: Surrogate | None = None,
+        estimator: nn.Module | None = None,
+        temporal: Temporal = "matrix",
+        terms: int = 4,
     ) -> None:
-        super().__init__(tau, threshold, decay, gain, reset_gain, fire_on, surrogate)
-        self.integrate = self._learned(T, bias, init)
+        super().__init__(tau, threshold, decay, gain, reset_gain, fire_on, surrogate, estimator)
+        self.integrate = self._learned(T, bias, init, temporal, terms)

@@ -23,9 +23,10 @@ class Recurrence:
     | strict_leak | read y, then `y = decay*(y + gain*x)` | gain, decay |
     | partial_sums | add column t of `matrix` times x to the sums of the steps to come, read sum t | matrix, bias |
     | window | add `columns[t]` times x to the k sums from step t on, read the first, shift | columns, bias |
-    | exponentials | r leaks, summed | gains (r,), decays (r,) |
+    | exponentials | r leaks, summed, and bias added | gains, decays, bias |
 
-    Shapes: gain, decay (); matrix (T, T); columns (rows, k); bias (rows,); gains, decays (r,); all float64.
+    Shapes: gain, decay (); matrix (T, T); columns (rows, k); bias (rows,), of exponentials ();
+    gains, decays (r,); all float64.
     `columns[t, l]` is the entry (t + l, t) of the matrix. With `horizon=None` the coefficients hold for every step
     and `columns`, `bias` have one row; otherwise row t belongs to step t.
     """

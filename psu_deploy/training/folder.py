@@ -2,6 +2,7 @@
 
     recipe.json            what is trained, written first
     checkpoints/last.ckpt  after every epoch: all that is needed to go on
+    checkpoints/tuned.ckpt the same of the prepared network while it is fine-tuned, where the recipe says deploy_for
     weights.safetensors    the network's weights after the last epoch
     model.psm              the network as a state machine
     metrics.json           accuracies and time, written last
@@ -22,6 +23,7 @@ from torch import nn
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.machine.files import atomic_path
+from psu_deploy.preparation import prepare_structure
 from psu_deploy.training import weights
 from psu_deploy.training.recipe import Recipe
 from psu_deploy.training.tasks import TASKS
@@ -58,7 +60,7 @@ def load_run(folder: str | Path) -> Run:
             f"the run in {folder} is not finished: there is no weights.safetensors in it; "
             "continue it with resume, or start it anew with overwrite"
         )
-    model = _unseeded_model(recipe)
+    model = _unseeded_model(recipe, prepared=recipe.deploy_for is not None)
     weights.fill(model, weights.load_weights(files.weights), files.weights)
     return Run(recipe, model.eval())
 
@@ -66,6 +68,14 @@ def load_run(folder: str | Path) -> Run:
 def build_model(recipe: Recipe) -> nn.Module:
     """The recipe's network with fresh weights, drawn from torch's global generator."""
     return TASKS[recipe.task].model(recipe.neuron, recipe.hidden, recipe.dropout)
+
+
+def prepared_model(recipe: Recipe) -> nn.Module:
+    """The same network in the form it has once it is prepared, with numbers that are yet to be loaded."""
+    assert recipe.deploy_for is not None
+    model = build_model(recipe)
+    prepare_structure(model, recipe.deploy_for, recipe.levels, recipe.exponentials)
+    return model
 
 
 class RunFolder:
@@ -79,6 +89,7 @@ class RunFolder:
         self.path = path
         self.recipe = path / "recipe.json"
         self.checkpoint = path / "checkpoints" / "last.ckpt"
+        self.tuned = path / "checkpoints" / "tuned.ckpt"
         self.weights = path / "weights.safetensors"
         self.machine = path / "model.psm"
         self.metrics = path / "metrics.json"
@@ -110,17 +121,28 @@ class RunFolder:
                 f"the run in {self.path} was started with another recipe, and only epochs may change: "
                 f"{_differences(started, recipe)}; resume it with its own recipe, or train in another folder"
             )
-        done = _epochs_done(self.checkpoint, recipe)
+        if self.goes_on_tuning(recipe):
+            _check_fits(self.tuned, recipe, prepared=True)
+        done = _check_fits(self.checkpoint, recipe)
         if recipe.epochs < done:
             raise InputError(
                 f"the run in {self.path} has done {done} epochs already, the recipe wants {recipe.epochs}; "
                 "resume it with at least as many"
             )
 
+    def goes_on_tuning(self, recipe: Recipe) -> bool:
+        """Whether the run here was being fine-tuned, and with this recipe still would be.
+
+        A recipe with more epochs trains the network before it is prepared, so fine-tuning begins anew.
+        """
+        return self.tuned.is_file() and Recipe.load(self.recipe).epochs == recipe.epochs
+
     def begin(self, recipe: Recipe, resume: bool) -> None:
         """Remove what an earlier run gave, our own files only, and write the recipe."""
-        gone = (self.metrics, self.machine, self.weights)
-        for file in gone if resume else (*gone, self.checkpoint):
+        gone = [self.metrics, self.machine, self.weights]
+        gone += [] if resume else [self.checkpoint]
+        gone += [] if resume and self.goes_on_tuning(recipe) else [self.tuned]
+        for file in gone:
             file.unlink(missing_ok=True)
         recipe.save(self.recipe)
 
@@ -132,17 +154,18 @@ class RunFolder:
             temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
-def _epochs_done(path: Path, recipe: Recipe) -> int:
+def _check_fits(path: Path, recipe: Recipe, prepared: bool = False) -> int:
+    """How many epochs a checkpoint has behind it; `ArtifactError` unless it is one of the recipe's network."""
     checkpoint = weights.load_checkpoint(path)
     trained = {name.removeprefix(MODEL_PREFIX): value for name, value in checkpoint["state_dict"].items()}
-    weights.fill(_unseeded_model(recipe), trained, path)
+    weights.fill(_unseeded_model(recipe, prepared), trained, path)
     return int(checkpoint["epoch"]) + 1
 
 
-def _unseeded_model(recipe: Recipe) -> nn.Module:
+def _unseeded_model(recipe: Recipe, prepared: bool) -> nn.Module:
     """The recipe's network, to be filled; leaves torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        return build_model(recipe)
+        return prepared_model(recipe) if prepared else build_model(recipe)
 
 
 def _differences(started: Recipe, wanted: Recipe) -> str:

@@ -12,10 +12,17 @@ from typing import Any
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.machine.files import atomic_path
 from psu_deploy.models import CAUSAL
+from psu_deploy.neurons.estimators import MAX_LEVELS
+from psu_deploy.preparation import LEVELS, TARGETS, Target
 from psu_deploy.training.tasks import TASKS
 
 FORMAT = "psu-deploy.recipe"
-VERSION = 1
+VERSION = 2
+_NEW_IN_2 = {"deploy_for", "levels", "exponentials"}
+"""A recipe of version 1 has the defaults there."""
+
+PREPARABLE = tuple(name for name in CAUSAL if name != "spsn")
+"""Names of the neurons that `psu_deploy.prepare` takes: one that fires at random is not among them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,10 @@ class Recipe:
         learning_rate: of AdamW at the first step; falls to 0 along half a cosine.
         weight_decay: of AdamW.
         seed: of the initial weights, the order of the samples and dropout; never of the split.
+        deploy_for: a target of `psu_deploy.prepare`, "nir": after `epochs` the network is prepared for it, then
+            fine-tuned for `tuning_epochs` more; None = neither.
+        levels: steps of the staircase that `prepare` puts in, 1..255.
+        exponentials: terms of the sums that `prepare` puts in where there are T x T matrices.
 
     Raises:
         InputError: if a value has the wrong type or is out of range.
@@ -46,6 +57,9 @@ class Recipe:
     learning_rate: float = 0.02
     weight_decay: float = 0.1
     seed: int = 0
+    deploy_for: Target | None = None
+    levels: int = LEVELS
+    exponentials: int = 4
 
     def __post_init__(self) -> None:
         _check_choice("task", self.task, TASKS)
@@ -56,6 +70,18 @@ class Recipe:
         _check_number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
         _check_number("learning_rate", self.learning_rate, "above 0", lambda v: v > 0)
         _check_number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
+        _check_whole("levels", self.levels, minimum=1)
+        if self.levels > MAX_LEVELS:
+            raise InputError(f"levels must be at most {MAX_LEVELS}, got {self.levels}")
+        _check_whole("exponentials", self.exponentials, minimum=1)
+        if self.deploy_for is not None:
+            _check_choice("deploy_for", self.deploy_for, TARGETS)
+            _check_choice(f"neuron, for {self.deploy_for},", self.neuron, PREPARABLE)
+
+    @property
+    def tuning_epochs(self) -> int:
+        """Passes over the training split after `prepare`: as many as before it; 0 without `deploy_for`."""
+        return 0 if self.deploy_for is None else self.epochs
 
     def to_json(self) -> str:
         """The recipe as a JSON object, one key per argument."""
@@ -63,7 +89,7 @@ class Recipe:
 
     @staticmethod
     def from_json(text: str) -> Recipe:
-        """Read what `to_json` wrote: every key must be there, and no other.
+        """Read what `to_json` wrote, now or in an earlier version: every key must be there, and no other.
 
         Raises:
             ArtifactError: if the text is anything else.
@@ -94,11 +120,12 @@ class Recipe:
 def _decode(text: str, where: str) -> Recipe:
     values = _json_object(text, where)
     expected = {"format", "version"} | {field.name for field in fields(Recipe)}
+    expected -= _NEW_IN_2 if values.get("version") == 1 else set()
     missing, unknown = sorted(expected - values.keys()), sorted(values.keys() - expected)
     if missing or unknown:
         raise ArtifactError(f"{where} does not have exactly the keys of a recipe: missing {missing}, unknown {unknown}")
     found = values.pop("format"), values.pop("version")
-    if found != (FORMAT, VERSION):
+    if found not in ((FORMAT, 1), (FORMAT, VERSION)):
         raise ArtifactError(f"{where} has format and version {found}, expected {(FORMAT, VERSION)}")
     try:
         return Recipe(**values)

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from psu_deploy.errors import InputError, require
+from psu_deploy.preparation import prepare
 from psu_deploy.training.data import Arrays
-from psu_deploy.training.folder import RunFolder, build_model
+from psu_deploy.training.folder import RunFolder, build_model, prepared_model
 from psu_deploy.training.quiet import quiet_import, quiet_training
 from psu_deploy.training.recipe import Recipe
 from psu_deploy.training.tasks import TASKS
@@ -31,7 +32,7 @@ class RunResult:
     Args:
         test_accuracy: fraction of the test split that is classified right, 0..1, by the weights of the last epoch.
         validation_accuracy: the same of the validation split.
-        epochs: how many were trained, those before a resume included.
+        epochs: how many were trained, those before a resume and those of fine-tuning included.
         seconds: wall time of this call from data to accuracies, without importing Lightning.
         device: "cpu" or "cuda".
     """
@@ -54,6 +55,9 @@ def train(
 ) -> RunResult:
     """Train a recipe and write its run folder. The same seed on the same machine gives the same weights.
 
+    With `deploy_for`, the trained network is prepared and fine-tuned: trained again, just as long. Weights, machine and
+    accuracies are those of the prepared network.
+
     Nothing is written outside `out`, and torch's global generators are left as they were.
 
     Args:
@@ -61,14 +65,15 @@ def train(
         out: the run folder; must be empty or not exist.
         device: "auto" is "cuda" where there is a GPU, else "cpu".
         resume: go on from the last checkpoint of the run in `out`, with the same recipe or one with more epochs.
-            The learning rate goes on along the curve of the recipe given.
+            The learning rate goes on along the curve of the recipe given. A run that was being fine-tuned goes on with
+            that; with more epochs it is trained on as it was before, then prepared and fine-tuned anew.
         overwrite: start the run in `out` anew; only files of the run are removed.
         progress: show a progress bar on stderr.
 
     Raises:
         InputError: if the device is not there, `out` is not empty, or the run in it has another recipe.
         ArtifactError: if there is no checkpoint to resume from, it is malformed, or `out` cannot be written.
-        MissingExtraError: if the `train` extra is not installed.
+        MissingExtraError: if the `train` extra is not installed, or with `deploy_for` the `nir` extra.
     """
     device = _resolve(device)
     if resume and overwrite:
@@ -79,6 +84,8 @@ def train(
     else:
         folder.check_free(overwrite)
     _import_lightning()
+    if recipe.deploy_for is not None:
+        require("scipy.optimize", extra="nir")  # now rather than after the training
     folder.begin(recipe, resume)
     began = time.perf_counter()
     with _own_generators(device):
@@ -86,7 +93,7 @@ def train(
     result = RunResult(
         test_accuracy=accuracy(model, TASKS[recipe.task].arrays("test")),
         validation_accuracy=accuracy(model, TASKS[recipe.task].arrays("validation")),
-        epochs=recipe.epochs,
+        epochs=recipe.epochs + recipe.tuning_epochs,
         seconds=time.perf_counter() - began,
         device=device,
     )
@@ -111,23 +118,46 @@ def accuracy(model: nn.Module, samples: Arrays) -> float:
 
 
 def _fit(recipe: Recipe, folder: RunFolder, device: str, resume: bool, progress: bool) -> nn.Module:
+    """Train; where the recipe says so, prepare and fine-tune. What a checkpoint has done already is not done again."""
+    torch.manual_seed(recipe.seed)
+    if resume and folder.goes_on_tuning(recipe):
+        return _tune(prepared_model(recipe), recipe, folder, device, True, progress)
+    model = _run(_Phase(folder.checkpoint, recipe.epochs), build_model(recipe), recipe, device, resume, progress)
+    if recipe.deploy_for is None:
+        return model
+    prepare(model, recipe.deploy_for, levels=recipe.levels, exponentials=recipe.exponentials)
+    return _tune(model, recipe, folder, device, False, progress)
+
+
+def _tune(model: nn.Module, recipe: Recipe, folder: RunFolder, device: str, resume: bool, progress: bool) -> nn.Module:
+    return _run(_Phase(folder.tuned, recipe.tuning_epochs), model, recipe, device, resume, progress)
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """One call of Lightning: where its checkpoint is, and for how long."""
+
+    checkpoint: Path
+    epochs: int
+
+
+def _run(phase: _Phase, model: nn.Module, recipe: Recipe, device: str, resume: bool, progress: bool) -> nn.Module:
     from psu_deploy.training.datamodule import SequenceData
     from psu_deploy.training.module import Classifier
 
-    torch.manual_seed(recipe.seed)
-    module = Classifier(build_model(recipe), recipe)
+    module = Classifier(model.train(), recipe)
     data = SequenceData(TASKS[recipe.task], recipe.batch_size, recipe.seed)
-    checkpoint = folder.checkpoint if resume else None
+    checkpoint = phase.checkpoint if resume else None
     with quiet_training():
-        _until_interrupted(_trainer(recipe, folder, device, progress), module, data, checkpoint)
+        _until_interrupted(_trainer(phase, device, progress), module, data, checkpoint)
     return module.model.cpu().eval()
 
 
-def _trainer(recipe: Recipe, folder: RunFolder, device: str, progress: bool) -> pl.Trainer:
+def _trainer(phase: _Phase, device: str, progress: bool) -> pl.Trainer:
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
-    target = folder.checkpoint
+    target = phase.checkpoint
     callbacks: list[Callback] = [
         ModelCheckpoint(target.parent, target.stem, enable_version_counter=False, save_on_train_epoch_end=True)
     ]
@@ -136,13 +166,13 @@ def _trainer(recipe: Recipe, folder: RunFolder, device: str, progress: bool) -> 
     return pl.Trainer(
         accelerator=device,
         devices=1,
-        max_epochs=recipe.epochs,
+        max_epochs=phase.epochs,
         callbacks=callbacks,
         logger=False,
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        default_root_dir=folder.path,
+        default_root_dir=target.parents[1],
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.models import CAUSAL
 from psu_deploy.training import RECIPES, Recipe
+from psu_deploy.training.recipe import PREPARABLE
 
 WHOLE = st.integers(1, 10**6)
 recipes = st.builds(
@@ -21,6 +22,8 @@ recipes = st.builds(
     learning_rate=st.floats(0, exclude_min=True, allow_infinity=False),
     weight_decay=st.floats(0, allow_infinity=False),
     seed=st.integers(0, 10**30),
+    levels=st.integers(1, 255),
+    exponentials=WHOLE,
 )
 
 
@@ -37,6 +40,46 @@ def test_a_file_gives_the_same_recipe_back(tmp_path: Path) -> None:
 def test_json_names_every_argument() -> None:
     keys = json.loads(Recipe().to_json()).keys()
     assert list(keys) == ["format", "version", *(field.name for field in fields(Recipe))]
+
+
+VERSION_1 = """{
+  "format": "psu-deploy.recipe",
+  "version": 1,
+  "task": "digits",
+  "neuron": "ipsu",
+  "hidden": 64,
+  "dropout": 0.1,
+  "epochs": 12,
+  "batch_size": 32,
+  "learning_rate": 0.01,
+  "weight_decay": 0.05,
+  "seed": 4
+}
+"""
+"""As it was written before networks were prepared for a target."""
+
+
+def test_reads_a_recipe_of_version_1() -> None:
+    expected = Recipe("digits", "ipsu", 64, 0.1, 12, 32, 0.01, 0.05, 4)
+    assert Recipe.from_json(VERSION_1) == expected
+    assert (expected.deploy_for, expected.tuning_epochs) == (None, 0)
+
+
+@pytest.mark.parametrize("neuron", PREPARABLE)
+def test_json_gives_a_recipe_for_a_target_back(neuron: str) -> None:
+    recipe = Recipe(neuron=neuron, deploy_for="nir", levels=7, exponentials=2)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize(("epochs", "tuning"), [(1, 1), (30, 30)])
+def test_fine_tuning_takes_just_as_long(epochs: int, tuning: int) -> None:
+    assert Recipe(epochs=epochs, deploy_for="nir").tuning_epochs == tuning
+
+
+def test_a_neuron_that_cannot_be_prepared() -> None:
+    message = "neuron, for nir, must be one of psu, ipsu, .*plif, got 'spsn'"
+    with pytest.raises(InputError, match=message):
+        Recipe(neuron="spsn", deploy_for="nir")
 
 
 def test_there_is_a_recipe_for_every_neuron() -> None:
@@ -61,6 +104,12 @@ def test_there_is_a_recipe_for_every_neuron() -> None:
         ("learning_rate", float("inf"), "learning_rate must be a number above 0, got inf"),
         ("weight_decay", -0.1, "weight_decay must be a number at least 0, got -0.1"),
         ("weight_decay", None, "weight_decay must be a number at least 0, got None"),
+        ("deploy_for", "lava", "deploy_for must be one of nir, got 'lava'"),
+        ("deploy_for", "", "deploy_for must be one of nir, got ''"),
+        ("levels", 0, "levels must be a whole number of at least 1, got 0"),
+        ("levels", 256, "levels must be at most 255, got 256"),
+        ("exponentials", 0, "exponentials must be a whole number of at least 1, got 0"),
+        ("exponentials", None, "exponentials must be a whole number of at least 1, got None"),
     ],
 )
 def test_refuses_a_value(name: str, value: object, message: str) -> None:
@@ -77,7 +126,9 @@ def test_refuses_a_value(name: str, value: object, message: str) -> None:
         ({"momentum": 0.9}, r"missing \[\], unknown \['momentum'\]"),
         ({"seed": ...}, r"missing \['seed'\], unknown \[\]"),
         ({"format": "psu-deploy.machine"}, "has format and version"),
-        ({"version": 2}, "has format and version"),
+        ({"version": 3}, "has format and version"),
+        ({"version": 1}, r"missing \[\], unknown \['deploy_for', 'exponentials', 'levels'\]"),
+        ({"levels": ...}, r"missing \['levels'\], unknown \[\]"),
     ],
 )
 def test_refuses_other_keys(change: dict[str, object], message: str) -> None:
