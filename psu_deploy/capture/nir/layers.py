@@ -1,0 +1,121 @@
+"""NIR nodes without spikes -> layers of the machine, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from psu_deploy.capture.layers import ConversionError
+from psu_deploy.capture.nir.parameters import ROUNDED, drive, parameter, per_channel, share_of, uniform
+from psu_deploy.machine import operators, ops
+from psu_deploy.machine.along_time import MAX_DELAY
+from psu_deploy.machine.fields import Array, Shape
+from psu_deploy.nir_files.nodes import kind_name, numbers
+from psu_deploy.nir_files.shapes import flattened_axes, padding_of, whole
+
+Layers = list[ops.Layer]
+Converter = Callable[[Any, Shape, float], Layers]
+"""(node, features in, seconds per step) -> layers, in order; none where the node hands on what it gets."""
+
+
+def hand_on(node: Any, features: Shape, dt: float) -> Layers:
+    """`y = x`: an Input or Output, of the network or of a subgraph."""
+    return []
+
+
+def linear(node: Any, features: Shape, dt: float) -> Layers:
+    """`y = W x + b`: Affine and Linear."""
+    weight = numbers(node, "weight")
+    if weight.ndim != 2:
+        raise ConversionError(f"its weight has shape {weight.shape}, a matrix for each of many places", "use (out, in)")
+    bias = np.broadcast_to(numbers(node, "bias"), len(weight)) if hasattr(node, "bias") else None
+    return [ops.Linear(weight, bias)]
+
+
+def conv(node: Any, features: Shape, dt: float) -> Layers:
+    """Conv1d and Conv2d: cross-correlation with zeros around, as torch has it."""
+    weight = numbers(node, "weight")
+    kernel = weight.shape[2:]
+    stride, dilation = (whole(getattr(node, name), name, 1, len(kernel)) for name in ("stride", "dilation"))
+    (groups,) = whole(node.groups, "groups", 1, 1)
+    bias = None if node.bias is None else numbers(node, "bias")
+    kind = ops.Conv1d if len(kernel) == 1 else ops.Conv2d
+    return [kind(weight, bias, stride, padding_of(node, kernel, dilation, stride), dilation, groups)]
+
+
+def scale(node: Any, features: Shape, dt: float) -> Layers:
+    """`y = s x`, entry by entry."""
+    return drive(numbers(node, "scale"), np.zeros(()), features, "scale")
+
+
+def pool(node: Any, features: Shape, dt: float) -> Layers:
+    """SumPool2d and AvgPool2d; padded zeros count in the mean, as in torch."""
+    kernel, stride = (whole(getattr(node, name), name, 1, 2) for name in ("kernel_size", "stride"))
+    padding = tuple((p, p) for p in whole(node.padding, "padding", 0, 2))
+    return [(ops.SumPool if kind_name(node) == "SumPool2d" else ops.AvgPool)(kernel, stride, padding)]
+
+
+def flatten(node: Any, features: Shape, dt: float) -> Layers:
+    """All features in one axis."""
+    start, end = flattened_axes(node, features)
+    if start == end:
+        return []
+    if (start, end) != (0, len(features) - 1):
+        raise ConversionError(f"it joins axes {start} to {end} of {features} only", "flatten all features")
+    return [ops.Flatten()]
+
+
+def delay(node: Any, features: Shape, dt: float) -> Layers:
+    """`y[t] = x[t - delay/dt]`."""
+    seconds = uniform(numbers(node, "delay"), "delay")
+    steps = round(seconds / dt) if seconds / dt < 2 * MAX_DELAY else 2 * MAX_DELAY
+    if not 0 <= steps <= MAX_DELAY:
+        raise ConversionError(
+            f"a delay of {seconds:g} s is {seconds / dt:g} steps", f"0 to {MAX_DELAY} steps are possible"
+        )
+    if abs(seconds / dt - steps) > ROUNDED * max(steps, 1):
+        raise ConversionError(
+            f"a delay of {seconds:g} s is {seconds / dt:g} steps, no whole number", "choose a dt that divides it"
+        )
+    return [ops.Delay(steps)] if steps else []
+
+
+def integrator(node: Any, features: Shape, dt: float) -> Layers:
+    """I: `v += dt*r*x`."""
+    return _scaled(numbers(node, "r") * dt, 1.0, features)
+
+
+def leaky_integrator(node: Any, features: Shape, dt: float) -> Layers:
+    """LI: `v += dt/tau*(v_leak - v + r*x)`."""
+    return leak(node, "tau", numbers(node, "r"), numbers(node, "v_leak"), features, dt)
+
+
+def current_integrator(node: Any, features: Shape, dt: float) -> Layers:
+    """CubaLI: `i += dt/tau_syn*(w_in*x - i); v += dt/tau_mem*(v_leak - v + r*i)`."""
+    membrane = leak(node, "tau_mem", numbers(node, "r"), numbers(node, "v_leak"), features, dt)
+    return synapse(node, features, dt) + membrane
+
+
+def synapse(node: Any, features: Shape, dt: float) -> Layers:
+    """Synaptic current: `i += dt/tau_syn*(w_in*x - i)`."""
+    return leak(node, "tau_syn", parameter(node, "w_in", 1.0), np.zeros(()), features, dt)
+
+
+def leak(node: Any, name: str, gain: Array, shift: Array, features: Shape, dt: float) -> Layers:
+    """`v += dt/tau*(gain*x + shift - v)`; where dt = tau nothing is remembered."""
+    share = share_of(dt, uniform(numbers(node, name), name), name)
+    if share == 1:
+        return drive(gain, shift, features, "gain")
+    if shift.any():
+        return [*drive(gain, shift, features, "gain"), ops.Filter(operators.Leak(share, 1 - share))]
+    return _scaled(gain * share, 1 - share, features)
+
+
+def _scaled(gain: Array, decay: float, features: Shape) -> Layers:
+    """`v = decay*v + gain*x`."""
+    if not (gain != gain.flat[0]).any():
+        return [ops.Filter(operators.Leak(float(gain.flat[0]), decay))]
+    channels = per_channel(gain, features, "gain")
+    return [ops.ChannelAffine(channels, np.zeros(features[0])), ops.Filter(operators.Leak(1.0, decay))]
