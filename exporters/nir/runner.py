@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from psu_deploy.errors import ArtifactError, InputError, StateError
-from psu_deploy.exporters.nir.engines import ENGINES, READS
+from psu_deploy.exporters.nir.engines import ENGINES, READS, Engine
 from psu_deploy.exporters.nir.metadata import our_metadata
 from psu_deploy.exporters.nir.target import TARGETS
 from psu_deploy.machine import Trace
@@ -39,13 +40,13 @@ class NirRunner:
 
     def __init__(self, path: str | Path, *, simulator: str | None = None) -> None:
         self._path = Path(path)
-        graph = read_graph(self._path)
-        self._metadata = our_metadata(self._path, graph)
+        self._graph = read_graph(self._path)
+        self._metadata = our_metadata(self._path, self._graph)
         self._artifact = artifact_of(self._path, self._metadata)
         self._name = _choose(self._path, self._metadata["flavour"], simulator)
         self._features = tuple(self._metadata["input_shape"])
         self._neurons: dict[str, Any] = self._metadata["neurons"]
-        self._engine = ENGINES[self._name](graph, [neuron["node"] for neuron in self._neurons.values()])
+        self._engine = self._new_engine()
         self._engine.start(1)
         self._batch: int | None = None
         self._steps = 0
@@ -138,7 +139,8 @@ class NirRunner:
             state: must be None or empty.
         """
         self._check(x)
-        other = NirRunner(self._path, simulator=self._name)
+        other = copy.copy(self)
+        other._engine = self._new_engine()
         other.reset(x.shape[1], state)
         output, seen = other._advance(_numpy(x))
         spikes = {
@@ -146,6 +148,9 @@ class NirRunner:
             for layer, neuron in self._neurons.items()
         }
         return Trace(output=output, spikes=spikes)
+
+    def _new_engine(self) -> Engine:
+        return ENGINES[self._name](self._graph, [neuron["node"] for neuron in self._neurons.values()])
 
     def _advance(self, x: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
         if self._begun and not self._engine.resumes:

@@ -114,9 +114,10 @@ def advance(node, x, state, dt):
         case "Flatten":
             return x.reshape(len(x), -1)
         case "Delay":
-            line = state.setdefault("line", [np.zeros_like(x)] * int(np.rint(p(node, "delay").flat[0] / dt)))
-            line.append(x)
-            return line.pop(0)
+            steps = np.broadcast_to(np.rint(p(node, "delay") / dt), x.shape[1:])
+            line = state.setdefault("line", [])
+            line.insert(0, x)
+            return sum(np.where(steps == age, past, 0.0) for age, past in enumerate(line))
         case "I":
             state["v"] = state.get("v", 0) + dt * p(node, "r") * x
             return state["v"]

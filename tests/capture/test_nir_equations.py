@@ -64,6 +64,8 @@ LAYERS = {
     "scale_0d": lambda f: nir.Scale(np.array(0.7)),
     "li": lambda f: nir.LI(full(f, 4e-3), full(f, 1.5), full(f, 0.0)),
     "li_r": lambda f: nir.LI(full(f, 4e-3), rows(f, 0.5, 2.0), full(f, 0.0)),
+    "li_tau_per_channel": lambda f: nir.LI(rows(f, 2e-3, 4e-3), rows(f, 0.5, 2.0), full(f, 0.0)),
+    "li_some_memoryless": lambda f: nir.LI(rows(f, DT, 4e-3), rows(f, 0.5, 2.0), full(f, 0.0)),
     "li_leak": lambda f: nir.LI(full(f, 4e-3), rows(f, 0.5, 2.0), rows(f, 0.3, -1.0)),
     "li_memoryless": lambda f: nir.LI(full(f, DT), full(f, 1.5), full(f, 0.4)),
     "li_nothing": lambda f: nir.LI(full(f, DT), full(f, 1.0), full(f, 0.0)),
@@ -71,6 +73,7 @@ LAYERS = {
     "i_r": lambda f: nir.I(rows(f, 100.0, 300.0)),
     "cubali": lambda f: nir.CubaLI(full(f, 2e-3), full(f, 4e-3), full(f, 1.5), full(f, 0.2), full(f, 0.8)),
     "delay": lambda f: nir.Delay(full(f, 3 * DT)),
+    "delay_per_channel": lambda f: nir.Delay(np.rint(rows(f, 0, 3)) * DT),
     "delay_0": lambda f: nir.Delay(full(f, 0.0)),
 }
 
@@ -201,6 +204,10 @@ class TestSubgraphs:
         np.testing.assert_array_equal(machine.run(x), simulate(graph(flat, edges), x, DT)[0])
 
 
+def conv1d(matrix):
+    return nir.Conv1d(None, matrix[:, :, None], 1, 0, 1, 1, np.zeros(len(matrix)))
+
+
 def identity(n, factor=1.0):
     return nir.Affine(factor * np.eye(n), np.zeros(n))
 
@@ -226,6 +233,20 @@ class TestCycles:
         machine = check(self.net(features, a(), b()), features, delayed={("b", "a")})
         assert [(node.name, type(node.layer).__name__) for node in machine.nodes] == [("a", "Filter")]
 
+    @pytest.mark.parametrize(
+        ("features", "a", "b"),
+        [
+            (F1, lambda: identity(6, 0.5), lambda: nir.Linear(np.diag([0.8, 0.8, 0.5, 0.0, 1.0, 0.5]))),
+            (F1, lambda: identity(6), lambda: nir.Linear(np.eye(6, k=-2))),
+            (F1, lambda: identity(6, 0.5), lambda: nir.Linear(np.tril(random(6, 6).astype(float), -1))),
+            (F3, lambda: conv2d(np.eye(4)[:, :, None, None]), lambda: conv2d(np.eye(4, k=-1)[:, :, None, None])),
+            ((4, 9), lambda: nir.Scale(full((4, 9), 1.0)), lambda: conv1d(np.eye(4, k=-1))),
+        ],
+        ids=["leaks", "register", "triangular", "conv", "conv1d"],
+    )
+    def test_memory_of_several_kinds(self, features, a, b):
+        check(self.net(features, a(), b()), features, delayed={("b", "a")})
+
     def test_of_a_sum(self):
         nodes = {
             "in": nir.Input(np.array(F1)),
@@ -237,6 +258,45 @@ class TestCycles:
         }
         edges = [("in", "w"), ("b", "a"), ("in", "a"), ("w", "a"), ("a", "b"), ("a", "fire"), ("fire", "out")]
         check(graph(nodes, edges), F1, delayed={("b", "a")})
+
+
+class TestResetBySubtraction:
+    """`H = d*H + g*(x + f)`, `S = H > threshold`, `f = -d*threshold/g * S` of the step before."""
+
+    TAU, THRESHOLD = 4.0, 0.6
+
+    def net(self, features, potential, gain=1.0, decay=0.75, back=1.0, **more):
+        nodes = {
+            "in": nir.Input(np.array(features)),
+            "h": potential,
+            "s": nir.Threshold(full(features, self.THRESHOLD)),
+            "f": nir.Scale(full(features, -back * decay * self.THRESHOLD / gain)),
+            "out": nir.Output(np.array(features)),
+        }
+        edges = [("in", "h"), ("h", "s"), ("s", "f"), ("f", "h"), ("s", "out")]
+        return graph(nodes | more, edges)
+
+    @pytest.mark.parametrize("features", [F1, F3], ids=["vector", "image"])
+    @pytest.mark.parametrize("r", [4.0, 1.0], ids=["no gain", "gain"])
+    def test_an_lif(self, features, r):
+        li = nir.LI(full(features, self.TAU * DT), full(features, r), full(features, 0.0))
+        machine = check(self.net(features, li, gain=r / self.TAU), features, delayed={("f", "h")})
+        layer = machine.nodes[-1].layer
+        assert (machine.spiking, type(layer), layer.reset, layer.tau) == (("s",), ops.LIFNeuron, "soft", 4.0)
+
+    def test_without_leak(self):
+        machine = check(self.net(F1, nir.I(full(F1, 0.5 / DT)), 0.5, decay=1.0), F1, delayed={("f", "h")})
+        assert machine.nodes[-1].layer.tau is None
+
+    def test_of_a_leak_that_is_a_cycle(self):
+        net = self.net(F1, identity(6), b=identity(6, 0.75))
+        net.edges += [("h", "b"), ("b", "h")]
+        check(net, F1, delayed={("f", "h"), ("b", "h")})
+
+    def test_that_subtracts_something_else(self):
+        li = nir.LI(full(F1, self.TAU * DT), full(F1, 4.0), full(F1, 0.0))
+        with pytest.raises(psu.UnsupportedModelError, match="no feedback through spikes"):
+            psu.capture.nir.load(self.net(F1, li, back=0.9), dt=DT)
 
 
 def test_a_float32_time_constant_of_one_step_is_memoryless():

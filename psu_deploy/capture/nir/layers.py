@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from psu_deploy.capture.layers import ConversionError
-from psu_deploy.capture.nir.parameters import ROUNDED, drive, parameter, per_channel, share_of, uniform
+from psu_deploy.capture.nir.parameters import ROUNDED, apart, drive, parameter, per_channel, share_of, uniform
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.along_time import MAX_DELAY
 from psu_deploy.machine.fields import Array, Shape
@@ -16,7 +17,16 @@ from psu_deploy.nir_files.nodes import kind_name, numbers
 from psu_deploy.nir_files.shapes import flattened_axes, padding_of, whole
 
 Layers = list[ops.Layer]
-Converter = Callable[[Any, Shape, float], Layers]
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Chains of layers side by side, whose results are summed."""
+
+    chains: tuple[Layers, ...]
+
+
+Converter = Callable[[Any, Shape, float], Layers | Branches]
 """(node, features in, seconds per step) -> layers, in order; none where the node hands on what it gets."""
 
 
@@ -67,9 +77,20 @@ def flatten(node: Any, features: Shape, dt: float) -> Layers:
     return [ops.Flatten()]
 
 
-def delay(node: Any, features: Shape, dt: float) -> Layers:
-    """`y[t] = x[t - delay/dt]`."""
-    seconds = uniform(numbers(node, "delay"), "delay")
+def delay(node: Any, features: Shape, dt: float) -> Layers | Branches:
+    """`y[t] = x[t - delay/dt]`; channels of another delay in a branch of their own."""
+    kinds = apart(numbers(node, "delay"), features, "delay")
+    if len(kinds) == 1:
+        return _delayed(kinds[0][0], dt)
+    return Branches(tuple([_only(mask), *_delayed(seconds, dt)] for seconds, mask in kinds))
+
+
+def _only(mask: Array) -> ops.Layer:
+    """Some channels; the others are zero."""
+    return ops.ChannelAffine(mask, np.zeros(len(mask)))
+
+
+def _delayed(seconds: float, dt: float) -> Layers:
     steps = round(seconds / dt) if seconds / dt < 2 * MAX_DELAY else 2 * MAX_DELAY
     if not 0 <= steps <= MAX_DELAY:
         raise ConversionError(
@@ -87,8 +108,13 @@ def integrator(node: Any, features: Shape, dt: float) -> Layers:
     return _scaled(numbers(node, "r") * dt, 1.0, features)
 
 
-def leaky_integrator(node: Any, features: Shape, dt: float) -> Layers:
-    """LI: `v += dt/tau*(v_leak - v + r*x)`."""
+def leaky_integrator(node: Any, features: Shape, dt: float) -> Layers | Branches:
+    """LI: `v += dt/tau*(v_leak - v + r*x)`; channels of another tau in a branch of their own."""
+    kinds = apart(numbers(node, "tau"), features, "tau")
+    if len(kinds) > 1 and not numbers(node, "v_leak").any():
+        gains = per_channel(numbers(node, "r"), features, "r")
+        shares = [(share_of(dt, tau, "tau"), mask) for tau, mask in kinds]
+        return Branches(tuple(masked_leak(gains * mask * share, 1 - share) for share, mask in shares))
     return leak(node, "tau", numbers(node, "r"), numbers(node, "v_leak"), features, dt)
 
 
@@ -111,6 +137,12 @@ def leak(node: Any, name: str, gain: Array, shift: Array, features: Shape, dt: f
     if shift.any():
         return [*drive(gain, shift, features, "gain"), ops.Filter(operators.Leak(share, 1 - share))]
     return _scaled(gain * share, 1 - share, features)
+
+
+def masked_leak(gains: Array, decay: float) -> Layers:
+    """`v = decay*v + gains*x`, a gain per channel; nothing remembered where decay is 0."""
+    scaled: Layers = [ops.ChannelAffine(gains, np.zeros(len(gains)))]
+    return [*scaled, ops.Filter(operators.Leak(1.0, decay))] if decay else scaled
 
 
 def _scaled(gain: Array, decay: float, features: Shape) -> Layers:

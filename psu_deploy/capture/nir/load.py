@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.capture.layers import ConversionError
-from psu_deploy.capture.nir.cycles import cycle_problem, take_leaks
+from psu_deploy.capture.nir.cycles import cycle_problem, take_cycles
+from psu_deploy.capture.nir.layers import Branches, Layers
 from psu_deploy.capture.nir.neurons import CONVERTERS, SPIKING
 from psu_deploy.capture.nir.order import in_order
 from psu_deploy.capture.nir.parameters import ROUNDED
+from psu_deploy.capture.nir.resets import take_resets
 from psu_deploy.errors import InputError, Problem, UnsupportedModelError
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.fields import Shape
@@ -78,7 +80,9 @@ class _Conversion:
 
     def __init__(self, flat: Flat, label: str, dt: float) -> None:
         self._shapes = infer_shapes(flat, label)
-        self._flat, self._leaks = take_leaks(flat, self._shapes)
+        flat, self._known = take_cycles(flat, self._shapes)
+        self._flat, subtracting = take_resets(flat, self._known, self._shapes, dt)
+        self._known |= subtracting
         self._sources = self._flat.sources()
         self._dt = dt
         self._nodes: list[Node] = []
@@ -106,9 +110,9 @@ class _Conversion:
     def _input_shape(self) -> Shape:
         return self._shapes[self._flat.input][1]
 
-    def _layers(self, name: str) -> list[ops.Layer]:
-        if name in self._leaks:
-            return [ops.Filter(self._leaks[name])]
+    def _layers(self, name: str) -> Layers | Branches:
+        if name in self._known:
+            return self._known[name]
         node = self._flat.nodes[name]
         try:
             return CONVERTERS[kind_name(node)](node, self._shapes[name][0], self._dt)
@@ -117,16 +121,26 @@ class _Conversion:
             self._problems.append(Problem(name, kind_name(node), str(error), remedy))
             return []
 
-    def _chain(self, name: str, layers: list[ops.Layer]) -> str:
+    def _chain(self, name: str, layers: Layers | Branches) -> str:
         """Add the layers of one node behind the sum of what feeds it; the last one has its name."""
         inputs = tuple(self._value[source] for source in self._sources[name])
         own = self._free(name) if name in (INPUT, STEP) else name
         if len(inputs) > 1:
             inputs = (self._add(self._free(f"{name}.sum") if layers else own, ops.Add(), inputs),)
+        if isinstance(layers, Branches):
+            ends = [
+                self._behind(inputs[0], chain, f"{name}.{index}", self._free(f"{name}.{index}"))
+                for index, chain in enumerate(layers.chains)
+            ]
+            return self._add(own, ops.Add(), tuple(ends))
+        return self._behind(inputs[0], layers, name, own)
+
+    def _behind(self, source: str, layers: Layers, name: str, last: str) -> str:
+        """A chain of layers; the end of it is called `last`."""
         for index, layer in enumerate(layers):
-            last = index == len(layers) - 1
-            inputs = (self._add(own if last else self._free(f"{name}.{index}"), layer, inputs),)
-        return inputs[0]
+            called = last if index == len(layers) - 1 else self._free(f"{name}.{index}")
+            source = self._add(called, layer, (source,))
+        return source
 
     def _add(self, name: str, layer: ops.Layer, inputs: tuple[str, ...]) -> str:
         self._nodes.append(Node(name, layer, inputs))

@@ -11,6 +11,9 @@ from psu_deploy.machine import ops
 from psu_deploy.machine.fields import Array, Shape
 from psu_deploy.nir_files.nodes import numbers
 
+MOST_KINDS = 64
+"""Different values of one parameter in one node; each becomes a branch of its own."""
+
 ROUNDED = 1e-6
 """Relative; 1e-4 in float32 and 1e-4 in float64 are the same time."""
 
@@ -32,6 +35,22 @@ def uniform(values: Array, name: str) -> float:
             f"use one {name} for the whole node, or one node for every {name}",
         )
     return float(values.flat[0])
+
+
+def apart(values: Array, features: Shape, name: str) -> list[tuple[float, Array]]:
+    """The values that occur, each with the channels it holds for as a mask (C,) of 0 and 1.
+
+    Raises:
+        ConversionError: if they differ within a channel, or too many different ones occur.
+    """
+    channels = per_channel(values, features, name)
+    found = np.unique(channels)
+    if len(found) > MOST_KINDS:
+        raise ConversionError(
+            f"{name} has {len(found)} different values, {found[0]:g} .. {found[-1]:g}",
+            f"use at most {MOST_KINDS}, or one node for each",
+        )
+    return [(float(value), (channels == value).astype(np.float64)) for value in found]
 
 
 def share_of(dt: float, tau: float, name: str) -> float:
