@@ -28,16 +28,27 @@ class Engine(ABC):
 
     Attributes:
         package: what runs it, for people.
+        reader: module with the simulator's own reader; "" = ours.
         resumes: whether a sequence may be cut and fed part by part.
     """
 
     package = ""
+    reader = ""
     resumes = True
 
     def __init__(self, graph: nir.NIRGraph, watched: Sequence[str]) -> None:
         self._graph = graph
         self._watched = tuple(watched)
         self._seen: dict[str, list[Tensor]] = {}
+
+    @classmethod
+    def installed(cls) -> Any:
+        """The reader.
+
+        Raises:
+            MissingExtraError: if it is not there.
+        """
+        return _simulator(cls.reader) if cls.reader else None
 
     def start(self, batch_size: int) -> None:
         """Forget everything."""
@@ -99,9 +110,10 @@ class Norse(Engine):
     """norse, with the time step it must be told."""
 
     package = "norse"
+    reader = "norse.torch"
 
     def load(self, graph: nir.NIRGraph, batch_size: int) -> nn.Module:
-        module: nn.Module = _simulator("norse.torch").from_nir(graph, dt=DT, ignore_warnings=True)
+        module: nn.Module = self.installed().from_nir(graph, dt=DT, ignore_warnings=True)
         return module
 
 
@@ -109,9 +121,10 @@ class SnnTorch(Engine):
     """snntorch keeps the state in its modules too, so a fresh import is the only fresh start."""
 
     package = "snntorch"
+    reader = "snntorch.import_nir"
 
     def load(self, graph: nir.NIRGraph, batch_size: int) -> nn.Module:
-        module: nn.Module = _simulator("snntorch.import_nir").import_from_nir(graph)
+        module: nn.Module = self.installed().import_from_nir(graph)
         return module
 
 
@@ -119,10 +132,10 @@ class SpikingJelly(Engine):
     """SpikingJelly, one step at a time."""
 
     package = "spikingjelly"
+    reader = "spikingjelly.activation_based.nir_exchange"
 
     def load(self, graph: nir.NIRGraph, batch_size: int) -> nn.Module:
-        exchange = _simulator("spikingjelly.activation_based.nir_exchange")
-        module: nn.Module = exchange.import_from_nir(graph, dt=DT, step_mode="s")
+        module: nn.Module = self.installed().import_from_nir(graph, dt=DT, step_mode="s")
         return module
 
 
@@ -130,9 +143,10 @@ class Sinabs(Engine):
     """sinabs runs whole sequences, batch first, node by node; its layers keep their state from call to call."""
 
     package = "sinabs"
+    reader = "sinabs.nir"
 
     def load(self, graph: nir.NIRGraph, batch_size: int) -> nn.Module:
-        module: nn.Module = _simulator("sinabs.nir").from_nir(graph, batch_size=batch_size)
+        module: nn.Module = self.installed().from_nir(graph, batch_size=batch_size)
         return module
 
     def steps(self, x: Tensor) -> Tensor:
@@ -148,10 +162,11 @@ class Rockpool(Engine):
     """rockpool runs whole sequences, batch first. Its state between calls is that of the first sample alone."""
 
     package = "rockpool"
+    reader = "rockpool.nn.modules.torch.nir"
     resumes = False
 
     def load(self, graph: nir.NIRGraph, batch_size: int) -> nn.Module:
-        module: nn.Module = _simulator("rockpool.nn.modules.torch.nir").from_nir(graph)
+        module: nn.Module = self.installed().from_nir(graph)
         return module
 
     def steps(self, x: Tensor) -> Tensor:

@@ -12,10 +12,12 @@ from psu_deploy.errors import ArtifactError, InputError, InternalError
 from psu_deploy.exporters.nir.approximate import approximated
 from psu_deploy.exporters.nir.emit import emit
 from psu_deploy.exporters.nir.engines import READS
-from psu_deploy.exporters.nir.runner import NirRunner, installed, read_artifact
+from psu_deploy.exporters.nir.metadata import our_metadata
+from psu_deploy.exporters.nir.runner import NirRunner, artifact_of, installed
 from psu_deploy.exporters.nir.target import SUFFIX, TARGETS, NirTarget, target_named
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.files import atomic_path
+from psu_deploy.nir_files import read_graph
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import Judge
 
@@ -62,12 +64,13 @@ def export(
     graph = emit(machine, target, facts)
     with atomic_path(destination) as temporary:
         nir.write(temporary, graph)
-        self_check(machine, temporary, target)
-    return read_artifact(destination)
+        written = read_graph(temporary)
+        self_check(machine, temporary, written, target)
+    return artifact_of(destination, our_metadata(destination, written))
 
 
-def self_check(machine: StateMachine, path: Path, target: NirTarget) -> None:
-    """Run the written file, and judge every spike and output by exact arithmetic."""
+def self_check(machine: StateMachine, path: Path, graph: nir.NIRGraph, target: NirTarget) -> None:
+    """Run what was written, as read again, and judge every spike and output by exact arithmetic."""
     engines = [name for name in READS[target.name] if installed(name)]
     if not engines:
         needed = READS[target.name][0]
@@ -76,7 +79,7 @@ def self_check(machine: StateMachine, path: Path, target: NirTarget) -> None:
     x = (random.random((_CHECK_STEPS, 2, *machine.input_shape)) < 0.3).astype(np.float32)
     x = np.repeat(x[:1], _CHECK_STEPS, axis=0) if machine.static_input else x
     for name in engines:
-        runner = NirRunner(path, simulator=name)
+        runner = NirRunner.of(path, graph, name)
         certificate = Judge(machine, x, arithmetic=TARGETS[name].arithmetic).certify(runner.trace(x))
         if not certificate.ok:
             raise InternalError(

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import nir
 import numpy as np
 import torch
 
@@ -39,15 +40,25 @@ class NirRunner:
     """
 
     def __init__(self, path: str | Path, *, simulator: str | None = None) -> None:
-        self._path = Path(path)
-        self._graph = read_graph(self._path)
+        self._open(Path(path), read_graph(Path(path)), simulator)
+
+    @classmethod
+    def of(cls, path: Path, graph: nir.NIRGraph, simulator: str) -> NirRunner:
+        """A runner of a file that is read already."""
+        runner = cls.__new__(cls)
+        runner._open(path, graph, simulator)
+        return runner
+
+    def _open(self, path: Path, graph: nir.NIRGraph, simulator: str | None) -> None:
+        self._path = path
+        self._graph = graph
         self._metadata = our_metadata(self._path, self._graph)
         self._artifact = artifact_of(self._path, self._metadata)
         self._name = _choose(self._path, self._metadata["flavour"], simulator)
         self._features = tuple(self._metadata["input_shape"])
         self._neurons: dict[str, Any] = self._metadata["neurons"]
+        ENGINES[self._name].installed()
         self._engine = self._new_engine()
-        self._engine.start(1)
         self._batch: int | None = None
         self._steps = 0
         self._sum: Any = 0.0
@@ -181,11 +192,6 @@ class NirRunner:
 def load(path: str | Path, *, simulator: str | None = None) -> NirRunner:
     """Open an exported file in a simulator; see `NirRunner`."""
     return NirRunner(path, simulator=simulator)
-
-
-def read_artifact(path: Path) -> Artifact:
-    """What an exported file promises."""
-    return artifact_of(path, our_metadata(path, read_graph(path)))
 
 
 def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:
