@@ -93,6 +93,10 @@ def prepare(
         UnsupportedModelError: listing every layer that cannot be prepared, and why.
         MissingExtraError: if a matrix is to be fitted and the `nir` extra (scipy) is not installed.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"prepare changes a torch module in place, got {type(model).__name__}; capture comes after it")
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise InputError("the model is on the device 'meta' and has no numbers; load its weights first")
     if target not in TARGETS:
         raise InputError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
     return PreparationReport(target, _replace(model, target, levels, exponentials, closest))

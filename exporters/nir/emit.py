@@ -32,7 +32,10 @@ def emit(machine: StateMachine, target: NirTarget, facts: dict[str, Any]) -> nir
     network = lower(machine)
     spelling = spell(network, target)
     edges = ordered_edges(spelling)
-    graph = nir.NIRGraph(spelling.nodes, edges)
+    try:
+        graph = nir.NIRGraph(spelling.nodes, edges)
+    except ValueError as error:  # its own inference of shapes
+        raise InternalError(f"NIR finds the graph inconsistent: {error}; please report it") from error
     _check_shapes(graph, spelling)
     write_metadata(graph, _metadata(machine, network, spelling, target) | facts)
     return graph

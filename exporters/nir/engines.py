@@ -199,6 +199,16 @@ READS: dict[str, tuple[str, ...]] = {
 """Dialect of a file -> engines that understand it, the usual one first."""
 
 
+_INSTALL = {
+    "norse": "norse>=1.1",
+    "snntorch": "snntorch>=1.0",
+    "spikingjelly": "spikingjelly>=2.0",
+    "sinabs": 'sinabs==2.0.3" "nir>=1.0.8',  # later ones pin an older nir
+    "rockpool": 'rockpool==3.1.0" "nir>=1.0.8',
+}
+"""Simulator -> what pip should be told."""
+
+
 def _simulator(module: str) -> Any:
     """A simulator's reader; no extra of ours brings it."""
     package = module.partition(".")[0]
@@ -206,5 +216,5 @@ def _simulator(module: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"{error.name!r} is not installed; the simulator comes with: pip install {package}"
+            f'{error.name!r} is not installed; the simulator comes with: pip install "{_INSTALL[package]}"'
         ) from error

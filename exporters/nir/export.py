@@ -8,10 +8,10 @@ from typing import Any
 import nir
 import numpy as np
 
-from psu_deploy.errors import ArtifactError, InputError, InternalError
+from psu_deploy.errors import InputError, InternalError, MissingExtraError
 from psu_deploy.exporters.nir.approximate import approximated
 from psu_deploy.exporters.nir.emit import emit
-from psu_deploy.exporters.nir.engines import READS
+from psu_deploy.exporters.nir.engines import ENGINES, READS
 from psu_deploy.exporters.nir.metadata import our_metadata
 from psu_deploy.exporters.nir.runner import NirRunner, artifact_of, installed
 from psu_deploy.exporters.nir.target import SUFFIX, TARGETS, NirTarget, target_named
@@ -51,6 +51,7 @@ def export(
         InputError: if the path does not end in `.nir`, there is no such simulator, or the calibration does not fit.
         UnsupportedModelError: listing everything that NIR, or the simulator, cannot express.
         ArtifactError: if the file cannot be written.
+        MissingExtraError: if only the simulator itself can check the file, and it is not installed.
         InternalError: if the written file does not compute what the machine computes.
     """
     destination = Path(path)
@@ -74,7 +75,10 @@ def self_check(machine: StateMachine, path: Path, graph: nir.NIRGraph, target: N
     engines = [name for name in READS[target.name] if installed(name)]
     if not engines:
         needed = READS[target.name][0]
-        raise ArtifactError(f"a file for {needed} can be checked in {needed} alone; install it: pip install {needed}")
+        try:
+            ENGINES[needed].installed()
+        except MissingExtraError as error:
+            raise MissingExtraError(f"a file for {needed} can be checked in {needed} alone: {error}") from error
     random = np.random.default_rng(0)
     x = (random.random((_CHECK_STEPS, 2, *machine.input_shape)) < 0.3).astype(np.float32)
     x = np.repeat(x[:1], _CHECK_STEPS, axis=0) if machine.static_input else x

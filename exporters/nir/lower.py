@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import keyword
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from psu_deploy.errors import Problem, UnsupportedModelError
 from psu_deploy.exporters.nir import geometry
-from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Dense, Flatten, Network, Primitive, Step, Taps, mix
+from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Dense, Flatten, Network, Primitive, Step, Taps, mix, scale
 from psu_deploy.exporters.nir.neurons import lower_lif, lower_spiking_neuron, operator_output
 from psu_deploy.exporters.nir.sketch import NotInNirError, Sketch
 from psu_deploy.machine import Node, StateMachine, ops
@@ -40,13 +43,18 @@ class _Walk:
         self._spiking: dict[str, str] = {}
         self._layers: dict[str, tuple[str, str]] = {}
         self._readout = "last"
+        read = {name for node in machine.nodes for name in node.inputs} | {machine.output}
+        for node in machine.nodes:
+            if node.name not in read:
+                kind = type(node.layer).__name__
+                self.problems.append(Problem(node.name, kind, "nothing reads it", "remove it, or make it the output"))
         if machine.latency:
             reason = f"the network answers {machine.latency} step(s) late: layers start late, and NIR cannot say when"
             self.problems.append(Problem("x", "latency", reason, "remove the look-ahead along time"))
 
     def visit(self, node: Node) -> None:
         inputs = tuple(self._names[name] for name in node.inputs)
-        prefix = _safe(node.name, set(self._sketch.names) | {INPUT, OUTPUT} | set(self._layers))
+        prefix = _safe(node.name, {INPUT, OUTPUT, *self._layers})
         self._layers[prefix] = node.name, type(node.layer).__name__
         self._sketch.begin(prefix)
         try:
@@ -79,10 +87,12 @@ class _Walk:
             case ops.Filter(operator):
                 return operator_output(operator, inputs[0], "", self._sketch)
             case ops.Add():
-                return self._sketch.add("", mix([[1.0]]), *inputs)
+                return self._sum(inputs)
             case ops.MaxPool() as pool:
                 return self._max_pool(pool, node, inputs[0], shape)
             case ops.Hold():
+                return self._hold(inputs[0])
+            case ops.Flatten() if len(shape) == 1:
                 return inputs[0]
             case ops.Delay(steps):
                 taps = self._sketch.add("taps", Taps(steps + 1), inputs[0])
@@ -93,6 +103,21 @@ class _Walk:
         if rule is None:
             raise NotInNirError(*_REASONS.get(type(node.layer), ("NIR has no primitive for it", "leave it out")))
         return self._sketch.add("", rule(node.layer, shape), inputs[0])
+
+    def _sum(self, inputs: tuple[str, ...]) -> str:
+        """A graph has one edge from node to node: a term that is there twice is doubled first."""
+        counts = Counter(inputs)
+        terms = [
+            name if count == 1 else self._sketch.add(f"times_{index}", scale(float(count)), name)
+            for index, (name, count) in enumerate(counts.items())
+        ]
+        return self._sketch.add("", mix([[1.0]]), *terms)
+
+    def _hold(self, source: str) -> str:
+        """What is held of a static input is the same in every step anyway."""
+        if not self._machine.static_input:
+            raise NotInNirError("the value of the first step, held while the input goes on", "leave Hold out")
+        return source
 
     def _read_out(self, node: Node, inputs: tuple[str, ...]) -> str:
         if node.name != self._machine.output:
@@ -160,15 +185,18 @@ _REASONS = {
 
 
 def _safe(name: str, taken: set[str]) -> str:
-    """A name that every reader can use as an attribute: letters, digits and underscores, no keyword of theirs."""
-    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
-    base = plain if plain[:1].isalpha() else f"layer_{plain}"
-    base = f"{base}_layer" if base in _RESERVED else base
+    """A name that every reader can use as an attribute of a torch module: letters, digits and single underscores.
+
+    Two underscores come before a vertex's role, so that no layer's name can be that of another's vertex.
+    """
+    plain = re.sub(r"\W|_+", "_", name, flags=re.ASCII)
+    plain = re.sub(r"_+", "_", plain).strip("_")
+    base = plain if plain[:1].isalpha() and plain not in _RESERVED else f"layer_{plain}".rstrip("_")
     candidate, count = base, 1
-    while any(other == candidate or other.startswith(f"{candidate}_") for other in taken):
+    while candidate in taken:
         count += 1
         candidate = f"{base}_{count}"
     return candidate
 
 
-_RESERVED = {"state", "items", "keys", "values", "get", "pop", "update", "graph", "forward", "training", "type"}
+_RESERVED = {*dir(torch.nn.Module), *dir(torch.nn.ModuleDict), *dir(torch.fx.GraphModule), *keyword.kwlist, "state"}

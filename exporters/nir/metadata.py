@@ -49,6 +49,10 @@ def _check(values: Any, graph: nir.NIRGraph) -> None:
     unknown = {neuron["node"] for neuron in values["neurons"].values()} - set(graph.nodes)
     if unknown:
         raise ValueError(f"the graph has no node {sorted(unknown)}")
+    for neuron in values["neurons"].values():
+        shape = next(iter(graph.nodes[neuron["node"]].output_type.values()))
+        if prod(int(n) for n in np.ravel(shape)) != prod(neuron["shape"]):
+            raise ValueError(f"node {neuron['node']!r} has features {shape}, the metadata say {neuron['shape']}")
     for kind, key in ((nir.Input, "input_shape"), (nir.Output, "output_shape")):
         ends = [node for node in graph.nodes.values() if isinstance(node, kind)]
         shapes = [tuple(int(n) for n in np.ravel(next(iter(node.input_type.values())))) for node in ends]

@@ -178,7 +178,7 @@ class Network:
         output: name of the vertex that is the output.
         spiking: neuron layer of the machine -> name of the vertex that emits its spikes.
         readout: what is done with the outputs of all steps: "mean", "sum" or "last" (nothing).
-        layers: how the names of a layer's vertices begin -> name and type of the machine's layer.
+        layers: what the names of a layer's vertices have before "__" -> name and type of the machine's layer.
     """
 
     vertices: tuple[Vertex, ...]
@@ -190,8 +190,7 @@ class Network:
 
     def problem(self, vertex: str, reason: str, remedy: str) -> Problem:
         """What stands in the way at a vertex, in terms of the machine's layer it belongs to."""
-        owners = [prefix for prefix in self.layers if vertex == prefix or vertex.startswith(f"{prefix}_")]
-        name, kind = self.layers[max(owners, key=len)] if owners else (vertex, "node")
+        name, kind = self.layers.get(vertex.partition("__")[0], (vertex, "node"))
         return Problem(name, kind, reason, remedy)
 
     def shapes(self) -> dict[str, Shape]:

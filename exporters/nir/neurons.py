@@ -42,6 +42,7 @@ def lower_spiking_neuron(neuron: ops.SpikingNeuron, source: str, sketch: Sketch)
     if not isinstance(neuron.reset, operators.StrictLeak):
         raise NotInNirError(f"a reset along {type(neuron.reset).__name__}", "use the strict leak of the PSU family")
     gain, decay = neuron.reset.gain, neuron.reset.decay
+    _check_decay(decay)
     estimate = memory.estimate(neuron.estimator, gain)
     reset = sketch.add("reset", Leak((1.0,), (decay,)), estimate)
     minus_reset = sketch.add("minus_reset", scale(-1.0), reset)

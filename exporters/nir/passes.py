@@ -36,7 +36,7 @@ def unit_gains(network: Network) -> Network:
     for vertex in network:
         leak = vertex.primitive
         if isinstance(leak, Leak) and leak.inputs == 1 and leak.gains != (1.0,):
-            drive = Vertex(f"{vertex.name}_drive", mix([[gain] for gain in leak.gains]), vertex.inputs)
+            drive = Vertex(f"{vertex.name}__drive", mix([[gain] for gain in leak.gains]), vertex.inputs)
             ones = replace(leak, gains=(1.0,) * len(leak.gains), inputs=len(leak.gains))
             vertices += [drive, replace(vertex, primitive=ones, inputs=(drive.name,))]
         else:
@@ -63,7 +63,7 @@ def divided_inputs(network: Network) -> Network:
     for vertex in network:
         fire = vertex.primitive
         if isinstance(fire, Fire) and fire.tau is not None and not fire.decay_input:
-            times_tau = Vertex(f"{vertex.name}_times_tau", mix([[fire.tau]]), vertex.inputs)
+            times_tau = Vertex(f"{vertex.name}__times_tau", mix([[fire.tau]]), vertex.inputs)
             vertices += [
                 times_tau,
                 replace(vertex, primitive=replace(fire, decay_input=True), inputs=(times_tau.name,)),
@@ -122,7 +122,7 @@ def one_threshold(network: Network) -> Network:
         step = vertex.primitive
         if isinstance(step, Step) and (len(set(step.thresholds)) > 1 or step.thresholds[0] < 0):
             copies = len(step.thresholds)
-            shifted = Vertex(f"{vertex.name}_shift", mix(np.eye(copies), np.negative(step.thresholds)), vertex.inputs)
+            shifted = Vertex(f"{vertex.name}__shift", mix(np.eye(copies), np.negative(step.thresholds)), vertex.inputs)
             zero = replace(step, thresholds=(0.0,) * copies)
             vertices += [shifted, replace(vertex, primitive=zero, inputs=(shifted.name,))]
         else:
@@ -136,7 +136,7 @@ def sums_for_means(network: Network) -> Network:
     for vertex in network:
         pool = vertex.primitive
         if isinstance(pool, Pool) and pool.average:
-            total = Vertex(f"{vertex.name}_sum", replace(pool, average=False), vertex.inputs)
+            total = Vertex(f"{vertex.name}__sum", replace(pool, average=False), vertex.inputs)
             factor = mix([[1.0 / prod(pool.kernel)]])
             vertices += [total, replace(vertex, primitive=factor, inputs=(total.name,))]
         else:
@@ -217,13 +217,18 @@ def _joined(network: Network, first: Vertex, second: Vertex, both: Vertex) -> Ne
 
 
 def _behind(before: Primitive, factor: Mix) -> Primitive | None:
-    """A linear layer with the mix behind it taken in; None where it would only grow."""
+    """A linear layer with the mix behind it taken in; None where it would only grow, or where a sum of two constants
+    would lose the one float by which a threshold was moved.
+    """
+    single = factor.matrix.shape == (1, 1)
+    if single and factor.bias.any() and (not isinstance(before, Mix) or before.bias.any()):
+        return None
     if isinstance(before, Mix):
         return mix(factor.matrix @ before.matrix, factor.matrix @ before.bias + factor.bias)
-    if factor.matrix.shape != (1, 1) or not isinstance(before, Dense | Convolution):
+    if not single or not isinstance(before, Dense | Convolution):
         return None
-    gain, shift = float(factor.matrix[0, 0]), float(factor.bias[0])
-    return replace(before, weight=gain * before.weight, bias=gain * before.bias + shift)
+    gain = float(factor.matrix[0, 0])
+    return replace(before, weight=gain * before.weight, bias=gain * before.bias)
 
 
 def _ahead(factor: Mix, behind: Primitive) -> Primitive | None:

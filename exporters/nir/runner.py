@@ -63,6 +63,7 @@ class NirRunner:
         self._steps = 0
         self._sum: Any = 0.0
         self._begun = False
+        self._image: Any = None
 
     @property
     def artifact(self) -> Artifact:
@@ -78,6 +79,16 @@ class NirRunner:
     def arithmetic(self) -> Arithmetic:
         """How the simulator's rounding differs from the plain form."""
         return TARGETS["norse" if self._name == "portable" else self._name].arithmetic
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a sequence may be fed in parts; False = `run` alone."""
+        return self._engine.resumes
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the file says about itself."""
+        return dict(self._metadata)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -107,6 +118,7 @@ class NirRunner:
             raise StateError("a NIR simulator keeps its state to itself; run the sequence from its start instead")
         self._engine.start(batch_size)
         self._batch, self._steps, self._sum, self._begun = batch_size, 0, 0.0, False
+        self._image = None
 
     def step(self, x: Any) -> np.ndarray[Any, Any]:
         """Advance by one step: (B, *input_shape) float32 numpy -> (B, *features).
@@ -166,8 +178,17 @@ class NirRunner:
     def _advance(self, x: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
         if self._begun and not self._engine.resumes:
             raise StateError(f"{self._name} runs whole sequences from their start; use run(x)")
+        if self._artifact.static_input:
+            self._image = x[0] if self._image is None else self._image
+            check_static(np.concatenate([self._image[None], x]))
         self._begun = True
         y, seen = self._engine.advance(torch.from_numpy(np.require(x, requirements=["C", "W"])))
+        for node, values in seen.items():
+            if bool((values > 1).any()):
+                raise InputError(
+                    f"{self._name}: node {node!r} spikes several times in a step: a potential lies millions of "
+                    "thresholds above its own, which this dialect cannot tell from several spikes; scale the input down"
+                )
         output = y.numpy().reshape(*x.shape[:2], *self._metadata["output_shape"])
         return self._read_out(output), {name: values.numpy() for name, values in seen.items()}
 

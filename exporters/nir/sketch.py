@@ -32,7 +32,7 @@ class Sketch:
 
     def name(self, role: str) -> str:
         """Of a vertex of this layer; the layer's own name for role ""."""
-        return f"{self._layer}_{role}" if role else self._layer
+        return f"{self._layer}__{role}" if role else self._layer
 
     def add(self, role: str, primitive: Primitive, *inputs: str, feedback: tuple[str, ...] = ()) -> str:
         """Add a vertex; several inputs are summed.

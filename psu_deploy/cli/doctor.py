@@ -20,6 +20,7 @@ _PACKAGES = {
     "nir": ("nir", "nir"),
     "nirtorch": ("nirtorch", "nir"),
     "norse": ("norse", "nir"),
+    "h5py": ("h5py", "nir"),
     "scipy": ("scipy", "nir"),
     "lightning": ("lightning", "train"),
     "scikit-learn": ("sklearn", "train"),

@@ -9,7 +9,7 @@ import typer
 
 from psu_deploy import api
 from psu_deploy.cli.console import hint, progress, table
-from psu_deploy.cli.sources import Source, open_source, read_array
+from psu_deploy.cli.sources import Source, open_machine, open_source, read_array
 from psu_deploy.errors import InputError
 from psu_deploy.exporters import EXPORTERS
 
@@ -46,10 +46,12 @@ def export(
     if options and to != "nir":
         raise InputError(f"--{next(iter(options)).replace('_', '-')} is an option of --to nir, not of --to {to}")
     suffix = EXPORTERS[to].suffix if to in EXPORTERS else ""
+    if suffix and out.suffix in {room.suffix for room in EXPORTERS.values()} - {suffix} and not out.is_dir():
+        raise InputError(f"a file for --to {to} ends in {suffix}, got {out}")
     path = out if suffix and out.suffix == suffix else out / f"model{suffix}"
     with progress() as bar:
         bar.add_task(f"exporting to {to}", total=None)
-        network = open_source(source)
+        network = open_source(source) if allow_approximation else Source(open_machine(source))
         artifact = api.export(network.machine, path, target=to, **_with_data(options, network))
     horizon = "any number of steps" if artifact.horizon is None else f"{artifact.horizon - artifact.latency} steps"
     rows = [
@@ -60,6 +62,8 @@ def export(
         ("latency", f"{artifact.latency} steps"),
         ("machine", artifact.machine_hash[:12]),
     ]
+    if to == "nir":
+        rows.insert(2, ("written for", simulator or "the NIR specification; for a simulator, add --simulator"))
     rows += [("approximation", text) for text in artifact.approximations]
     table("exported and checked", ("", ""), rows)
     runs = {"portable": "norse", None: None}.get(simulator, simulator)

@@ -46,10 +46,12 @@ def _inspect_machine(path: Path) -> None:
 def _inspect_artifact(path: Path) -> None:
     runner = api.load(path)
     artifact = runner.artifact
+    facts = getattr(runner, "facts", {})
     steps = None if artifact.horizon is None else artifact.horizon - artifact.latency
     rows = [
         ("target", artifact.target),
         ("runs in", getattr(runner, "name", artifact.target)),
+        *((key, facts[key]) for key in ("reader", "dt", "input_shape", "output_shape", "readout") if key in facts),
         ("fidelity", artifact.fidelity),
         *(("approximation", text) for text in artifact.approximations),
         ("defined for", "any number of steps" if steps is None else f"{steps} steps"),

@@ -58,6 +58,17 @@ def open_source(path: Path) -> Source:
     return Source(StateMachine.load(path))
 
 
+def open_machine(path: Path) -> StateMachine:
+    """The machine of a run folder, or a saved one; what trained it need not be installed.
+
+    Raises:
+        ArtifactError: if it is neither.
+    """
+    if path.is_dir() and (path / MACHINE_FILE).is_file():
+        return StateMachine.load(path / MACHINE_FILE)
+    return open_source(path).machine
+
+
 def read_array(path: Path) -> NDArray[Any]:
     """An array from a .npy file; never a pickle.
 

@@ -51,4 +51,5 @@ def train(
     ]
     prepared = "" if deploy_for is None else f", prepared for {deploy_for}"
     table(f"{task} with {neuron}{prepared}, in {out}", ("", ""), rows)
-    hint(f"psu-deploy export {out} --to {deploy_for or 'onnx'} --out {out}")
+    target = "onnx" if deploy_for is None else f"{deploy_for} --simulator portable"
+    hint(f"psu-deploy export {out} --to {target} --out {out}")

@@ -9,6 +9,9 @@ import numpy as np
 
 from psu_deploy.errors import ArtifactError
 
+_LONGEST = 1e12
+"""Seconds; a step longer than that is a mistake, or a number that no float holds."""
+
 KEY = "psu_deploy"
 """Where our exporter leaves its JSON."""
 
@@ -43,6 +46,6 @@ def _ours(text: Any, source: str) -> dict[str, Any]:
 
 def _seconds(value: Any, source: str) -> float:
     number = value.item() if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1 else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < np.inf:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < _LONGEST:
         raise ArtifactError(f"{source}: its metadata says dt = {value!r}; expected seconds per step, a number above 0")
     return float(number)

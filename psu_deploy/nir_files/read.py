@@ -7,16 +7,20 @@ on subgraphs even where it is switched off. The same classes are made from the s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from psu_deploy.errors import ArtifactError, require
+from psu_deploy.errors import ArtifactError, MissingExtraError, require
 from psu_deploy.nir_files.hdf5 import read_tree
 from psu_deploy.nir_files.nodes import GRAPH, check_fields
 from psu_deploy.nir_files.shapes import infer_shapes
 from psu_deploy.nir_files.structure import Flat, flatten
+
+OLDEST = (1, 0, 8)
+"""Release of nir."""
 
 _NODE = "node"
 """The group of the file in which the network lies."""
@@ -37,6 +41,7 @@ def read_graph(path: str | Path) -> Any:
         MissingExtraError: if nir or h5py is not installed.
     """
     nir = require("nir", extra="nir")
+    _check_version()
     source = Path(path)
     graph = _graph(nir, str(source), read_tree(source, _NODE))
     flat = check_graph(graph, str(source))
@@ -44,6 +49,14 @@ def read_graph(path: str | Path) -> Any:
         flat.nodes[name].input_type = {"input": np.array(features)}
         flat.nodes[name].output_type = {"output": np.array(result)}
     return graph
+
+
+def _check_version() -> None:
+    """Older releases of nir know neither v_reset nor metadata of an Input; some simulators pin them."""
+    installed = tuple(int(part) for part in version("nir").split(".")[:3] if part.isdigit())
+    if installed < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        raise MissingExtraError(f'nir {version("nir")} is installed, this needs {needed}: pip install "nir>={needed}"')
 
 
 def check_graph(graph: Any, source: str = "the NIR graph") -> Flat:

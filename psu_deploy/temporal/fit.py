@@ -18,6 +18,9 @@ Array = NDArray[np.float64]
 FURTHEST = 15.0
 """Largest logit of a decay, 3e-7 away from 0 and 1: float32 still tells it from them."""
 
+LARGEST = 1e100
+"""Entry of a matrix; the square of it is still a number."""
+
 RIDGES = (1e-1, 1e-2, 1e-3, 1e-4)
 """Prices of large gains, dearest first. Terms that nearly cancel lose in float32, and in training, what they won."""
 
@@ -126,6 +129,8 @@ def _checked(matrix: Any, terms: int) -> Array:
         raise InputError(f"matrix must have shape (T, T) with T >= 1, got {A.shape}")
     if not np.isfinite(A).all():
         raise InputError("matrix must be finite; it holds NaN or infinity")
+    if np.abs(A).max() > LARGEST:
+        raise InputError(f"matrix has entries up to {np.abs(A).max():.3g}; expected at most {LARGEST:g}")
     if np.triu(A, 1).any():
         raise InputError("matrix must be zero above the diagonal: what looks ahead is no sum of exponentials")
     return A

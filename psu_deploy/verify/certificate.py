@@ -109,6 +109,7 @@ class Judge:
         error = (output - exact.output[-len(output) :]).abs()
         wrong = [*_beyond("an output", error, bounds.output[-len(output) :]), *_wrong_inside(trace, exact, bounds)]
         wrong += _inconsistent(self._machine, trace)
+        wrong += _not_binary(spikes)
         return Certificate(disputed, exact, float(error.max()), tuple(wrong), bounds)
 
     def _arithmetic(self, spikes: dict[str, Tensor]) -> tuple[Trace, Bounds]:
@@ -158,6 +159,12 @@ def _inconsistent(machine: StateMachine, trace: Trace) -> list[str]:
             if not torch.equal(fired.double(), _exact(trace.spikes[node.name])):
                 found.append(f"spikes of layer {node.name!r} contradict its own margins")
     return found
+
+
+def _not_binary(spikes: Mapping[str, Tensor]) -> list[str]:
+    """A simulator may spike several times in one step; a machine never does."""
+    binary = {name: bool(((s == 0) | (s == 1)).all()) for name, s in spikes.items()}
+    return [f"spikes of layer {name!r} are not all 0 or 1" for name, fine in binary.items() if not fine]
 
 
 def _beyond(what: str, error: Tensor, bound: Tensor) -> list[str]:

@@ -241,7 +241,7 @@ class TestOurOwnFault:
         def fail(path):
             raise error
 
-        monkeypatch.setattr(sys.modules["psu_deploy.cli.export"], "open_source", fail)
+        monkeypatch.setattr(sys.modules["psu_deploy.cli.export"], "open_machine", fail)
         monkeypatch.delenv("PSU_DEPLOY_DEBUG", raising=False)
 
     def test_a_bug(self, cli):

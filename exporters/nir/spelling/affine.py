@@ -31,7 +31,7 @@ class AffineSpelling(Spelling):
     def write_taps(self, vertex: Vertex, taps: primitives.Taps, shape: Shape) -> str:
         """A shift register: the newest copy is the input, every other what the one before it was."""
         first = mix(np.eye(taps.order, 1))
-        entry = f"{vertex.name}_in"
+        entry = f"{vertex.name}__in"
         self.nodes[entry] = self.pointwise(entry, first.matrix, first.bias, shape)
         self._state(vertex, np.eye(taps.order, k=-1), self.shapes[vertex.name])
         self.connect(entry, vertex.name)
@@ -61,7 +61,7 @@ class AffineSpelling(Spelling):
         copies = len(transition)
         self.nodes[vertex.name] = self.pointwise(vertex.name, np.eye(copies), np.zeros(copies), shape)
         if transition.any():
-            back = f"{vertex.name}_back"
+            back = f"{vertex.name}__back"
             self.nodes[back] = self.pointwise(back, transition, np.zeros(copies), shape)
             self.connect(vertex.name, back)
             self.connect(back, vertex.name, back=True)

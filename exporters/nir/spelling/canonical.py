@@ -54,7 +54,7 @@ class CanonicalSpelling(Spelling):
         """In front of a node that works on copies: the node that makes them."""
         if copies == 1:
             return vertex.name
-        before = f"{vertex.name}_copies"
+        before = f"{vertex.name}__copies"
         ones = mix(np.ones((copies, 1)))
         self.nodes[before] = self.pointwise(before, ones.matrix, ones.bias, shape)
         self.nodes[vertex.name] = self.nodes.pop(vertex.name)  # it runs after its copies

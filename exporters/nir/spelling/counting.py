@@ -19,11 +19,8 @@ from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.spelling.base import Spelling
 from psu_deploy.machine.fields import Shape
 
-_UNIT = 2.0**-8
-"""Threshold of the neuron that counts."""
-
-_ONE = 2.0**-20
-"""What one count is worth at the second neuron: potentials up to `_UNIT/_ONE` = 4096 make one spike."""
+_FINEST = 2.0**-4
+"""Threshold of the neuron that counts, where the neuron's own threshold gives no scale."""
 
 
 class CountingSpelling(Spelling):
@@ -35,6 +32,9 @@ class CountingSpelling(Spelling):
     slack = 0.0
     """Relative; how far rounding in such a neuron can move its input."""
 
+    one = 2.0**-23
+    """What one count is worth at the second neuron: so many counts the other way round still make one spike."""
+
     @abstractmethod
     def at_once(self, threshold: float, shape: Shape) -> nir.NIRNode:
         """A neuron that remembers nothing."""
@@ -42,12 +42,14 @@ class CountingSpelling(Spelling):
     def write_step(self, vertex: Vertex, step: primitives.Step, shape: Shape) -> str:
         """All thresholds are alike here; see `passes.one_threshold`."""
         self.check_axes(vertex, shape)
-        unit = _UNIT if step.fire_on == ">=" else float(np.nextafter(np.float32(_UNIT), np.float32(1)))
-        entry, count, once = (f"{vertex.name}_{role}" for role in ("above", "count", "once"))
+        threshold = step.thresholds[0]
+        unit = 2.0 ** np.floor(np.log2(threshold)) / 4 if threshold > 0 else _FINEST
+        counted = unit if step.fire_on == ">=" else float(np.nextafter(np.float32(unit), np.float32(np.inf)))
+        entry, count, once = (f"{vertex.name}__{role}" for role in ("above", "count", "once"))
         one = np.eye(1) * self.drive
-        self.nodes[entry] = self.pointwise(entry, one, self.drive * np.array([_UNIT - step.thresholds[0]]), shape)
-        self.nodes[count] = self.at_once(unit * (1 - self.slack), shape)
-        self.nodes[once] = self.pointwise(once, one * _ONE, self.drive * np.array([1 - _ONE / 2]), shape)
+        self.nodes[entry] = self.pointwise(entry, one, self.drive * np.array([unit - threshold]), shape)
+        self.nodes[count] = self.at_once(counted * (1 - self.slack), shape)
+        self.nodes[once] = self.pointwise(once, one * self.one, self.drive * np.array([1 - self.one / 2]), shape)
         self.nodes[vertex.name] = self.at_once(1.0, shape)
         for edge in ((entry, count), (count, once), (once, vertex.name)):
             self.connect(*edge)

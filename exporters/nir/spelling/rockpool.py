@@ -26,6 +26,7 @@ class RockpoolSpelling(CountingSpelling):
 
     drive = float(np.exp(_STEP))
     slack = 2.0**-20
+    one = 2.0**-20  # it counts to 65536 at most
 
     def write_leak(self, vertex: Vertex, leak: primitives.Leak, shape: Shape) -> str:
         """Gains are 1/decay here; see `passes.gains_before_decay`."""

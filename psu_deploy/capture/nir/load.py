@@ -22,6 +22,9 @@ from psu_deploy.nir_files import Flat, check_graph, read_graph, read_metadata
 from psu_deploy.nir_files.nodes import kind_name
 from psu_deploy.nir_files.shapes import infer_shapes
 
+FOREIGN = ("sinabs", "rockpool")
+"""Dialects of our exporter that mean something else by a time constant than NIR does."""
+
 
 def load(source: Any, dt: float | None = None) -> StateMachine:
     """Turn a NIR graph into a state machine.
@@ -50,14 +53,21 @@ def load(source: Any, dt: float | None = None) -> StateMachine:
 
     Raises:
         ArtifactError: if the file or the graph is malformed.
-        InputError: if dt is missing, not a number above zero, or not the one the file was written for.
+        InputError: if dt is missing, not a number above zero, or not the one the file was written for; or if the file
+            is one of ours for sinabs or rockpool.
         UnsupportedModelError: if nodes cannot be expressed; all of them are listed.
         MissingExtraError: if nir or h5py is not installed.
     """
     if not isinstance(source, str | Path) and kind_name(source) != "NIRGraph":
         raise InputError(f"expected the path of a NIR file or a nir.NIRGraph, got {kind_name(source)}")
     graph, label = (read_graph(source), str(source)) if isinstance(source, str | Path) else (source, "the NIR graph")
-    step = _time_step(dt, read_metadata(graph, label).get("dt"), label)
+    metadata = read_metadata(graph, label)
+    if metadata.get("flavour") in FOREIGN:
+        raise InputError(
+            f"{label} is written in the numerics of {metadata['flavour']}, which are not those of NIR; "
+            "read the canonical file of the same network, or one for another simulator"
+        )
+    step = _time_step(dt, metadata.get("dt"), label)
     return _Conversion(check_graph(graph, label), label, step).machine()
 
 

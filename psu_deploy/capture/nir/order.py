@@ -18,8 +18,24 @@ def in_order(flat: Flat) -> tuple[list[str], list[list[str]]]:
             missing[reader] -= 1
             if missing[reader] == 0:
                 ready.append(reader)
-    left = flat.nodes.keys() - set(done)
+    left = _with_a_way_on(flat.nodes.keys() - set(done), sources, readers)
     return done, _cycles([name for name in flat.nodes if name in left], readers)
+
+
+def _with_a_way_on(names: set[str], sources: dict[str, list[str]], readers: dict[str, list[str]]) -> set[str]:
+    """Without those that only stand behind a cycle: nothing leads from them back to any of the rest."""
+    left = set(names)
+    ahead = {name: sum(reader in left for reader in readers[name]) for name in left}
+    ends = deque(name for name in left if ahead[name] == 0)
+    while ends:
+        end = ends.popleft()
+        left.discard(end)
+        for source in sources[end]:
+            if source in left:
+                ahead[source] -= 1
+                if ahead[source] == 0:
+                    ends.append(source)
+    return left
 
 
 def _cycles(names: list[str], readers: dict[str, list[str]]) -> list[list[str]]:
