@@ -33,6 +33,7 @@ class NirTarget:
         ties: what the reader does with a membrane potential of exactly the threshold, ">" (silent) or ">=" (fires);
             None = several readers, of both kinds.
         depth_first: whether it runs nodes in depth-first order, so that a sum must lie on one path.
+        convolutions: whether it reads convolutions, poolings and Flatten.
         conv1d: whether it reads Conv1d.
         avg_pool: whether it reads AvgPool2d.
         images: whether neurons may have more than one axis.
@@ -50,6 +51,7 @@ class NirTarget:
     spelling: str
     ties: str | None
     depth_first: bool
+    convolutions: bool
     conv1d: bool
     avg_pool: bool
     images: bool
@@ -68,6 +70,7 @@ CANONICAL = NirTarget(
     spelling="canonical",
     ties=">",
     depth_first=False,
+    convolutions=True,
     conv1d=True,
     avg_pool=True,
     images=True,
@@ -88,6 +91,7 @@ NORSE = NirTarget(
     spelling="affine",
     ties=">",
     depth_first=True,
+    convolutions=True,
     conv1d=False,
     avg_pool=False,
     images=True,
@@ -106,6 +110,7 @@ SNNTORCH = NirTarget(
     spelling="affine",
     ties=">",
     depth_first=False,
+    convolutions=True,
     conv1d=True,
     avg_pool=True,
     images=True,
@@ -124,6 +129,7 @@ SPIKINGJELLY = NirTarget(
     spelling="affine",
     ties=">=",
     depth_first=False,
+    convolutions=True,
     conv1d=True,
     avg_pool=True,
     images=True,
@@ -142,6 +148,7 @@ PORTABLE = NirTarget(
     spelling="affine",
     ties=None,
     depth_first=True,
+    convolutions=True,
     conv1d=False,
     avg_pool=False,
     images=True,
@@ -161,6 +168,7 @@ SINABS = NirTarget(
     spelling="sinabs",
     ties=">=",
     depth_first=True,
+    convolutions=True,
     conv1d=True,
     avg_pool=False,
     images=False,
@@ -179,6 +187,7 @@ ROCKPOOL = NirTarget(
     spelling="rockpool",
     ties=">=",
     depth_first=True,
+    convolutions=False,
     conv1d=False,
     avg_pool=False,
     images=False,

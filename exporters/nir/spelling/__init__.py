@@ -8,6 +8,7 @@ from functools import partial
 from psu_deploy.errors import Problem, UnsupportedModelError
 from psu_deploy.exporters.nir import passes
 from psu_deploy.exporters.nir.network import Network
+from psu_deploy.exporters.nir.refusals import check
 from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.spelling.affine import AffineSpelling
 from psu_deploy.exporters.nir.spelling.base import Spelling
@@ -40,6 +41,7 @@ def spell(network: Network, target: NirTarget) -> Spelling:
     problems: dict[Problem, None] = {}
     for vertex in network:
         try:
+            check(vertex, spelling.shapes[vertex.inputs[0]], target)
             spelling.write(vertex)
         except NotInNirError as error:
             problems[network.problem(vertex.name, error.reason, error.remedy)] = None

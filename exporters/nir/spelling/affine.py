@@ -14,7 +14,6 @@ import numpy as np
 
 from psu_deploy.exporters.nir import network as primitives
 from psu_deploy.exporters.nir.network import Vertex, mix
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.spelling.base import Spelling
 from psu_deploy.exporters.nir.spelling.canonical import lif
 from psu_deploy.exporters.nir.target import DT
@@ -43,16 +42,6 @@ class AffineSpelling(Spelling):
         return vertex.name
 
     def write_fire(self, vertex: Vertex, fire: primitives.Fire, shape: Shape) -> str:
-        if fire.tau is None and not self.target.integrator:
-            raise NotInNirError(
-                f"{self.target.title} cannot read IF, a neuron without leak that resets to zero",
-                'use a leak, reset="soft", or another simulator (spikingjelly)',
-            )
-        if fire.threshold <= 0 and self.target.positive_thresholds:
-            raise NotInNirError(
-                f"{self.target.title} cannot read LIF with a threshold of zero or less",
-                "use a positive threshold, or another simulator",
-            )
         forgets = fire.tau == 1.0 and not self.target.memoryless_lif
         self.nodes[vertex.name] = memoryless(fire.threshold, shape) if forgets else lif(fire, shape)
         return vertex.name

@@ -8,10 +8,10 @@ from typing import Any
 import nir
 import numpy as np
 
+from psu_deploy.errors import InternalError
 from psu_deploy.exporters.nir import network as primitives
 from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Network, Vertex
 from psu_deploy.exporters.nir.passes import expanded
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.target import NirTarget
 from psu_deploy.machine.fields import Array, Shape
 
@@ -119,10 +119,7 @@ class Spelling(ABC):
         if len(shape) == 2 and self.target.conv1d:
             numbers = (conv.stride[0], conv.padding[0], conv.dilation[0])
             return nir.Conv1d(shape[1], weight, *numbers, groups=1, bias=bias)
-        raise NotInNirError(
-            f"{self.target.title} cannot read layers over features of {len(shape)} axes",
-            "choose another simulator, or use features of one or three axes",
-        )
+        raise InternalError(f"{name} should have been refused: a layer over features of {len(shape)} axes")
 
 
 def single(values: Any) -> Any:

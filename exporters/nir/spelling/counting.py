@@ -13,9 +13,9 @@ from abc import abstractmethod
 import nir
 import numpy as np
 
+from psu_deploy.errors import InternalError
 from psu_deploy.exporters.nir import network as primitives
 from psu_deploy.exporters.nir.network import Vertex
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.spelling.base import Spelling
 from psu_deploy.machine.fields import Shape
 
@@ -41,7 +41,6 @@ class CountingSpelling(Spelling):
 
     def write_step(self, vertex: Vertex, step: primitives.Step, shape: Shape) -> str:
         """All thresholds are alike here; see `passes.one_threshold`."""
-        self.check_axes(vertex, shape)
         threshold = step.thresholds[0]
         unit = 2.0 ** np.floor(np.log2(threshold)) / 4 if threshold > 0 else _FINEST
         counted = unit if step.fire_on == ">=" else float(np.nextafter(np.float32(unit), np.float32(np.inf)))
@@ -56,23 +55,10 @@ class CountingSpelling(Spelling):
         return entry
 
     def write_taps(self, vertex: Vertex, taps: primitives.Taps, shape: Shape) -> str:
-        raise NotInNirError(
-            f"{self.target.title} reads neither delays nor cycles, so no sliding window",
-            "use a neuron made of leaks (PSU), or another simulator",
-        )
+        raise self._refused_before(vertex)
 
     def write_fire(self, vertex: Vertex, fire: primitives.Fire, shape: Shape) -> str:
-        raise self._no_reset(vertex)
+        raise self._refused_before(vertex)
 
-    def check_axes(self, vertex: Vertex, shape: Shape) -> None:
-        """Raise unless the reader can have this neuron here."""
-        if vertex.feedback:
-            raise self._no_reset(vertex)
-        if len(shape) > 1:
-            raise NotInNirError(f"{self.target.title} reads neurons of one axis only", "flatten before the neuron")
-
-    def _no_reset(self, vertex: Vertex) -> NotInNirError:
-        return NotInNirError(
-            f"LIF in {self.target.title} subtracts, and spikes several times per step",
-            "use PSU, or another simulator",
-        )
+    def _refused_before(self, vertex: Vertex) -> InternalError:
+        return InternalError(f"{vertex.name} should have been refused: {self.target.title} has no cycles")

@@ -30,7 +30,6 @@ class RockpoolSpelling(CountingSpelling):
 
     def write_leak(self, vertex: Vertex, leak: primitives.Leak, shape: Shape) -> str:
         """Gains are 1/decay here; see `passes.gains_before_decay`."""
-        self.check_axes(vertex, shape)
         decay = leak.decays[0]
         if set(leak.decays) != {decay} or not 0.0 < decay < 1.0:
             raise NotInNirError(
@@ -44,15 +43,6 @@ class RockpoolSpelling(CountingSpelling):
         )
         return vertex.name
 
-    def write_convolution(self, vertex: Vertex, conv: primitives.Convolution, shape: Shape) -> str:
-        raise self._dense_only(vertex)
-
-    def write_pool(self, vertex: Vertex, pool: primitives.Pool, shape: Shape) -> str:
-        raise self._dense_only(vertex)
-
-    def write_flatten(self, vertex: Vertex, flatten: primitives.Flatten, shape: Shape) -> str:
-        raise self._dense_only(vertex)
-
     def at_once(self, threshold: float, shape: Shape) -> nir.CubaLIF:
         ones, zeros = np.ones(shape), np.zeros(shape)
         return nir.CubaLIF(
@@ -64,6 +54,3 @@ class RockpoolSpelling(CountingSpelling):
             v_reset=zeros.copy(),
             w_in=ones.copy(),
         )
-
-    def _dense_only(self, vertex: Vertex) -> NotInNirError:
-        return NotInNirError("rockpool reads dense layers only", "use nn.Linear, or another simulator")

@@ -27,7 +27,6 @@ class SinabsSpelling(CountingSpelling):
 
     def write_leak(self, vertex: Vertex, leak: primitives.Leak, shape: Shape) -> str:
         """Gains are 1 here; see `passes.unit_gains`."""
-        self.check_axes(vertex, shape)
         decays = np.asarray(leak.decays)
         if decays.max() >= 1.0:
             raise NotInNirError("sinabs has no leak that never forgets", "keep decays below 1")

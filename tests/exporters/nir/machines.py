@@ -381,7 +381,7 @@ FLAT_AND_LEAKY = (
 )
 """What sinabs reads: neurons of one axis, made of leaks; a soft LIF of tau 1 remembers nothing."""
 
-ON_TWO_PATHS = ("filter: strict leak", "strict filter on images", *BRANCHES)
+ON_TWO_PATHS = ("filter: strict leak", "strict filter on images", "terms that are there twice", *BRANCHES)
 """Sums of two paths, for which norse runs a node too early."""
 
 ONE_DECAY = (
