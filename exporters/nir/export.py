@@ -57,6 +57,8 @@ def export(
     destination = Path(path)
     if destination.suffix != SUFFIX:
         raise InputError(f"a NIR file must end in {SUFFIX}, got {destination}")
+    if calibration is not None and not allow_approximation:
+        raise InputError("calibration data measure an approximation; pass allow_approximation=True if you want one")
     target = target_named(simulator)
     facts: dict[str, Any] = {"machine_hash": machine.content_hash, "fidelity": "faithful", "approximations": []}
     if allow_approximation:

@@ -28,7 +28,8 @@ def export(
         bool, typer.Option("--allow-approximation", help="NIR: sigmoids may become staircases without fine-tuning.")
     ] = False,
     calibration: Annotated[
-        Path | None, typer.Option(help="NIR: input (T, B, ...) as .npy float32 to measure the approximation on.")
+        Path | None,
+        typer.Option(help="NIR: input (T, B, ...) as .npy to measure it on; default: a run folder's test data."),
     ] = None,
     max_flip_rate: Annotated[
         float | None, typer.Option(help="NIR: share of spikes that may differ on it; default 0.001.")
@@ -43,6 +44,8 @@ def export(
     given = {"simulator": simulator, "calibration": calibration, "max_flip_rate": max_flip_rate}
     options = {name: value for name, value in given.items() if value is not None}
     options |= {"allow_approximation": True} if allow_approximation else {}
+    if max_flip_rate is not None and not allow_approximation:
+        raise InputError("--max-flip-rate limits an approximation; add --allow-approximation if you want one")
     if options and to != "nir":
         raise InputError(f"--{next(iter(options)).replace('_', '-')} is an option of --to nir, not of --to {to}")
     suffix = EXPORTERS[to].suffix if to in EXPORTERS else ""
