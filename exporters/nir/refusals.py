@@ -9,6 +9,9 @@ from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.target import NirTarget
 from psu_deploy.machine.fields import Shape
 
+_LARGEST_MATRIX = 2**26
+"""Entries; 256 MiB in float32."""
+
 Rule = Callable[[Vertex, Shape, NirTarget], tuple[str, str] | None]
 """(vertex, features in, target) -> reason and remedy, or None where nothing stands in the way."""
 
@@ -54,6 +57,16 @@ def _axes(vertex: Vertex, shape: Shape, target: NirTarget) -> tuple[str, str] | 
     return reason, "choose another simulator, or use features of one or three axes"
 
 
+def _lines(vertex: Vertex, shape: Shape, target: NirTarget) -> tuple[str, str] | None:
+    if target.spelling != "affine" or not isinstance(vertex.primitive, Taps):
+        return None
+    wide = vertex.primitive.order * shape[0]
+    if wide * wide <= _LARGEST_MATRIX:
+        return None
+    reason = f"{target.title} needs a matrix of {wide} x {wide} for a memory of {vertex.primitive.order} steps"
+    return reason, "use a shorter delay or window, or the canonical graph"
+
+
 def _integrators(vertex: Vertex, shape: Shape, target: NirTarget) -> tuple[str, str] | None:
     if target.integrator or not isinstance(vertex.primitive, Fire) or vertex.primitive.tau is not None:
         return None
@@ -68,4 +81,4 @@ def _thresholds(vertex: Vertex, shape: Shape, target: NirTarget) -> tuple[str, s
     return reason, "use a positive threshold, or another simulator"
 
 
-_RULES: tuple[Rule, ...] = (_convolutions, _cycles, _images, _axes, _integrators, _thresholds)
+_RULES: tuple[Rule, ...] = (_convolutions, _cycles, _images, _axes, _lines, _integrators, _thresholds)

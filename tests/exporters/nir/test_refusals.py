@@ -408,6 +408,13 @@ class TestNothingIsWritten:
             psu.export(machine, folder / "net.nir", target="nir", simulator=simulator)
 
 
+def test_a_delay_line_that_would_need_a_huge_matrix(tmp_path):
+    machine = chain((64,), ops.Delay(200), PSU)
+    with pytest.raises(psu.UnsupportedModelError, match=r"needs a matrix of 12864 x 12864 for a memory of 201 steps"):
+        psu.export(machine, tmp_path / "net.nir", target="nir", simulator="portable")
+    psu.export(machine, tmp_path / "net.nir", target="nir")
+
+
 def test_when_nir_infers_another_shape(tmp_path, monkeypatch):
     """NIR's inference is known to misjudge some layers."""
     base = importlib.import_module("psu_deploy.exporters.nir.spelling.base")
