@@ -219,7 +219,7 @@ def test_by_command(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "digits with psu, prepared for nir" in done.output
-    assert f"next: psu-deploy export {out} --to nir --out {out}" in done.output
+    assert f"next: psu-deploy export {out} --to nir --simulator portable --out {out}" in done.output
     recipe = load_run(out).recipe
     assert (recipe.deploy_for, recipe.levels, recipe.exponentials) == ("nir", 3, 2)
 
