@@ -5,7 +5,7 @@ Sources: every entry was found by running the named versions; see README.md of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psu_deploy.errors import InputError
 from psu_deploy.verify import Arithmetic
@@ -103,61 +103,36 @@ NORSE = NirTarget(
     arithmetic=_EULER,
 )
 
-SNNTORCH = NirTarget(
+SNNTORCH = replace(
+    NORSE,
     name="snntorch",
     title="snntorch",
     versions={"snntorch": ">=1.0.0,<1.1", "nirtorch": ">=2.6"},
-    spelling="affine",
-    ties=">",
     depth_first=False,
-    convolutions=True,
     conv1d=True,
     avg_pool=True,
-    images=True,
-    flatten=False,
-    integrator=False,
-    memoryless_lif=True,
-    cycles=True,
     positive_thresholds=True,
-    arithmetic=_EULER,
 )
 
-SPIKINGJELLY = NirTarget(
+SPIKINGJELLY = replace(
+    SNNTORCH,
     name="spikingjelly",
     title="SpikingJelly",
     versions={"spikingjelly": ">=2.0.0,<2.1", "nirtorch": ">=2.6"},
-    spelling="affine",
     ties=">=",
-    depth_first=False,
-    convolutions=True,
-    conv1d=True,
-    avg_pool=True,
-    images=True,
-    flatten=False,
     integrator=True,
     memoryless_lif=False,
-    cycles=True,
     positive_thresholds=False,
-    arithmetic=_EULER,
 )
 
-PORTABLE = NirTarget(
+PORTABLE = replace(
+    NORSE,
     name="portable",
-    title="norse, snntorch and SpikingJelly alike",
+    title="the portable set (norse, snntorch, SpikingJelly)",
     versions={**NORSE.versions, **SNNTORCH.versions, **SPIKINGJELLY.versions},
-    spelling="affine",
     ties=None,
-    depth_first=True,
-    convolutions=True,
-    conv1d=False,
-    avg_pool=False,
-    images=True,
-    flatten=False,
-    integrator=False,
     memoryless_lif=False,
-    cycles=True,
     positive_thresholds=True,
-    arithmetic=_EULER,
 )
 """The intersection. Thresholds are moved by one float, so that a potential of exactly V_th is decided alike by all."""
 
@@ -180,23 +155,14 @@ SINABS = NirTarget(
     arithmetic=_EULER,
 )
 
-ROCKPOOL = NirTarget(
+ROCKPOOL = replace(
+    SINABS,
     name="rockpool",
     title="rockpool",
     versions={"rockpool": ">=3.1.0,<3.2"},
     spelling="rockpool",
-    ties=">=",
-    depth_first=True,
     convolutions=False,
     conv1d=False,
-    avg_pool=False,
-    images=False,
-    flatten=True,
-    integrator=False,
-    memoryless_lif=False,
-    cycles=False,
-    positive_thresholds=True,
-    arithmetic=_EULER,
 )
 
 TARGETS: dict[str, NirTarget] = {

@@ -357,7 +357,7 @@ def test_not_in_a_simulator(name):
     error = refused(machine, simulator)
     found = [(problem.path, reason in problem.reason, remedy in problem.remedy) for problem in error.problems]
     assert (layer, True, True) in found, error
-    title = {"portable": "norse, snntorch and SpikingJelly alike"}.get(simulator, simulator)
+    title = {"portable": "the portable set (norse, snntorch, SpikingJelly)"}.get(simulator, simulator)
     assert f"cannot export the network to NIR for {title}" in str(error)
 
 
