@@ -12,7 +12,7 @@ from torch import nn
 import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import operators as o
-from psu_deploy.verify import compare
+from psu_deploy.verify import certify, compare
 from tests.exporters.onnx.machines import chain
 from tests.verify.networks import randomised
 
@@ -457,3 +457,16 @@ def test_a_layer_that_never_fires_is_noted(x):
     )
     (note,) = psu.verify(machine, machine, x).notes
     assert note.startswith("layer 'n' never fired on this input")
+
+
+def test_several_spikes_in_one_step_are_no_spike():
+    """A simulator that counts hands on what it counted, so everything behind it is consistent with a spike of 2."""
+    weights = ops.Linear(2.0 * np.eye(4)), ops.Linear(np.full((1, 4), 0.3))
+    spiking = ops.SpikingNeuron(o.Identity(), None, o.Sigmoid(), None, 0.5, ">=")
+    machine = chain((4,), weights[0], spiking, weights[1])
+    x = np.ones((2, 1, 4), np.float32)
+    right = machine.trace(x)
+    (layer,) = machine.spiking
+    assert certify(machine, x, right).ok
+    twice = replace(right, output=2 * right.output, spikes={layer: 2 * right.spikes[layer]}, margin={}, state={})
+    assert certify(machine, x, twice).wrong == (f"spikes of layer {layer!r} are not all 0 or 1",)
