@@ -17,7 +17,7 @@ from psu_deploy.exporters.nir.engines import ENGINES, READS, Engine
 from psu_deploy.exporters.nir.metadata import our_metadata
 from psu_deploy.exporters.nir.target import TARGETS
 from psu_deploy.machine import Trace
-from psu_deploy.machine.inputs import check_sequence, check_static, check_step
+from psu_deploy.machine.inputs import check_batch_size, check_sequence, check_static, check_step
 from psu_deploy.nir_files import read_graph
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import Arithmetic
@@ -112,8 +112,7 @@ class NirRunner:
             InputError: if batch_size is not a whole number >= 1.
             StateError: if a state is given; a simulator starts from its own.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+        check_batch_size(batch_size)
         if state:
             raise StateError("a NIR simulator keeps its state to itself; run the sequence from its start instead")
         self._engine.start(batch_size)

@@ -21,7 +21,7 @@ from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine import StateTensor, Trace
 from psu_deploy.machine.graph import STEP, check_state
-from psu_deploy.machine.inputs import check_horizon, check_sequence, check_static, check_step
+from psu_deploy.machine.inputs import check_batch_size, check_horizon, check_sequence, check_static, check_step
 from psu_deploy.runtime import Artifact
 
 _DTYPES = (TARGET.dtype,)
@@ -103,8 +103,7 @@ class OnnxRunner:
             InputError: if batch_size is not a whole number >= 1.
             StateError: if the state does not fit.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+        check_batch_size(batch_size)
         if state is not None:
             _check_given(state, self._spec, batch_size)
         if batch_size != self._batch:

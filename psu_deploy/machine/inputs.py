@@ -34,6 +34,12 @@ def check_sequence(x: Any, features: Shape, horizon: int | None, dtypes: tuple[s
     check_finite(x)
 
 
+def check_batch_size(batch_size: Any) -> None:
+    """Raise `InputError` unless it is a whole number of samples, at least one."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+
+
 def check_step(x: Any, features: Shape, dtypes: tuple[str, ...]) -> None:
     """Check one step: (B, *features).
 

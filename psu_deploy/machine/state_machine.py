@@ -14,7 +14,7 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.graph import STEP, Graph, check_state
-from psu_deploy.machine.inputs import check_horizon, check_sequence, check_static, check_step
+from psu_deploy.machine.inputs import check_batch_size, check_horizon, check_sequence, check_static, check_step
 from psu_deploy.machine.reference import Interpreter, NeuronStep, Step
 from psu_deploy.machine.summary import summarise
 from psu_deploy.machine.trace import Trace
@@ -50,8 +50,7 @@ class StateMachine(Graph):
             batch_size: B, at least 1.
             dtype: "float32" or "float64".
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+        check_batch_size(batch_size)
         if dtype not in _DTYPES:
             raise InputError(f"dtype must be one of {_DTYPES}, got {dtype!r}")
         return {
