@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from psu_deploy.errors import ArtifactError, MissingExtraError
-from psu_deploy.nir_files import check_graph, flatten, hdf5, read_graph, read_metadata
+from psu_deploy.hdf5 import read as hdf5
+from psu_deploy.nir_files import check_graph, flatten, read_graph, read_metadata
 from tests.capture.nir_graphs import chain, graph, nir, optional
 
 h5py = optional("h5py")
@@ -199,7 +200,7 @@ class TestDamage:
         ],
     )
     def test_what_happens_elsewhere_is_a_sentence_here(self, file, monkeypatch, tmp_path, what, said):
-        from psu_deploy.nir_files import walk
+        from psu_deploy.hdf5 import walk
 
         (tmp_path / "walk.py").write_text(what)
         monkeypatch.setattr(walk, "__file__", str(tmp_path / "walk.py"))

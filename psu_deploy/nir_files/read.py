@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import ArtifactError, MissingExtraError, require
-from psu_deploy.nir_files.hdf5 import read_tree
+from psu_deploy.hdf5 import read_tree
 from psu_deploy.nir_files.nodes import GRAPH, check_fields
 from psu_deploy.nir_files.shapes import infer_shapes
 from psu_deploy.nir_files.structure import Flat, flatten
@@ -43,7 +43,7 @@ def read_graph(path: str | Path) -> Any:
     nir = require("nir", extra="nir")
     _check_version()
     source = Path(path)
-    graph = _graph(nir, str(source), read_tree(source, _NODE))
+    graph = _graph(nir, str(source), read_tree(source, _NODE, "NIR", "nir"))
     flat = check_graph(graph, str(source))
     for name, (features, result) in infer_shapes(flat, str(source)).items():
         flat.nodes[name].input_type = {"input": np.array(features)}

@@ -26,7 +26,7 @@ def _no_rehearsal():
 @pytest.fixture
 def quickly(monkeypatch):
     """Where only the metadata are wrong, nobody has to read the file first."""
-    monkeypatch.setattr("psu_deploy.nir_files.hdf5._rehearse", lambda *_: None, raising=False)
+    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def good(tmp_path_factory):
     """A good file, portable."""
     machine = chain((3,), linear(4, 3), PSU, linear(2, 4))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("psu_deploy.nir_files.hdf5._rehearse", lambda *_: None, raising=False)
+        patch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None, raising=False)
         path = tmp_path_factory.mktemp("good") / "net.nir"
         return psu.export(machine, path, target="nir", simulator="portable").path
 

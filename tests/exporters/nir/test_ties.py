@@ -97,7 +97,7 @@ def file_with_ties(tmp_path_factory):
         if (dialect, *key) not in files:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setitem(psu.exporters.exporter("nir").__globals__, "self_check", lambda *_: None)
-                patch.setattr("psu_deploy.nir_files.hdf5._rehearse", lambda *_: None, raising=False)
+                patch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None, raising=False)
                 path = folder / f"{len(files)}.nir"
                 psu.export(chain((N,), unit), path, target="nir", simulator=dialect)
             files[dialect, *key] = path

@@ -29,7 +29,7 @@ class UnreadableError(Exception):
     """A file that is whole but holds what is no plain data; the message says where."""
 
 
-def walk(source: Path, group: str) -> dict[str, Any]:
+def walk(source: Path, group: str, kind: str = "NIR") -> dict[str, Any]:
     """Name -> number, array, text, or again a dictionary.
 
     Raises:
@@ -39,7 +39,7 @@ def walk(source: Path, group: str) -> dict[str, Any]:
     with h5py.File(source, "r") as file:
         if not isinstance(file.get(group), h5py.Group):
             raise UnreadableError(
-                f"it is an HDF5 file but not NIR: expected a group {group!r}, found {sorted(file)[:8]}"
+                f"it is an HDF5 file but not {kind}: expected a group {group!r}, found {sorted(file)[:8]}"
             )
         return _Walk(source.stat().st_size).group(file, group, depth=0)
 

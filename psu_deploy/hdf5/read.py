@@ -18,20 +18,26 @@ PATIENCE = 30.0
 """Seconds for reading a file; one more for every ten million bytes."""
 
 
-def read_tree(source: Path, group: str) -> dict[str, Any]:
+def read_tree(source: Path, group: str, kind: str, extra: str) -> dict[str, Any]:
     """All that lies under one group: name -> number, array, text, or again a dictionary.
+
+    Args:
+        source: the file.
+        group: at its root.
+        kind: what such a file is, for messages: "NIR".
+        extra: of this package that brings h5py for it.
 
     Raises:
         ArtifactError: if the file is missing, damaged, not HDF5, has no such group, or holds what is no plain data.
     """
-    require("h5py", extra="nir")
-    from psu_deploy.nir_files import walk
+    require("h5py", extra)
+    from psu_deploy.hdf5 import walk
 
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist or is not a file")
     _rehearse(Path(walk.__file__), source, group)
     try:
-        return walk.walk(source, group)
+        return walk.walk(source, group, kind)
     except walk.UnreadableError as error:
         raise ArtifactError(f"{source}: {error}") from error
     except Exception as error:
