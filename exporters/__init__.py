@@ -44,6 +44,7 @@ class Room:
 EXPORTERS: dict[str, Room] = {
     "onnx": Room("psu_deploy.exporters.onnx", ".onnx", "onnx", ("onnx", "onnx_ir", "onnxruntime")),
     "nir": Room("psu_deploy.exporters.nir", ".nir", "nir", ("nir", "nirtorch", "h5py")),
+    "lava": Room("psu_deploy.exporters.lava", ".net", "lava", ("h5py",)),
 }
 """Target -> its room."""
 

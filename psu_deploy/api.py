@@ -21,7 +21,7 @@ from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine, Trace, ops
 from psu_deploy.machine.inputs import check_sequence
 from psu_deploy.runtime import Artifact, Runner
-from psu_deploy.verify import Arithmetic, Comparison, EquivalenceReport, Judge, aligned_run, compare, merge
+from psu_deploy.verify import Arithmetic, Comparison, EquivalenceReport, Judge, Rule, aligned_run, compare, merge
 
 _DECISIONS_AT_ONCE = 8_000_000
 """Spikes of one run held in memory at a time, with all that is known about each: about 100 bytes per form."""
@@ -39,10 +39,10 @@ def export(
 
     Args:
         model: a state machine, or a module, which is captured first.
-        path: file to write; its suffix is the target's (`.onnx`, `.nir`).
+        path: file to write; its suffix is the target's (`.onnx`, `.nir`, `.net`).
         target: one of `psu_deploy.exporters.EXPORTERS`.
         input_shape: features of one step, needed for a module.
-        options: of the target, such as `simulator="portable"` for NIR.
+        options: of the target, such as `simulator="portable"` for NIR or `calibration=x` for Lava.
 
     Returns:
         What was written and what it promises.
@@ -80,7 +80,9 @@ def verify(
     """Run a network in every form it has, and compare spike by spike.
 
     A module is run in parallel, as its state machine, and as the artifact: two comparisons. A machine and its artifact:
-    one. Spikes are compared exactly; see `EquivalenceReport.ok` for what counts as equal.
+    one. Spikes are compared exactly; see `EquivalenceReport.ok` for what counts as equal. An artifact that computes
+    with rounded numbers (Lava) comes in twice: their exact definition against the machine, which measures what rounding
+    changed, and its engine against that definition, which it must repeat number for number.
 
     Args:
         model: the module or the machine.
@@ -105,12 +107,14 @@ class _Form:
         run: x -> trace, aligned to x.
         judge: the machine that computes what it computes.
         arithmetic: in which operations it computes otherwise than that machine.
+        rule: what is asked of it, held against the form before it.
     """
 
     name: str
     run: Callable[[Any], Trace]
     judge: StateMachine
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
+    rule: Rule = "judged"
 
 
 def _forms(model: nn.Module | StateMachine, machine: StateMachine, runner: Runner | StateMachine) -> list[_Form]:
@@ -119,7 +123,7 @@ def _forms(model: nn.Module | StateMachine, machine: StateMachine, runner: Runne
         unfolded = to_state_machine(model, machine.input_shape, simplified=False)
         forms.insert(0, _Form("module", lambda x: trace_module(model, machine, _like_parameters(x, model)), unfolded))
     if not isinstance(runner, StateMachine):
-        forms.append(_form_of(runner, machine))
+        forms += _forms_of(runner, machine)
     elif len(forms) == 1:
         forms.append(_Form("other machine", partial(aligned_run, runner, runner.trace), machine))
     else:
@@ -127,11 +131,18 @@ def _forms(model: nn.Module | StateMachine, machine: StateMachine, runner: Runne
     return forms
 
 
-def _form_of(runner: Runner, machine: StateMachine) -> _Form:
-    """An artifact on its engine. A runner may say what it is called, and how its rounding differs."""
+def _forms_of(runner: Runner, machine: StateMachine) -> list[_Form]:
+    """An artifact on its engine, behind the exact definition of it where there is one.
+
+    A runner may say what it is called, how its rounding differs (`arithmetic`), that it computes with rounded numbers
+    (`rounds`), and which runner it must repeat (`repeats`).
+    """
+    definition = getattr(runner, "repeats", None)
+    before = [] if definition is None else _forms_of(definition, machine)
     name = getattr(runner, "name", runner.artifact.target)
     arithmetic = getattr(runner, "arithmetic", Arithmetic())
-    return _Form(name, partial(aligned_run, machine, runner.trace), machine, arithmetic)
+    rule: Rule = "exact" if before else "measured" if getattr(runner, "rounds", False) else "judged"
+    return [*before, _Form(name, partial(aligned_run, machine, runner.trace), machine, arithmetic, rule)]
 
 
 def _compare(machine: StateMachine, forms: Sequence[_Form], x: Any) -> tuple[Comparison, ...]:
@@ -151,7 +162,7 @@ def _compare_samples(machine: StateMachine, forms: Sequence[_Form], x: Any) -> l
     runs = [(form.name, form.run(x)) for form in forms]
     pairs = zip(pairwise(forms), pairwise(runs), strict=True)
     return [
-        compare(machine, x, a, b, judges=(judges[f.judge, f.arithmetic], judges[g.judge, g.arithmetic]))
+        compare(machine, x, a, b, judges=(judges[f.judge, f.arithmetic], judges[g.judge, g.arithmetic]), rule=g.rule)
         for (f, g), (a, b) in pairs
     ]
 

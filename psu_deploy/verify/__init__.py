@@ -4,7 +4,7 @@ from psu_deploy.verify.alignment import aligned_run
 from psu_deploy.verify.certificate import Certificate, Decision, Judge, certify
 from psu_deploy.verify.compare import compare
 from psu_deploy.verify.merge import merge
-from psu_deploy.verify.report import Comparison, EquivalenceReport, LayerComparison
+from psu_deploy.verify.report import Comparison, EquivalenceReport, LayerComparison, Rule
 from psu_deploy.verify.rounding import Arithmetic
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "EquivalenceReport",
     "Judge",
     "LayerComparison",
+    "Rule",
     "aligned_run",
     "certify",
     "compare",

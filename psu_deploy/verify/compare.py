@@ -10,7 +10,7 @@ from torch import Tensor
 
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.verify.certificate import Certificate, Decision, Judge
-from psu_deploy.verify.report import Comparison, LayerComparison
+from psu_deploy.verify.report import Comparison, LayerComparison, Rule
 
 
 def compare(
@@ -22,6 +22,7 @@ def compare(
     state: Mapping[str, Any] | None = None,
     precision: str = "float32",
     judges: tuple[Judge, Judge] | None = None,
+    rule: Rule = "judged",
 ) -> Comparison:
     """Compare two runs of a machine on the same input.
 
@@ -37,13 +38,16 @@ def compare(
         precision: of both runs' arithmetic.
         judges: of the first and of the second run, where they compute the same through other operations, such as a
             module whose BatchNorm is not folded; None = the machine judges both.
+        rule: what is asked of the second run; see `Comparison.rule`. Judges are needed for "judged" alone.
     """
     names, traces = (first[0], second[0]), (_numpy_trace(first[1]), _numpy_trace(second[1]))
     failures = [
         f"{name}: {reason}" for name, trace in zip(names, traces, strict=True) for reason in _holes(machine, x, trace)
     ]
     if failures:
-        return Comparison(*names, (), (), float("nan"), tuple(failures), None)
+        return Comparison(*names, (), (), float("nan"), tuple(failures), None, rule)
+    if rule != "judged":
+        return _unjudged(machine, names, traces, rule)
     same = all(np.array_equal(traces[0].spikes[n], traces[1].spikes[n]) for n in machine.spiking)
     judges = judges or (Judge(machine, x, state, precision),) * 2
     certificates = [judge.certify(trace) for judge, trace in zip(judges, traces, strict=True)]
@@ -52,6 +56,14 @@ def compare(
     layers = tuple(_layer(name, *traces) for name in machine.spiking)
     divergence = None if same else _first_divergence(machine, traces, certificates[0])
     return Comparison(*names, layers, disputed, _output_error(*traces), tuple(failures), divergence)
+
+
+def _unjudged(machine: StateMachine, names: tuple[str, str], traces: tuple[Trace, Trace], rule: Rule) -> Comparison:
+    """What differs, counted: rounded numbers have no bound of their own."""
+    layers = tuple(_layer(name, *traces) for name in machine.spiking)
+    divergence = _first_flip(machine, traces)
+    found = None if divergence is None else Decision(*divergence, float("nan"), float("nan"))
+    return Comparison(*names, layers, (), _output_error(*traces), (), found, rule)
 
 
 def _holes(machine: StateMachine, x: Any, trace: Trace) -> list[str]:
@@ -88,7 +100,18 @@ def _output_error(first: Trace, second: Trace) -> float:
 
 
 def _first_divergence(machine: StateMachine, traces: tuple[Trace, Trace], judged: Certificate) -> Decision | None:
-    """The earliest flip in time; within a step, that of the earliest layer."""
+    """The earliest flip, with its margin."""
+    flip = _first_flip(machine, traces)
+    if flip is None:
+        return None
+    name, t, sample, neuron = flip
+    at = (t, sample, *neuron)
+    margin, bound = judged.exact.margin[name][at], judged.bounds.margin[name][at]
+    return Decision(*flip, float(margin), float(bound))
+
+
+def _first_flip(machine: StateMachine, traces: tuple[Trace, Trace]) -> tuple[str, int, int, tuple[int, ...]] | None:
+    """The earliest in time; within a step, that of the earliest layer."""
     flips = []
     for depth, name in enumerate(machine.spiking):
         where = np.argwhere(traces[0].spikes[name] != traces[1].spikes[name])
@@ -97,9 +120,7 @@ def _first_divergence(machine: StateMachine, traces: tuple[Trace, Trace], judged
     if not flips:
         return None
     _, _, name, (t, sample, *neuron) = min(flips)
-    at = (t, sample, *neuron)
-    margin, bound = judged.exact.margin[name][at], judged.bounds.margin[name][at]
-    return Decision(name, t, sample, tuple(neuron), float(margin), float(bound))
+    return name, t, sample, tuple(neuron)
 
 
 def _numpy_trace(trace: Trace) -> Trace:

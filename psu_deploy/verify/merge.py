@@ -29,6 +29,7 @@ def merge(parts: Sequence[tuple[int, Comparison]]) -> Comparison:
         float(np.max([comparison.max_abs_error for comparison in comparisons])),  # NaN wins
         tuple(dict.fromkeys(failure for comparison in comparisons for failure in comparison.failures)),
         min(divergences, key=lambda d: (d.t, depth.get(d.layer, 0), d.sample), default=None),
+        first.rule,
     )
 
 

@@ -6,10 +6,13 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from psu_deploy.machine.files import atomic_path
 from psu_deploy.verify.certificate import Decision
+
+Rule = Literal["judged", "measured", "exact"]
+"""What a comparison holds: see `Comparison.rule`."""
 
 _SHOWN = 3
 """Reasons in the one sentence of a verdict; the others stand in the table and the JSON."""
@@ -45,6 +48,10 @@ class Comparison:
         disputed: decisions of either run that exact arithmetic would make differently.
         max_abs_error: largest difference of the outputs.
         failures: everything else that is wrong, in words: missing layers, NaN, outputs beyond the rounding bound.
+        first_divergence: the earliest flip, if there is one.
+        rule: "judged": only rounding errors may make a difference, and exact arithmetic says whether they did;
+            "measured": the second run computes with rounded numbers, differences are counted and nothing is asked of
+            them; "exact": the second run must repeat the first, number for number.
     """
 
     first: str
@@ -54,6 +61,7 @@ class Comparison:
     max_abs_error: float
     failures: tuple[str, ...]
     first_divergence: Decision | None
+    rule: Rule = "judged"
 
     @property
     def spikes_compared(self) -> int:
@@ -72,8 +80,9 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """No failure, and rounding alone explains every flip."""
-        return not self.failures and not self.unexplained
+        """No failure, and what the rule asks for."""
+        repeated = self.rule != "exact" or (self.spike_flips == 0 and self.max_abs_error == 0)
+        return not self.failures and not self.unexplained and repeated
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,8 @@ class EquivalenceReport:
 
     `ok` is true if nothing is missing or NaN, every output is within its rounding bound, and every flip goes back to a
     knife-edge decision: one whose margin is smaller than the rounding error. Flips are always counted and shown.
+    Where an artifact computes with rounded numbers, what that changed is measured, and what is proven is that its
+    engine repeats their exact definition.
 
     Attributes:
         comparisons: one per pair of runs.
@@ -130,7 +141,7 @@ class EquivalenceReport:
             "spike_flips": self.spike_flips,
             "knife_edge_decisions": self.knife_edge_decisions,
             "max_abs_error": _number(self.max_abs_error),
-            "first_divergence": None if self.first_divergence is None else self.first_divergence._asdict(),
+            "first_divergence": None if self.first_divergence is None else _decision_dict(self.first_divergence),
         }
         comparisons = [_comparison_dict(comparison) for comparison in self.comparisons]
         return summary | {"notes": list(self.notes), "comparisons": comparisons}
@@ -150,11 +161,25 @@ class EquivalenceReport:
         """One sentence."""
         if not self.ok:
             return f"NOT EQUIVALENT: {self._reason()}"
+        if any(comparison.rule == "measured" for comparison in self.comparisons):
+            return self._measured_verdict()
         if self.spike_flips == 0:
             return f"EQUIVALENT: {self.spikes_compared:,} spikes compared, 0 flips"
         return (
             f"EQUIVALENT up to rounding: {self.spike_flips} of {self.spikes_compared:,} spikes differ, all behind "
             f"{self.knife_edge_decisions} knife-edge decision(s) whose margin is below the rounding error"
+        )
+
+    def _measured_verdict(self) -> str:
+        """What was proven, and what rounding changed."""
+        kept = [comparison for comparison in self.comparisons if comparison.rule != "measured"]
+        compared, flips = (sum(getattr(c, what) for c in kept) for what in ("spikes_compared", "spike_flips"))
+        (rounded,) = (comparison for comparison in self.comparisons if comparison.rule == "measured")
+        cost = f"{rounded.spike_flips:,} of {rounded.spikes_compared:,} spikes"
+        share = rounded.spike_flips / max(1, rounded.spikes_compared)
+        rounding = f"rounding to integers changed {cost} ({share:.3%})"
+        return (
+            f"EQUIVALENT: {compared:,} spikes compared, {flips} flips; {rounding}" if kept else f"MEASURED: {rounding}"
         )
 
     def _reason(self) -> str:
@@ -167,8 +192,14 @@ class EquivalenceReport:
                 f"{len(unexplained)} decision(s) that rounding cannot explain, first at {where} "
                 f"(margin {d.margin:.3g}, rounding bound {d.bound:.3g})"
             )
+        for comparison in self.comparisons:
+            if comparison.rule == "exact" and not comparison.failures and not comparison.ok:
+                failures.append(_not_repeated(comparison))
         more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
         return "; ".join(failures[-_SHOWN:]) + more if failures else "nothing was compared"
+
+
+_RULES: dict[Rule, str] = {"judged": "", "measured": " (measured)", "exact": " (number for number)"}
 
 
 def _number(value: float) -> float | None:
@@ -176,15 +207,33 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _not_repeated(comparison: Comparison) -> str:
+    said = (
+        f"{comparison.second} does not repeat the {comparison.first}: {comparison.spike_flips:,} of "
+        f"{comparison.spikes_compared:,} spikes differ, outputs by up to {comparison.max_abs_error:.3g}"
+    )
+    d = comparison.first_divergence
+    return (
+        said if d is None else f"{said}, first at layer {d.layer!r}, step {d.t}, sample {d.sample}, neuron {d.neuron}"
+    )
+
+
+def _decision_dict(decision: Decision) -> dict[str, Any]:
+    return decision._asdict() | {"margin": _number(decision.margin), "bound": _number(decision.bound)}
+
+
 def _comparison_dict(comparison: Comparison) -> dict[str, Any]:
     return {
         "first": comparison.first,
         "second": comparison.second,
         "ok": comparison.ok,
+        "rule": comparison.rule,
         "max_abs_error": _number(comparison.max_abs_error),
         "failures": list(comparison.failures),
         "layers": [asdict(layer) for layer in comparison.layers],
-        "disputed": [decision._asdict() | {"knife_edge": decision.knife_edge} for decision in comparison.disputed],
+        "disputed": [
+            _decision_dict(decision) | {"knife_edge": decision.knife_edge} for decision in comparison.disputed
+        ],
     }
 
 
@@ -196,5 +245,7 @@ def _comparison_text(comparison: Comparison) -> str:
         rows.append(row)
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    title = f"{comparison.first} vs {comparison.second}: max |dy| {comparison.max_abs_error:.2e}"
+    title = (
+        f"{comparison.first} vs {comparison.second}{_RULES[comparison.rule]}: max |dy| {comparison.max_abs_error:.2e}"
+    )
     return "\n".join([title, *(f"  {line}" for line in lines)])

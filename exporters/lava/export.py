@@ -1,0 +1,86 @@
+"""The Lava exporter: lower, quantise, measure, write, read again, check, move into place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psu_deploy.errors import InputError, InternalError
+from psu_deploy.exporters.lava.file import write
+from psu_deploy.exporters.lava.lower import lower
+from psu_deploy.exporters.lava.measure import measure
+from psu_deploy.exporters.lava.metadata import metadata_of
+from psu_deploy.exporters.lava.network import IntegerNetwork
+from psu_deploy.exporters.lava.quantise import input_code, quantise
+from psu_deploy.exporters.lava.read import read
+from psu_deploy.exporters.lava.reference import Reference, encode
+from psu_deploy.exporters.lava.runner import artifact_of
+from psu_deploy.exporters.lava.target import SUFFIX
+from psu_deploy.machine import StateMachine
+from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.inputs import check_sequence, check_static
+from psu_deploy.runtime import Artifact
+
+_CHECKED_SAMPLES = 2
+
+
+def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, input_range: str = "max") -> Artifact:
+    """Write a machine as an integer network in lava-dl's HDF5: int8 weights, Loihi-2-style fixed point.
+
+    Beside the file comes the quantisation report, `<name>.quantisation.json`. Before both are moved into place the file
+    is read again and must compute, spike for spike, what was to be written.
+
+    Args:
+        machine: what to export.
+        path: file to write, ending in `.net`.
+        calibration: input (T, B, *input_shape), float32, numpy: gives the input its scale, and measures what rounding
+            does. That no state overflows is proven for every input, whatever this is.
+        input_range: "max": the largest input met is the largest there is; "percentile": the 99.9th percentile is.
+
+    Raises:
+        InputError: if the path does not end in `.net`, or there is no calibration data, or it does not fit.
+        UnsupportedModelError: listing everything that Lava cannot express, or whose states do not fit into 24 bits.
+        ArtifactError: if the file cannot be written.
+        InternalError: if the written file does not compute what it should.
+    """
+    destination = Path(path)
+    if destination.suffix != SUFFIX:
+        raise InputError(f"a lava-dl network file must end in {SUFFIX}, got {destination}")
+    if calibration is None:
+        raise InputError(
+            "Lava counts in whole numbers: pass calibration=x, typical input (T, B, *features), which gives the input "
+            "its scale and measures what rounding does (on the command line --calibrate x.npy)"
+        )
+    chain = lower(machine)
+    check_sequence(calibration, machine.input_shape, machine.max_steps, ("float32", "float64"))
+    calibration = np.asarray(calibration, np.float32)
+    if machine.static_input:
+        check_static(calibration)
+    network, choices = quantise(chain, input_code(calibration, input_range), machine.max_steps, len(calibration))
+    report = measure(machine, chain, network, choices, calibration)
+    metadata = metadata_of(machine, chain, network) | {"report": report.to_dict()}
+    with atomic_path(destination) as temporary:
+        write(temporary, network, metadata)
+        _self_check(temporary, network, calibration[:, :_CHECKED_SAMPLES])
+        with atomic_path(report_path(destination)) as beside:
+            beside.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return artifact_of(destination, metadata)
+
+
+def report_path(path: Path) -> Path:
+    """Where the quantisation report of a file lies."""
+    return path.with_suffix(".quantisation.json")
+
+
+def _self_check(path: Path, network: IntegerNetwork, x: Any) -> None:
+    """What was written, as read again, sends what was to be written."""
+    written, _ = read(path)
+    numbers = encode(network, x)
+    pairs = zip(
+        Reference(network, x.shape[1]).advance(numbers), Reference(written, x.shape[1]).advance(numbers), strict=True
+    )
+    if not all(np.array_equal(a, b) for a, b in pairs):
+        raise InternalError("the written file does not compute what it should. Please report this model")

@@ -1,0 +1,90 @@
+"""Writes an integer network as HDF5 in lava-dl's netx dialect.
+
+    /layer/0                type "input", shape
+    /layer/i                type "flatten", or
+    /layer/i                type "dense" or "conv", shape, weight (int8), bias; conv: stride, padding, dilation, groups
+    /layer/i/neuron         type "CUBA" as lava-dl has it, or ours: "PSU", "LIF", "RELAY", with their numbers
+    /psu_deploy/metadata    JSON
+    /psu_deploy/real/k      of the k-th synapse, the numbers before rounding: weight, bias (float32), neuron (JSON)
+
+Only layer types that netx knows: it passes over others in silence. A neuron type that it does not know, it refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psu_deploy.exporters.lava.fixed_point import UNITY
+from psu_deploy.exporters.lava.network import Conv, Cuba, IntegerLayer, IntegerNetwork, Table
+from psu_deploy.exporters.lava.target import GROUP
+from psu_deploy.sigmoid_table import knots
+
+h5py: Any = import_module("h5py")
+
+
+def write(path: Path, network: IntegerNetwork, metadata: Mapping[str, Any]) -> None:
+    """Write a network with its metadata."""
+    with h5py.File(path, "w") as file:
+        layers = file.create_group("layer")
+        _write_text(first := layers.create_group("0"), "type", "input")
+        first["shape"] = np.array(network.input_shape, np.int32)
+        for layer in network.layers:
+            if layer.flatten:
+                _write_text(layers.create_group(str(len(layers))), "type", "flatten")
+            _write_layer(layers.create_group(str(len(layers))), layer)
+        ours = file.create_group(GROUP)
+        ours["metadata"] = json.dumps(dict(metadata), indent=1)
+        for index, layer in enumerate(network.layers):
+            real = ours.create_group(f"real/{index}")
+            real["weight"], real["bias"] = layer.real["weight"], layer.real["bias"]
+            real["neuron"] = json.dumps(layer.real["neuron"])
+
+
+def _write_layer(group: Any, layer: IntegerLayer) -> None:
+    synapse = layer.synapse
+    _write_text(group, "type", "conv" if isinstance(synapse, Conv) else "dense")
+    group["shape"] = np.array(layer.shape, np.int32)
+    group["weight"] = synapse.weight.astype(np.int8)
+    group["bias"] = synapse.bias.astype(np.int32)
+    if isinstance(synapse, Conv):
+        for name in ("stride", "padding", "dilation"):
+            group[name] = np.array(getattr(synapse, name), np.int32)
+        group["groups"] = np.int32(synapse.groups)
+    neuron = group.create_group("neuron")
+    _write_text(neuron, "type", type(layer.neuron).__name__.upper())
+    if isinstance(layer.neuron, Cuba):
+        _write_cuba(neuron, layer.neuron)
+    else:
+        _write_fields(neuron, layer.neuron)
+
+
+def _write_cuba(group: Any, neuron: Cuba) -> None:
+    """With lava-dl's names; what it counts as decay is what is lost, not what is kept."""
+    values = {"iDecay": UNITY, "vDecay": UNITY - neuron.decay, "vThMant": neuron.threshold}
+    for name, value in (values | {"refDelay": 1, "gradedSpike": 0}).items():
+        group[name] = np.int32(value)
+
+
+def _write_fields(group: Any, owner: Any) -> None:
+    """A dataclass as a group: numbers as int32, parts as groups with their kind, what is None left out."""
+    for field in fields(owner):
+        value = getattr(owner, field.name)
+        if is_dataclass(value):
+            part = group.create_group(field.name)
+            _write_text(part, "kind", type(value).__name__)
+            _write_fields(part, value)
+        elif value is not None:
+            group[field.name] = np.asarray(value, np.int32)
+    if isinstance(owner, Table):
+        group["knots"] = knots().astype(np.int32)
+
+
+def _write_text(group: Any, name: str, value: str) -> None:
+    group[name] = np.array([value.encode()], "S10")

@@ -1,0 +1,203 @@
+"""State machine -> chain of blocks: what netx has no layer for becomes weights, or is refused with its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+
+from psu_deploy.errors import Problem, UnsupportedModelError
+from psu_deploy.exporters.lava.chain import (
+    Block,
+    BlockNeuron,
+    Chain,
+    Gate,
+    NotInLavaError,
+    RealConv,
+    RealDense,
+    Synapse,
+)
+from psu_deploy.exporters.lava.folding import (
+    LinearPool,
+    behind_conv,
+    conv_size,
+    into_conv,
+    into_dense,
+    pool_as_conv,
+    pooled_size,
+    two_axes,
+)
+from psu_deploy.exporters.lava.refusals import problems_of
+from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine.fields import Shape
+
+
+def lower(machine: StateMachine) -> Chain:
+    """The machine as a chain of synapses and neurons, in real numbers.
+
+    Raises:
+        UnsupportedModelError: listing everything that netx, or Loihi's fixed point, has no form for.
+    """
+    problems = problems_of(machine)
+    if problems:
+        raise UnsupportedModelError(problems, "export to Lava")
+    walk = _Walk(_lava_shape(machine.input_shape))
+    for node in machine.nodes:
+        try:
+            walk.visit(node, machine.shapes[node.inputs[0]])
+        except NotInLavaError as error:
+            problem = Problem(node.name, type(node.layer).__name__, error.reason, error.remedy)
+            raise UnsupportedModelError([problem], "export to Lava") from error
+    return walk.finish()
+
+
+_WEIGHTS = (ops.Linear, ops.Conv1d, ops.Conv2d, ops.AvgPool, ops.SumPool)
+
+
+@dataclass
+class _Walk:
+    """Where the chain ends so far: features, poolings that wait for weights, weights that wait for a neuron.
+
+    Attributes:
+        shape: features at the end, as Lava counts them.
+        blocks: those that are complete.
+        pools: that wait, with the shape each is given.
+        synapse: that waits.
+        flatten: whether it reads (C, H, W) as one axis.
+        flat: whether the machine counts the features at the end as one axis.
+        name: of the layer that gave the last weights.
+        readout: what the decoder does.
+    """
+
+    shape: Shape
+    blocks: list[Block] = field(default_factory=list)
+    pools: list[tuple[LinearPool, Shape]] = field(default_factory=list)
+    synapse: Synapse | None = None
+    flatten: bool = False
+    flat: bool = False
+    name: str = ""
+    readout: str = "last"
+
+    def __post_init__(self) -> None:
+        self._input_shape = self.shape
+
+    def visit(self, node: Node, features: Shape) -> None:
+        layer = node.layer
+        if isinstance(layer, _WEIGHTS):
+            self.name = node.name
+        match layer:
+            case ops.Linear():
+                self._linear(layer)
+            case ops.Conv1d() | ops.Conv2d():
+                self._conv(node.name, two_axes(layer))
+            case ops.ChannelAffine():
+                self._affine(layer)
+            case ops.AvgPool() | ops.SumPool():
+                self._pool(layer)
+            case ops.MaxPool():
+                self._max_pool(node.name, layer)
+            case ops.Flatten():
+                self._flatten()
+            case ops.Readout():
+                self.readout = layer.kind
+            case ops.SpikingNeuron() | ops.LIFNeuron() | ops.Filter():
+                self._neuron(node.name, layer)
+
+    def finish(self) -> Chain:
+        if self.synapse is not None or self.pools or not self.blocks:
+            self._neuron(self.name or "identity", None)
+        return Chain(tuple(self.blocks), self._input_shape, self.readout)
+
+    def _linear(self, layer: ops.Linear) -> None:
+        weight = layer.weight
+        bias = np.zeros(len(weight)) if layer.bias is None else layer.bias
+        if isinstance(self.synapse, RealConv):
+            raise NotInLavaError("weights behind weights, without a neuron in between", "put a neuron between them")
+        if self.synapse is not None:
+            self.synapse = RealDense(weight @ self.synapse.weight, weight @ self.synapse.bias + bias)
+        else:
+            for pool, shape in reversed(self.pools):
+                weight = into_dense(weight, pool, shape)
+            self._open(RealDense(weight, bias), flatten=len(self._source()) == 3)
+        self.shape = (len(weight),)
+
+    def _conv(self, name: str, conv: RealConv) -> None:
+        if self.synapse is not None:
+            raise NotInLavaError("weights behind weights, without a neuron in between", "put a neuron between them")
+        size = conv_size(conv, self.shape)
+        folded = into_conv(conv, *self.pools[0]) if len(self.pools) == 1 else None
+        if self.pools and folded is None:
+            self._close(f"{name}.pooled", None)
+        self._open(conv if folded is None else folded, flatten=False)
+        self.shape = (len(conv.weight), *size)
+
+    def _affine(self, layer: ops.ChannelAffine) -> None:
+        if self.synapse is None or (self.flat and isinstance(self.synapse, RealConv)):
+            raise NotInLavaError("a BatchNorm that is not behind weights", "put it behind a Linear or convolution")
+        weight, bias = self.synapse.weight, self.synapse.bias
+        scale = layer.scale.reshape(-1, *[1] * (weight.ndim - 1))
+        self.synapse = replace(self.synapse, weight=weight * scale, bias=bias * layer.scale + layer.shift)
+
+    def _pool(self, pool: LinearPool) -> None:
+        if isinstance(self.synapse, RealConv):
+            self.synapse = behind_conv(self.synapse, pool)
+        else:
+            self.pools.append((pool, self.shape))
+        self.shape = (self.shape[0], *pooled_size(pool, self.shape))
+
+    def _max_pool(self, name: str, pool: ops.MaxPool) -> None:
+        spikes = bool(self.blocks) and isinstance(self.blocks[-1].neuron, ops.Neuron | Gate)
+        if not spikes or self.synapse is not None or self.pools:
+            raise NotInLavaError("MaxPool of anything but spikes", "move it behind the neuron, or use AvgPool")
+        size = pooled_size(pool, self.shape)
+        self._open(pool_as_conv(pool, self.shape[0]), flatten=False)
+        self.shape = (self.shape[0], *size)
+        self._close(name, Gate())
+
+    def _flatten(self) -> None:
+        self.flat = True
+
+    def _neuron(self, name: str, neuron: BlockNeuron) -> None:
+        if self.synapse is None and not self.pools:
+            self._open(_identity(self.shape), flatten=False)
+        self._close(name, neuron)
+
+    def _source(self) -> Shape:
+        """Features at the end of the last block: what the next weights read."""
+        return self.blocks[-1].shape if self.blocks else self._input_shape
+
+    def _open(self, synapse: Synapse, flatten: bool) -> None:
+        self.synapse, self.flatten, self.pools, self.flat = synapse, flatten, [], False
+
+    def _close(self, name: str, neuron: BlockNeuron) -> None:
+        if self.synapse is None:
+            self._open_pool()
+        assert self.synapse is not None
+        self.blocks.append(Block(name, self.synapse, neuron, self.shape, self.flatten))
+        self.synapse, self.flatten = None, False
+
+    def _open_pool(self) -> None:
+        """Poolings that no weights took in become weights of their own, one block each but the last."""
+        *before, (pool, shape) = self.pools
+        end = self.shape
+        for earlier, given in before:
+            self._open(pool_as_conv(earlier, given[0]), flatten=False)
+            self.shape = (given[0], *pooled_size(earlier, given))
+            self._close(f"pool{len(self.blocks)}", None)
+        self._open(pool_as_conv(pool, shape[0]), flatten=False)
+        self.shape = end
+
+
+def _lava_shape(features: Shape) -> Shape:
+    """(n,) or (C, H, W); an axis is an image of height 1. More axes are read as one."""
+    if len(features) == 2:
+        return (features[0], 1, features[1])
+    return features if len(features) in (1, 3) else (prod(features),)
+
+
+def _identity(shape: Shape) -> Synapse:
+    """Weights that change nothing: a neuron without weights of its own needs some to stand behind."""
+    if len(shape) == 1:
+        return RealDense(np.eye(shape[0]), np.zeros(shape[0]))
+    return RealConv(np.ones((shape[0], 1, 1, 1)), np.zeros(shape[0]), (1, 1), (0, 0), (1, 1), shape[0])

@@ -1,0 +1,224 @@
+"""Neurons of the machine in whole numbers: what every real number is worth, and what it rounds to.
+
+A state of a layer counts in units: `real = integer * unit`, one unit per channel. A synapse's output counts in
+`a_unit`; `x = a << up` in `a_unit / 2^up`; V in that times the gain of its operator, so that the gain costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psu_deploy.errors import InternalError
+from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
+from psu_deploy.exporters.lava.network import (
+    LIF,
+    PSU,
+    Cuba,
+    Estimator,
+    Integers,
+    Levels,
+    Operator,
+    Raw,
+    Relay,
+    Reset,
+    Sums,
+    Table,
+    Traces,
+)
+from psu_deploy.machine import operators, ops
+from psu_deploy.machine.fields import Array
+from psu_deploy.sigmoid_table import ARGUMENT_BITS
+
+Units = NDArray[np.float64]
+
+CUBA_UP = 6
+"""Fraction bits of lava's own LIF."""
+
+_CUBA_THRESHOLD = 2**17 - 1
+_CUBA_BIAS = 2**12 - 1
+_MOST_SHIFT = 30
+_STEEPEST = 2 * UNITY
+"""Of a sigmoid's coefficient: from there on it is a step."""
+
+_TIE = 1e-9
+"""Relative; a threshold this close to a whole number is meant to be it."""
+
+
+class NotRepresentableError(Exception):
+    """A number does not fit at this exponent; another may do."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An operator in whole numbers, and what one of its results is worth."""
+
+    operator: Operator
+    unit: Units
+
+
+def psu(neuron: ops.SpikingNeuron, a_unit: Units, up: int) -> PSU:
+    """A neuron of the PSU family.
+
+    Raises:
+        NotRepresentableError: if a threshold or factor does not fit.
+    """
+    x_unit = a_unit / 2**up
+    integrate = scaled(neuron.integrate, x_unit)
+    estimate = None if neuron.estimate is None else scaled(neuron.estimate, x_unit)
+    seen = integrate.unit if estimate is None else estimate.unit
+    reset = None if neuron.reset is None else _reset(neuron, seen, integrate.unit)
+    return PSU(
+        up,
+        integrate.operator,
+        None if estimate is None else estimate.operator,
+        Raw() if neuron.reset is None else _estimator(neuron.estimator, seen),
+        reset,
+        threshold(neuron.threshold / integrate.unit, neuron.fire_on),
+    )
+
+
+def lif(neuron: ops.LIFNeuron, a_unit: Units, up: int) -> LIF:
+    """A leaky integrate-and-fire neuron; V in units of the current it is given."""
+    decay, unit = _lif_constants(neuron, a_unit / 2**up)
+    subtract = _fitting(np.rint(neuron.threshold / unit))
+    return LIF(up, decay, threshold(neuron.threshold / unit, neuron.fire_on), subtract, neuron.reset == "hard")
+
+
+def cuba(neuron: ops.LIFNeuron, a_unit: float, bias: Integers) -> Cuba | None:
+    """Loihi's own LIF where it can be that: it resets to zero, and threshold and bias have few bits; else None."""
+    decay, unit = _lif_constants(neuron, np.array([a_unit / 2**CUBA_UP]))
+    least = threshold(neuron.threshold / unit, neuron.fire_on)[0]
+    mantissa = math.ceil(least / 2**CUBA_UP) - 1  # it fires above, and its threshold counts in units of the weights
+    fine = neuron.reset == "hard" and 0 <= mantissa <= _CUBA_THRESHOLD and np.abs(bias).max() <= _CUBA_BIAS
+    return Cuba(decay, mantissa) if fine else None
+
+
+def relay(operator: operators.Operator | None, a_unit: Units, up: int) -> tuple[Relay, Units]:
+    """No neuron: the numbers themselves, or filtered; and what one of them is worth."""
+    if operator is None:
+        return Relay(), a_unit
+    found = scaled(operator, a_unit / 2**up)
+    return Relay(up, found.operator), found.unit
+
+
+def scaled(operator: operators.Operator, x_unit: Units) -> Scaled:
+    """A causal operator in whole numbers."""
+    match operator:
+        case operators.Identity():
+            return _traces(np.ones(1), np.zeros(1), 0.0, x_unit)
+        case operators.Leak(gain, decay):
+            return _traces(np.array([gain]), np.array([decay]), 0.0, x_unit)
+        case operators.Exponentials(gains, decays, bias):
+            return _traces(gains, decays, bias, x_unit)
+        case operators.PartialSums(matrix, bias):
+            return _sums(columns_of(matrix), bias, x_unit)
+        case operators.Window(columns, bias):
+            return _sums(columns, bias, x_unit)
+    raise InternalError(f"no integer form of {type(operator).__name__}")
+
+
+def gain_of(operator: operators.Operator) -> float:
+    """The largest factor of an input, which becomes part of the unit."""
+    match operator:
+        case operators.Identity():
+            return 1.0
+        case operators.Leak(gain=gain):
+            return abs(gain) or 1.0
+        case operators.Exponentials(gains=numbers) | operators.PartialSums(matrix=numbers):
+            return float(np.abs(numbers).max()) or 1.0
+        case operators.Window(columns=numbers):
+            return float(np.abs(numbers).max()) or 1.0
+    raise InternalError(f"no integer form of {type(operator).__name__}")
+
+
+def whole_decay(decay: float) -> int:
+    """A decay in 1/4096; only a decay of exactly one stays one."""
+    whole = round(decay * UNITY)
+    return whole if decay >= 1 else min(whole, UNITY - 1)
+
+
+def threshold(value: Units, fire_on: str) -> Integers:
+    """The least whole number that fires: `>= value`, or `> value`.
+
+    Raises:
+        NotRepresentableError: if it has more than 24 bits.
+    """
+    near = np.rint(value)
+    value = np.where(np.abs(value - near) <= _TIE * np.abs(near), near, value)
+    return _fitting(np.ceil(value) if fire_on == ">=" else np.floor(value) + 1)
+
+
+def factor(ratio: Units, limit: int = UNITY) -> tuple[Integers, Integers]:
+    """`ratio = coefficient / 2^shift` with as many bits as fit: |coefficient| <= limit, shift 0..30.
+
+    Raises:
+        NotRepresentableError: if a ratio is larger than the limit.
+    """
+    size = np.abs(ratio)
+    if (size > limit).any():
+        raise NotRepresentableError
+    shift = np.floor(np.log2(limit / np.maximum(size, limit / 2.0**_MOST_SHIFT))).astype(np.int64)
+    return np.rint(ratio * 2.0**shift).astype(np.int64), shift
+
+
+def _lif_constants(neuron: ops.LIFNeuron, x_unit: Units) -> tuple[int, Units]:
+    decay = 1.0 if neuron.tau is None else 1.0 - 1.0 / neuron.tau
+    gain = 1.0 / neuron.tau if neuron.tau is not None and neuron.decay_input else 1.0
+    return whole_decay(decay), x_unit * gain
+
+
+def _traces(gains: Array, decays: Array, bias: float, x_unit: Units) -> Scaled:
+    most = float(np.abs(gains).max()) or 1.0
+    unit = x_unit * most
+    whole = np.array([whole_decay(float(decay)) for decay in decays])
+    return Scaled(Traces(whole, np.rint(gains / most * UNITY).astype(np.int64), _fitting(np.rint(bias / unit))), unit)
+
+
+def _sums(columns: Array, bias: Array, x_unit: Units) -> Scaled:
+    most = float(np.abs(columns).max()) or 1.0
+    unit = x_unit * most
+    coefficients = np.rint(columns / most * UNITY).astype(np.int64)
+    return Scaled(Sums(coefficients, _fitting(np.rint(bias[:, None] / unit))), unit)
+
+
+def columns_of(matrix: Array) -> Array:
+    """`columns[t, l] = A[t + l, t]`, zero beyond the last step."""
+    steps = len(matrix)
+    columns = np.zeros((steps, steps))
+    for t in range(steps):
+        columns[t, : steps - t] = matrix[t:, t]
+    return columns
+
+
+def _estimator(estimator: operators.Estimator, unit: Units) -> Estimator:
+    match estimator:
+        case operators.Sigmoid() | operators.SigmoidTable():
+            return Table(*factor(np.minimum(unit * 2**ARGUMENT_BITS, _STEEPEST), _STEEPEST))
+        case operators.Staircase(thresholds, height, offset):
+            values = np.rint((offset + height * np.arange(len(thresholds) + 1)) * UNITY)
+            return Levels(threshold(thresholds[:, None] / unit, ">="), values.astype(np.int64))
+        case operators.RawCurrent():
+            return Raw()
+    raise InternalError(f"no integer form of {type(estimator).__name__}")
+
+
+def _reset(neuron: ops.SpikingNeuron, seen: Units, v_unit: Units) -> Reset:
+    operator = neuron.reset
+    assert operator is not None
+    spike_unit = seen if isinstance(neuron.estimator, operators.RawCurrent) else np.full_like(v_unit, 1 / UNITY)
+    if isinstance(operator, operators.StrictLeak):
+        return Reset(*factor(operator.gain * spike_unit / v_unit), whole_decay(operator.decay))
+    gain = gain_of(operator)
+    found = scaled(operator, v_unit / gain)
+    assert isinstance(found.operator, Sums)
+    return Reset(*factor(gain * spike_unit / v_unit), None, found.operator)
+
+
+def _fitting(numbers: Units) -> Integers:
+    if (np.abs(numbers) > STATE_MAX).any():
+        raise NotRepresentableError
+    return numbers.astype(np.int64)

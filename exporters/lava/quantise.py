@@ -1,0 +1,238 @@
+"""Chain of blocks -> integer network: eight bits per weight, one scale per channel, and no state that can overflow.
+
+    w = rint(W / s),   s = max|W| / (2^(bits-1) - 1)      per output channel
+    b = rint(bias / (s * unit of the input))
+
+With the most bits first, and the most fraction bits in the states, the first choice is taken whose intervals all stay
+inside 24 bits: that is a proof, not a measurement. Where none does, the layer is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psu_deploy.errors import InputError, Problem, UnsupportedModelError
+from psu_deploy.exporters.lava import neurons
+from psu_deploy.exporters.lava.bounds import SPIKES, Interval, fits, largest, neuron_intervals, synapse_interval
+from psu_deploy.exporters.lava.chain import Block, Chain, Gate, RealDense
+from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
+from psu_deploy.exporters.lava.network import (
+    Conv,
+    Cuba,
+    Dense,
+    InputCode,
+    IntegerLayer,
+    IntegerNetwork,
+    Integers,
+    Neuron,
+    Relay,
+)
+from psu_deploy.exporters.lava.neurons import NotRepresentableError, Units
+from psu_deploy.exporters.lava.real import real_numbers
+from psu_deploy.machine import operators, ops
+
+BITS = (8, 7, 6, 5, 4, 3)
+"""Of a weight, tried in this order."""
+
+UPS = (8, 7, 6, 5, 4, 3, 2, 1, 0)
+"""Fraction bits of a state, tried in this order."""
+
+_INPUT_LEVELS = 255
+_FINEST_GRID = 2.0**-8
+_RESERVE = 2.0**20
+"""Thresholds, resets and biases may be this many units large, so that they fit beside what is summed."""
+
+INPUT_RANGES = ("max", "percentile")
+_PERCENTILE = 99.9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a layer came out.
+
+    Attributes:
+        layer: in whole numbers.
+        unit: (C,), what one of its results is worth, where it sends numbers; 1 for spikes.
+        scale: (C,), what one of its weights is worth.
+        bits: of a weight.
+        bounds: name of a state -> the largest magnitude it can ever have.
+    """
+
+    layer: IntegerLayer
+    unit: Units
+    scale: Units
+    bits: int
+    bounds: dict[str, float]
+
+
+def quantise(chain: Chain, code: InputCode, horizon: int | None, steps: int) -> tuple[IntegerNetwork, list[Choice]]:
+    """The chain in whole numbers.
+
+    Args:
+        chain: in real numbers.
+        code: of the input.
+        horizon: of the machine; None = any number of steps.
+        steps: of the calibration data; the horizon of a network whose states can grow for ever (a leak of none).
+
+    Raises:
+        UnsupportedModelError: naming every layer whose states do not fit into 24 bits.
+    """
+    choices: list[Choice] = []
+    problems: list[Problem] = []
+    low, high, unit = float(code.low), float(code.high), code.unit
+    for block in chain.blocks:
+        limit = horizon if horizon is not None or not _remembers_for_ever(block) else steps
+        choice = _choose(block, low, high, unit, limit)
+        if choice is None:
+            problems.append(_too_large(block, low, high, unit, limit))
+            low, high, unit = *SPIKES, 1.0
+            continue
+        choices.append(choice)
+        low, high = _sent(choice, low, high, limit)
+        unit = float(choice.unit.max())
+    if problems:
+        raise UnsupportedModelError(problems, "export to Lava")
+    if any(map(_remembers_for_ever, chain.blocks)):
+        horizon = steps if horizon is None else horizon
+    layers = tuple(choice.layer for choice in choices)
+    return IntegerNetwork(layers, chain.input_shape, code, horizon, choices[-1].unit), choices
+
+
+def input_code(x: NDArray[Any], input_range: str) -> InputCode:
+    """How input like x becomes whole numbers: exactly where it lies on a grid, else in 255 steps to either side.
+
+    Args:
+        x: calibration data, (T, B, *features).
+        input_range: "max": the largest magnitude met is the last step; "percentile": the 99.9th percentile is, and what
+            lies beyond is clipped.
+    """
+    if input_range not in INPUT_RANGES:
+        raise InputError(f"input_range must be one of {', '.join(INPUT_RANGES)}, got {input_range!r}")
+    size = np.abs(x.astype(np.float64))
+    most = float(size.max() if input_range == "max" else np.percentile(size, _PERCENTILE) or size.max())
+    grid = 1.0
+    while grid > _FINEST_GRID and (np.rint(x / grid) != x / grid).any():
+        grid /= 2
+    exact = most / grid <= _INPUT_LEVELS and (np.rint(x / grid) == x / grid).all()
+    unit = grid if exact else most / _INPUT_LEVELS
+    levels = max(1, round(most / unit))
+    return InputCode(unit, -levels if (x < 0).any() else 0, levels)
+
+
+def _choose(block: Block, low: float, high: float, unit: float, steps: int | None) -> Choice | None:
+    for bits in BITS:
+        scale = _scales(block, bits, unit)
+        synapse = _whole_synapse(block, scale, unit)
+        a = synapse_interval(synapse, low, high)
+        if largest(a) > STATE_MAX:
+            continue
+        for neuron, sent in _neurons(block, synapse.bias, scale * unit):
+            bounds = neuron_intervals(neuron, a, steps)
+            if fits(bounds):
+                layer = IntegerLayer(block.name, synapse, neuron, block.shape, block.flatten, real_numbers(block))
+                return Choice(layer, sent, scale, bits, {"a": largest(a)} | _sizes(bounds))
+    return None
+
+
+def _neurons(block: Block, bias: Integers, a_unit: Units) -> Iterator[tuple[Neuron, Units]]:
+    """What the block's neuron can be, best first, and what one of its results is worth."""
+    spikes, neuron = np.ones(1), block.neuron
+    if isinstance(neuron, Gate):
+        yield Cuba(0, 0), spikes
+        return
+    if isinstance(neuron, ops.LIFNeuron) and len(np.unique(a_unit)) == 1:
+        found = neurons.cuba(neuron, float(a_unit[0]), bias)
+        if found is not None:
+            yield found, spikes
+    for up in (0,) if neuron is None else UPS:
+        try:
+            match neuron:
+                case ops.SpikingNeuron():
+                    yield neurons.psu(neuron, a_unit, up), spikes
+                case ops.LIFNeuron():
+                    yield neurons.lif(neuron, a_unit, up), spikes
+                case _:
+                    yield neurons.relay(None if neuron is None else neuron.operator, a_unit, up)
+        except NotRepresentableError:
+            continue
+
+
+def _whole_synapse(block: Block, scale: Units, unit: float) -> Dense | Conv:
+    real = block.synapse
+    weight = np.rint(real.weight / scale.reshape(-1, *[1] * (real.weight.ndim - 1))).astype(np.int64)
+    bias = np.rint(real.bias / (scale * unit)).astype(np.int64)
+    if isinstance(real, RealDense):
+        return Dense(weight, bias)
+    return Conv(weight, bias, real.stride, real.padding, real.dilation, real.groups)
+
+
+def _scales(block: Block, bits: int, unit: float) -> Units:
+    """What one unit of a weight is worth, per channel; one for all where Loihi's own LIF comes behind."""
+    weight, bias, neuron = block.synapse.weight, block.synapse.bias, block.neuron
+    rows = np.abs(weight.reshape(len(weight), -1))
+    sizes = np.unique(rows[rows > 0])
+    ones = len(sizes) == 1 and not bias.any()  # identities and poolings are exact
+    scale = np.full(len(rows), sizes[0]) if ones else rows.max(1) / (2 ** (bits - 1) - 1)
+    scale = np.maximum(scale, np.maximum(_beside(neuron), np.abs(bias)) / (unit * _RESERVE))
+    if isinstance(neuron, ops.LIFNeuron) and neuron.reset == "hard":
+        scale = np.full_like(scale, scale.max())
+    return np.where(scale > 0, scale, scale.max() or 1.0)
+
+
+def _beside(neuron: Any) -> float:
+    """The largest number that stands beside the summed input, counted as input."""
+    if isinstance(neuron, ops.LIFNeuron):
+        share = 1.0 / neuron.tau if neuron.tau is not None and neuron.decay_input else 1.0
+        return abs(neuron.threshold) / share
+    if isinstance(neuron, ops.SpikingNeuron):
+        reset = 0.0 if neuron.reset is None else neurons.gain_of(neuron.reset) / UNITY
+        return max(abs(neuron.threshold), reset) / neurons.gain_of(neuron.integrate)
+    return 0.0
+
+
+def _sent(choice: Choice, low: float, high: float, steps: int | None) -> tuple[float, float]:
+    """The interval of what a layer sends."""
+    neuron = choice.layer.neuron
+    if not isinstance(neuron, Relay):
+        return SPIKES
+    a: Interval = synapse_interval(choice.layer.synapse, low, high)
+    ends = a if neuron.operator is None else neuron_intervals(neuron, a, steps)["y"]
+    return float(ends[0].min()), float(ends[1].max())
+
+
+def _sizes(bounds: dict[str, Interval]) -> dict[str, float]:
+    return {name: largest(interval) for name, interval in bounds.items()}
+
+
+def _remembers_for_ever(block: Block) -> bool:
+    """Whether a state has no leak at all, so that only the number of steps bounds it."""
+    neuron = block.neuron
+    if isinstance(neuron, ops.LIFNeuron):
+        return neuron.tau is None
+    operators_ = neuron.operators.values() if isinstance(neuron, ops.SpikingNeuron) else []
+    return any(map(_keeps, [neuron.operator] if isinstance(neuron, ops.Filter) else operators_))
+
+
+def _keeps(operator: operators.Operator) -> bool:
+    match operator:
+        case operators.Leak(decay=decay):
+            return decay >= 1
+        case operators.Exponentials(decays=decays):
+            return bool((decays >= 1).any())
+    return False
+
+
+def _too_large(block: Block, low: float, high: float, unit: float, steps: int | None) -> Problem:
+    synapse = _whole_synapse(block, _scales(block, BITS[-1], unit), unit)
+    size = largest(synapse_interval(synapse, low, high))
+    reason = (
+        f"its states do not fit into 24 bits: with {BITS[-1]}-bit weights the summed input alone can reach {size:,.0f} "
+        f"of {STATE_MAX:,}" + ("" if steps is None else f", over {steps} steps")
+    )
+    remedy = "scale the input down, use fewer inputs per neuron, or a threshold nearer to what is summed"
+    return Problem(block.name, type(block.neuron).__name__, reason, remedy)

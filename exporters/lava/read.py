@@ -1,0 +1,238 @@
+"""Reads a .net file back into an integer network, strictly: Lava itself would round, skip, or hang on what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
+from psu_deploy.exporters.lava.folding import conv_size
+from psu_deploy.exporters.lava.metadata import check_metadata
+from psu_deploy.exporters.lava.network import (
+    LIF,
+    PSU,
+    Conv,
+    Cuba,
+    Dense,
+    Estimator,
+    InputCode,
+    IntegerLayer,
+    IntegerNetwork,
+    Integers,
+    Levels,
+    Neuron,
+    Operator,
+    Raw,
+    Relay,
+    Reset,
+    Sums,
+    Table,
+    Traces,
+)
+from psu_deploy.exporters.lava.target import GROUP, WEIGHT_MAX
+from psu_deploy.hdf5 import read_tree
+from psu_deploy.machine.fields import Shape
+
+Tree = Mapping[str, Any]
+
+
+class _MalformedError(Exception):
+    """What does not fit, and where in the file."""
+
+
+def read(path: Path) -> tuple[IntegerNetwork, dict[str, Any]]:
+    """The network of a file, and its metadata.
+
+    Raises:
+        ArtifactError: if the file is missing, damaged, not ours, or holds anything but what we write.
+        MissingExtraError: if h5py is not installed.
+    """
+    layers = read_tree(path, "layer", "lava-dl's netx", "lava")
+    try:
+        ours = read_tree(path, GROUP, "ours", "lava")
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{path} holds a network of lava-dl, but not one that psu-deploy wrote: {error}; load it with lava-dl"
+        ) from error
+    try:
+        metadata = check_metadata(json.loads(str(ours["metadata"])))
+        return _network(layers, ours, metadata), metadata
+    except (_MalformedError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ArtifactError(f"{path} is malformed or truncated: {said}") from error
+
+
+def _network(layers: Tree, ours: Tree, metadata: Tree) -> IntegerNetwork:
+    if sorted(layers, key=int) != [str(i) for i in range(len(layers))] or _text(layers["0"], "type") != "input":
+        raise _MalformedError(f"the layers must be 0 (an input), 1, 2, ...; found {sorted(layers)}")
+    shape = input_shape = tuple(_numbers(layers["0"], "shape", 1, 2**31).tolist())
+    found: list[IntegerLayer] = []
+    flatten = False
+    for index in range(1, len(layers)):
+        kind = _text(layers[str(index)], "type")
+        if kind == "flatten":
+            flatten = True
+            continue
+        real = _real(ours["real"][str(len(found))])
+        layer = _layer(layers[str(index)], metadata["layers"][len(found)], kind, shape, flatten, real)
+        found.append(layer)
+        shape, flatten = layer.shape, False
+    if len(found) != len(metadata["layers"]) or not found:
+        raise _MalformedError(f"{len(found)} layers of weights, the metadata name {len(metadata['layers'])}")
+    code = InputCode(**metadata["code"])
+    units = np.asarray(metadata["units"], np.float64)
+    if len(units) not in (1, shape[0]):
+        raise _MalformedError(f"{len(units)} units of the output for {shape[0]} channels")
+    return IntegerNetwork(tuple(found), input_shape, code, metadata["horizon"], units)
+
+
+def _layer(tree: Tree, name: str, kind: str, given: Shape, flatten: bool, real: dict[str, Any]) -> IntegerLayer:
+    if kind not in ("dense", "conv"):
+        raise _MalformedError(f"layer {name!r} is of type {kind!r}; netx would pass over it in silence")
+    shape = tuple(_numbers(tree, "shape", 1, 2**31).tolist())
+    weight = _numbers(tree, "weight", -WEIGHT_MAX, WEIGHT_MAX)
+    bias = _numbers(tree, "bias", -STATE_MAX, STATE_MAX, (len(weight),))
+    synapse = Dense(weight, bias) if kind == "dense" else _conv(tree, weight, bias)
+    _check_shapes(name, synapse, given, shape, flatten)
+    if real["weight"].shape != weight.shape or real["bias"].shape != bias.shape:
+        raise _MalformedError(f"layer {name!r}: weights and the numbers before rounding differ in shape")
+    neuron = _neuron(tree["neuron"], shape[0])
+    return IntegerLayer(name, synapse, neuron, shape, flatten, real)
+
+
+def _conv(tree: Tree, weight: Integers, bias: Integers) -> Conv:
+    if weight.ndim != 4:
+        raise _MalformedError(f"weights of a convolution have 4 axes, found {weight.shape}")
+    least = {"stride": 1, "padding": 0, "dilation": 1}
+    numbers = [_numbers(tree, key, smallest, 2**20, (2,)) for key, smallest in least.items()]
+    stride, padding, dilation = ((int(n[0]), int(n[1])) for n in numbers)
+    return Conv(weight, bias, stride, padding, dilation, _number(tree, "groups", 1, len(weight)))
+
+
+def _check_shapes(name: str, synapse: Dense | Conv, given: Shape, shape: Shape, flatten: bool) -> None:
+    expected: tuple[int, ...]
+    if isinstance(synapse, Dense):
+        fine = synapse.weight.ndim == 2 and synapse.weight.shape[1] == prod(given) and (len(given) == 1 or flatten)
+        expected = (len(synapse.weight),)
+    else:
+        fine = len(given) == 3 and not flatten and synapse.weight.shape[1] * synapse.groups == given[0]
+        fine = fine and len(synapse.weight) % synapse.groups == 0
+        expected = (len(synapse.weight), *conv_size(synapse, given)) if fine else ()
+    if not fine or shape != expected:
+        raise _MalformedError(f"layer {name!r}: weights {synapse.weight.shape} do not lead from {given} to {shape}")
+
+
+def _neuron(tree: Tree, channels: int) -> Neuron:
+    kind = _text(tree, "type")
+    match kind:
+        case "CUBA":
+            if _number(tree, "iDecay", 0, UNITY) != UNITY:
+                raise _MalformedError("iDecay must be 4096: a current that forgets at once")
+            return Cuba(UNITY - _number(tree, "vDecay", 0, UNITY), _number(tree, "vThMant", 0, 2**17 - 1))
+        case "RELAY":
+            operator = _operator(tree["operator"], channels) if "operator" in tree else None
+            return Relay(_up(tree), operator)
+        case "LIF":
+            ends = [_channels(tree, key, channels, -STATE_MAX, STATE_MAX) for key in ("threshold", "subtract")]
+            return LIF(_up(tree), _number(tree, "decay", 0, UNITY), *ends, bool(_number(tree, "hard", 0, 1)))
+        case "PSU":
+            return _psu(tree, channels)
+    raise _MalformedError(f"neurons of type {kind!r}; this release knows PSU, LIF, RELAY and CUBA")
+
+
+def _psu(tree: Tree, channels: int) -> PSU:
+    return PSU(
+        _up(tree),
+        _operator(tree["integrate"], channels),
+        _operator(tree["estimate"], channels) if "estimate" in tree else None,
+        _estimator(tree["estimator"], channels),
+        _reset(tree["reset"], channels) if "reset" in tree else None,
+        _channels(tree, "threshold", channels, -STATE_MAX, STATE_MAX),
+    )
+
+
+def _operator(tree: Tree, channels: int) -> Operator:
+    kind = _text(tree, "kind")
+    if kind == "Traces":
+        decays = _numbers(tree, "decays", 0, UNITY)
+        gains = _numbers(tree, "gains", -UNITY, UNITY, decays.shape)
+        return Traces(decays, gains, _channels(tree, "bias", channels, -STATE_MAX, STATE_MAX))
+    if kind != "Sums":
+        raise _MalformedError(f"an operator of kind {kind!r}")
+    columns = _numbers(tree, "columns", -UNITY, UNITY)
+    bias = _numbers(tree, "bias", -STATE_MAX, STATE_MAX)
+    if columns.ndim != 2 or bias.ndim != 2 or len(bias) != len(columns) or bias.shape[1] not in (1, channels):
+        raise _MalformedError(f"columns {columns.shape} and bias {bias.shape} of an operator do not fit")
+    return Sums(columns, bias)
+
+
+def _estimator(tree: Tree, channels: int) -> Estimator:
+    kind = _text(tree, "kind")
+    if kind == "Table":
+        shift = _channels(tree, "shift", channels, 0, 30)
+        return Table(_channels(tree, "coefficient", channels, -2 * UNITY, 2 * UNITY), shift)
+    if kind == "Levels":
+        thresholds = _numbers(tree, "thresholds", -STATE_MAX, STATE_MAX)
+        if thresholds.ndim != 2 or thresholds.shape[1] not in (1, channels):
+            raise _MalformedError(f"thresholds {thresholds.shape} of a staircase for {channels} channels")
+        return Levels(thresholds, _numbers(tree, "values", -STATE_MAX, STATE_MAX, (len(thresholds) + 1,)))
+    if kind != "Raw":
+        raise _MalformedError(f"an estimator of kind {kind!r}")
+    return Raw()
+
+
+def _reset(tree: Tree, channels: int) -> Reset:
+    coefficient = _channels(tree, "coefficient", channels, -UNITY, UNITY)
+    shift = _channels(tree, "shift", channels, 0, 30)
+    if "operator" not in tree:
+        return Reset(coefficient, shift, _number(tree, "decay", 0, UNITY))
+    operator = _operator(tree["operator"], channels)
+    if not isinstance(operator, Sums) or operator.columns[:, 0].any():
+        raise _MalformedError("a reset that is not strictly causal")
+    return Reset(coefficient, shift, None, operator)
+
+
+def _real(tree: Tree) -> dict[str, Any]:
+    neuron = json.loads(str(tree["neuron"]))
+    numbers = {key: np.asarray(tree[key], np.float32) for key in ("weight", "bias")}
+    if not isinstance(neuron, dict) or not all(np.isfinite(values).all() for values in numbers.values()):
+        raise _MalformedError("the numbers before rounding are not finite, or their neuron is none")
+    return {**numbers, "neuron": neuron}
+
+
+def _up(tree: Tree) -> int:
+    return _number(tree, "up", 0, 8)
+
+
+def _number(tree: Tree, key: str, least: int, most: int) -> int:
+    return int(_numbers(tree, key, least, most, ()))
+
+
+def _channels(tree: Tree, key: str, channels: int, least: int, most: int) -> Integers:
+    values = _numbers(tree, key, least, most)
+    if values.shape not in ((1,), (channels,)):
+        raise _MalformedError(f"{key!r} has shape {values.shape}, expected one number or {channels}")
+    return values
+
+
+def _numbers(tree: Tree, key: str, least: int, most: int, shape: Shape | None = None) -> Integers:
+    """Whole numbers within limits; a float is refused, because netx would cut it and Lava hang on it."""
+    values = np.asarray(tree[key])
+    if values.dtype.kind not in "iu":
+        raise _MalformedError(f"{key!r} holds {values.dtype}, expected whole numbers")
+    if shape is not None and values.shape != shape:
+        raise _MalformedError(f"{key!r} has shape {values.shape}, expected {shape}")
+    if not values.size or values.min() < least or values.max() > most:
+        raise _MalformedError(f"{key!r} must be whole numbers in {least}..{most}")
+    return values.astype(np.int64)
+
+
+def _text(tree: Tree, key: str) -> str:
+    value = np.ravel(tree[key])
+    return str(value[0]) if len(value) == 1 else ""

@@ -1,0 +1,71 @@
+"""What has no form in netx, or in Loihi's fixed point: found before anything is lowered, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from psu_deploy.errors import Problem
+from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.machine.graph import INPUT
+
+_CHAIN = "a network in netx is one chain of layers, without branches that meet again"
+
+_KINDS: dict[type, tuple[str, str]] = {
+    ops.Add: (_CHAIN, "leave the skip connection out, or export to ONNX or NIR"),
+    ops.Multiply: ("netx has no products of signals", "leave the product out, or export to ONNX"),
+    ops.Activation: ("netx has no layer for it", "use a spiking neuron, or export to ONNX"),
+    ops.Delay: ("netx has no delay line", "export to ONNX or NIR"),
+    ops.Wait: ("netx has no delay line", "export to ONNX"),
+    ops.TimeConv: ("netx has no convolution along time", "use SlidingPSN, or export to ONNX"),
+    ops.BernoulliNeuron: ("fires at random, and there is no noise in it", "use PSU or LIF, or export to ONNX"),
+}
+_ENDS = (ops.Readout, ops.Flatten)
+"""What may stand behind the last neuron or filter."""
+
+
+def problems_of(machine: StateMachine) -> list[Problem]:
+    """Everything that stands in the way, in network order."""
+    return [
+        Problem(node.name, type(node.layer).__name__, *found)
+        for index, node in enumerate(machine.nodes)
+        for found in _reasons(machine, index, node)
+    ]
+
+
+def _reasons(machine: StateMachine, index: int, node: Node) -> Iterator[tuple[str, str]]:
+    layer, features = node.layer, machine.shapes[node.inputs[0]]
+    before = machine.nodes[index - 1].name if index else INPUT
+    if type(layer) in _KINDS:
+        yield _KINDS[type(layer)]
+    elif node.inputs != (before,):
+        yield _CHAIN, "leave the branch out, or export to ONNX or NIR"
+    if isinstance(layer, ops.Linear) and len(features) != 1:
+        yield f"a dense layer of netx reads one axis, this one {features}", "flatten before it, or use a convolution"
+    if isinstance(layer, ops.Hold) and not machine.static_input:
+        yield "netx cannot hold a value", "export to ONNX"
+    if isinstance(layer, ops.Filter | ops.Readout) and not all(
+        isinstance(later.layer, _ENDS) for later in machine.nodes[index + 1 :]
+    ):
+        yield "its numbers would go on into other layers", "let it be the network's end"
+    for operator in _operators(layer):
+        decays = _decays(operator)
+        if len(decays) and not (decays.min() >= 0 and decays.max() <= 1):
+            yield f"a decay of {decays.min():g} .. {decays.max():g}; Loihi has 0 to 1", "train with decays in 0..1"
+
+
+def _operators(layer: Any) -> list[operators.Operator]:
+    if isinstance(layer, ops.SpikingNeuron):
+        return list(layer.operators.values())
+    return [layer.operator] if isinstance(layer, ops.Filter) else []
+
+
+def _decays(operator: operators.Operator) -> Any:
+    match operator:
+        case operators.Leak(decay=decay):
+            return np.array([decay])
+        case operators.Exponentials(decays=decays):
+            return decays
+    return np.array([])

@@ -1,0 +1,299 @@
+"""Runs a .net file: in Lava, in fixed or in floating point, or in our own integer reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psu_deploy.errors import InputError, StateError
+from psu_deploy.exporters.lava.environment import find
+from psu_deploy.exporters.lava.job import run_job
+from psu_deploy.exporters.lava.network import IntegerNetwork
+from psu_deploy.exporters.lava.read import read
+from psu_deploy.exporters.lava.reference import Reference, encode
+from psu_deploy.exporters.lava.report import QuantisationReport
+from psu_deploy.exporters.lava.target import SIMULATORS
+from psu_deploy.machine import Trace
+from psu_deploy.machine.inputs import check_batch_size, check_horizon, check_sequence, check_static, check_step
+from psu_deploy.runtime import Artifact
+
+_DTYPES = ("float32",)
+TIMEOUT = 600.0
+"""Seconds for one run in Lava."""
+
+
+class Sent(NamedTuple):
+    """What came out of a run: the last layer's numbers (T, B, *shape), and those of every recorded layer."""
+
+    output: NDArray[Any]
+    layers: dict[int, NDArray[Any]]
+
+
+class LavaRunner:
+    """Runs an exported network on sequences, sample after sample without a gap.
+
+    Lava answers one step late per layer of weights. That is taken care of here: row t of a result belongs to row t of
+    the input, and `artifact.latency` says how late it was.
+
+    Args:
+        path: file written by `psu_deploy.export(..., target="lava")`.
+        simulator: "lava": its CPU simulator in fixed point; "lava-float": in floating point, with the numbers before
+            rounding; "integer": our own reference in numpy, for which Lava need not be installed. None = "lava".
+        timeout: seconds that one run in Lava may take.
+
+    Raises:
+        ArtifactError: if the file is missing, damaged or not ours.
+        InputError: if there is no such simulator.
+        MissingExtraError: if h5py, or an interpreter with Lava, is not installed.
+    """
+
+    def __init__(self, path: str | Path, *, simulator: str | None = None, timeout: float | None = None) -> None:
+        self._path = Path(path)
+        self._simulator = "lava" if simulator is None else simulator
+        if self._simulator not in SIMULATORS:
+            raise InputError(f"what runs a .net file is one of {', '.join(SIMULATORS)}, got {simulator!r}")
+        if timeout is not None and not timeout > 0:
+            raise InputError(f"timeout is a number of seconds and must be above 0, got {timeout!r}")
+        self._network, self._metadata = read(self._path)
+        self._artifact = artifact_of(self._path, self._metadata)
+        self._timeout = TIMEOUT if timeout is None else timeout
+        self._python = None if self._simulator == "integer" else find().python
+        self._batch: int | None = None
+        self._decoder = _Decoder(self._network, self._metadata)
+        self._reference: Reference | None = None
+        self._begun = False
+        self._steps = 0
+
+    @property
+    def artifact(self) -> Artifact:
+        """What is executed."""
+        return self._artifact
+
+    @property
+    def name(self) -> str:
+        """What executes it, for reports."""
+        return _NAMES[self._simulator]
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it computes with rounded numbers, so that spikes may differ from the machine's."""
+        return self._simulator != "lava-float"
+
+    @property
+    def repeats(self) -> LavaRunner | None:
+        """The runner whose every number this one must repeat; None = there is none."""
+        return LavaRunner(self._path, simulator="integer") if self._simulator == "lava" else None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a sequence may be fed in parts; False = `run` alone."""
+        return self._simulator == "integer"
+
+    @property
+    def report(self) -> QuantisationReport:
+        """What rounding did, layer by layer, as it was measured at export."""
+        return QuantisationReport.from_dict(self._metadata["report"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the file says about itself, the quantisation report among it."""
+        return dict(self._metadata)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Features of one input step, no time, no batch."""
+        return tuple(self._metadata["input_shape"])
+
+    @property
+    def batch_size(self) -> int | None:
+        """B since the last reset; None before it."""
+        return self._batch
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Nothing: Lava keeps its state to itself."""
+        return {}
+
+    def reset(self, batch_size: int = 1, state: Mapping[str, Any] | None = None) -> None:
+        """Start over, from silence.
+
+        Raises:
+            InputError: if batch_size is not a whole number >= 1.
+            StateError: if a state is given.
+        """
+        check_batch_size(batch_size)
+        if state:
+            raise StateError("Lava starts from silence; run the sequence from its start instead")
+        self._batch, self._begun, self._steps = batch_size, False, 0
+        self._reference = Reference(self._network, batch_size) if self.resumes else None
+        self._decoder = _Decoder(self._network, self._metadata)
+
+    def step(self, x: Any) -> NDArray[Any]:
+        """Advance by one step: (B, *input_shape) float32 numpy -> (B, *features). Lava itself runs whole sequences.
+
+        Raises:
+            InputError: wrong shape or dtype, or NaN.
+            StateError: before the first reset, if B is not that of the last reset, or in Lava.
+        """
+        if self._batch is None:
+            raise StateError("call reset(batch_size=...) before the first step")
+        check_step(x, self.input_shape, _DTYPES)
+        if len(x) != self._batch:
+            raise StateError(
+                f"the state is that of {self._batch} sample(s), x has {len(x)}; call reset(batch_size={len(x)}) first"
+            )
+        row: NDArray[Any] = self.run(_numpy(x)[None], reset=False)[0]
+        return row
+
+    def run(self, x: Any, *, reset: bool = True) -> NDArray[Any]:
+        """Run a sequence.
+
+        Args:
+            x: (T, B, *input_shape), float32 numpy.
+            reset: start over; False goes on from the current state, which Lava cannot.
+
+        Returns:
+            Output of every step, (T, B, *features), float32: with a readout, `y[-1]` is the answer.
+
+        Raises:
+            EngineError: if Lava crashes, or is not done in time.
+        """
+        self._check(x)
+        if reset:
+            self.reset(x.shape[1])
+        elif self._batch != x.shape[1]:
+            raise StateError(f"the state is that of {self._batch} sample(s), x has {x.shape[1]}; reset first")
+        if self._begun and not self.resumes:
+            raise StateError('Lava runs whole sequences from their start; use run(x), or load with simulator="integer"')
+        self._check_horizon(len(x))
+        self._begun = True
+        return self._decoder.read_out(self._send(_numpy(x), ()).output)
+
+    def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:
+        """Run a sequence on its own and keep the spikes of every neuron layer.
+
+        Args:
+            x: (T, B, *input_shape), float32 numpy.
+            state: must be None or empty.
+        """
+        self._check(x)
+        if state:
+            raise StateError("Lava starts from silence; run the sequence from its start instead")
+        shapes = self._metadata["neurons"]
+        places = {layer.name: index for index, layer in enumerate(self._network.layers) if layer.name in shapes}
+        other = LavaRunner.__new__(LavaRunner)
+        vars(other).update(vars(self))
+        other.reset(x.shape[1])
+        other._check_horizon(len(x))
+        sent = other._send(_numpy(x), tuple(places.values()))
+        spikes = {
+            name: sent.layers[index].reshape(*x.shape[:2], *shapes[name]).astype(np.float32)
+            for name, index in places.items()
+        }
+        return Trace(output=other._decoder.read_out(sent.output), spikes=spikes)
+
+    def _send(self, x: NDArray[Any], record: tuple[int, ...]) -> Sent:
+        if self._reference is not None:
+            sent = self._reference.advance(encode(self._network, x))
+            return Sent(sent[-1], {index: sent[index] for index in record})
+        return self._in_lava(x, record)
+
+    def _in_lava(self, x: NDArray[Any], record: tuple[int, ...]) -> Sent:
+        """Time-first and a batch here, sample after sample there."""
+        assert self._python is not None
+        steps, samples = x.shape[:2]
+        fixed = self._simulator == "lava"
+        shape = self._network.input_shape
+        numbers = encode(self._network, x) if fixed else x.reshape(steps, samples, *shape).astype(np.float64)
+        result = run_job(
+            self._python,
+            self._path,
+            numbers.swapaxes(0, 1).reshape(steps * samples, *shape),
+            arithmetic="fixed_pt" if fixed else "floating_pt",
+            steps=steps,
+            samples=samples,
+            record=list(record),
+            timeout=self._timeout,
+        )
+
+        def back(rows: NDArray[Any], index: int) -> NDArray[Any]:
+            shape = self._network.layers[index].shape
+            return rows.reshape(samples, steps, *shape).swapaxes(0, 1)
+
+        return Sent(back(result.output, -1), {index: back(result.layers[index], index) for index in record})
+
+    def _check(self, x: Any) -> None:
+        check_sequence(x, self.input_shape, self._network.horizon, _DTYPES)
+        if self._artifact.static_input:
+            check_static(x)
+
+    def _check_horizon(self, more: int) -> None:
+        self._steps += more
+        check_horizon(self._steps - 1, self._network.horizon)
+
+
+_NAMES = {"lava": "Lava, fixed point", "lava-float": "Lava, floating point", "integer": "integer reference"}
+
+
+@dataclass
+class _Decoder:
+    """Turns the last layer's numbers into real ones, and does what the decoder says after every step."""
+
+    network: IntegerNetwork
+    metadata: Mapping[str, Any]
+    total: Any = 0.0
+    steps: int = 0
+
+    def read_out(self, output: NDArray[Any]) -> NDArray[Any]:
+        """(T, B, *shape) -> (T, B, *output_shape), float32."""
+        real = output.astype(np.float64)
+        if output.dtype.kind in "iu":
+            real = real * self.network.units.reshape(-1, *[1] * (output.ndim - 3))
+        assert prod(self.metadata["output_shape"]) == prod(output.shape[2:])
+        real = real.reshape(*output.shape[:2], *self.metadata["output_shape"])
+        rows = [self._read_out(row) for row in real]
+        return np.stack(rows).astype(np.float32)
+
+    def _read_out(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.metadata["readout"] == "last":
+            return row
+        self.total, self.steps = self.total + row, self.steps + 1
+        result: NDArray[np.float64] = self.total / self.steps if self.metadata["readout"] == "mean" else self.total
+        return result
+
+
+def load(path: str | Path, *, simulator: str | None = None, timeout: float | None = None) -> LavaRunner:
+    """Open an exported file in Lava; see `LavaRunner`."""
+    return LavaRunner(path, simulator=simulator, timeout=timeout)
+
+
+def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:
+    """An artifact from decoded metadata."""
+    latency, horizon, report = len(metadata["layers"]), metadata["horizon"], metadata["report"]
+    rounding = (
+        f"int8 weights, Loihi-2-style fixed point: {report['flip_rate']:.3%} of {report['spikes_compared']:,} spikes "
+        f"flipped on calibration data of {report['steps']} steps and {report['samples']} samples"
+    )
+    return Artifact(
+        path=path,
+        target="lava",
+        fidelity="approximate",
+        machine_hash=metadata["machine_hash"],
+        horizon=None if horizon is None else horizon + latency,
+        latency=latency,
+        static_input=metadata["static_input"],
+        versions=metadata["versions"],
+        approximations=(rounding, *report["alarms"]),
+    )
+
+
+def _numpy(x: Any) -> NDArray[Any]:
+    if not isinstance(x, np.ndarray):
+        raise InputError("a Lava runner takes numpy; convert with x.numpy()")
+    return x
