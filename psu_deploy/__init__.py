@@ -5,6 +5,7 @@ from psu_deploy.api import export, load, verify
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import (
     ArtifactError,
+    EngineError,
     HorizonError,
     InputError,
     InternalError,
@@ -27,6 +28,7 @@ from psu_deploy.neurons import (
     Atan,
     MaskedPSN,
     PiecewiseLinear,
+    SigmoidTable,
     SlidingPSN,
     Staircase,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "SPSN",
     "ArtifactError",
     "Atan",
+    "EngineError",
     "EquivalenceReport",
     "HorizonError",
     "InputError",
@@ -56,6 +59,7 @@ __all__ = [
     "PiecewiseLinear",
     "PsuDeployError",
     "Residual",
+    "SigmoidTable",
     "SlidingPSN",
     "SpikingSequential",
     "Staircase",

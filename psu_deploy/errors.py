@@ -7,6 +7,7 @@
     |-- UnsupportedModelError  the model cannot become a state machine, or the target cannot express it
     |-- ArtifactError          a file is missing, truncated, malformed or not ours
     |-- MissingExtraError      an optional dependency is not installed
+    |-- EngineError            an engine outside this process (Lava) crashed, hung or gave no result
     `-- InternalError          our fault: a promise this package makes to itself did not hold
 
 All but `InternalError` are something the caller can mend, and say how.
@@ -42,6 +43,10 @@ class ArtifactError(PsuDeployError):
 
 class MissingExtraError(PsuDeployError, ImportError):
     """An optional dependency is not installed."""
+
+
+class EngineError(PsuDeployError):
+    """An engine outside this process, such as Lava, crashed, hung or gave no result."""
 
 
 class InternalError(PsuDeployError):

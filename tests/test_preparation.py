@@ -332,8 +332,9 @@ def test_the_report():
     assert second.fit_error == pytest.approx(error, rel=1e-5)
     for layer in report.layers:
         assert layer.staircase_error == pytest.approx(distance, abs=1e-4)
-    title, head, *rows = str(report).splitlines()
-    assert title == "prepared for nir: 2 layer(s) changed; fine-tune before you export"
+    title, head, *rows, end = str(report).splitlines()
+    assert title == "prepared for nir: 2 layer(s) changed"
+    assert end == "fine-tune before you export"
     assert head.split("  ")[1] == "path"
     assert [row.split()[0] for row in rows] == ["1", "3"]
     assert f"{error:.2%}" in rows[1]
@@ -403,8 +404,8 @@ def test_scipy_comes_with_an_extra(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "lava"}, "target must be one of nir, got 'lava'"),
-        ({"target": None}, "target must be one of nir, got None"),
+        ({"target": "loihi"}, "target must be one of nir, lava, got 'loihi'"),
+        ({"target": None}, "target must be one of nir, lava, got None"),
         ({"levels": 0}, "levels must be a whole number in 1..255, got 0"),
         ({"levels": 256}, "levels must be a whole number in 1..255, got 256"),
         ({"levels": 1.5}, "levels must be a whole number, got 1.5"),

@@ -78,7 +78,7 @@ def _operator(role: str, operator: Operator, x: Interval, steps: int | None) -> 
     else:
         gains, growth = operator.gains / UNITY, _geometric(operator.decays, steps)
         terms = [_scaled(x, float(gain) * float(factor)) for gain, factor in zip(gains, growth, strict=True)]
-        low, high = sum(term[0] for term in terms), sum(term[1] for term in terms)
+        low, high = (np.sum([term[end] for term in terms], axis=0) for end in (0, 1))
         least = most = operator.bias
     inside = _with_zero(low, high)
     return {f"{role} before bias": inside, role: _with_zero(low + np.minimum(least, 0), high + np.maximum(most, 0))}

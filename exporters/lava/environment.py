@@ -1,7 +1,7 @@
 """The Python 3.10 environment that Lava runs in: found, or made.
 
-lava-nc 0.10 runs on Python 3.10 and nothing newer, lava-dl pins an old torch that nothing here needs; so they live in an
-environment of their own, 320 MB, and `job` talks to it.
+lava-nc 0.10 runs on Python 3.10 and nothing newer, lava-dl pins an old torch that nothing here needs; so they live in
+an environment of their own, 470 MB, and `job` talks to it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from psu_deploy.errors import EngineError, MissingExtraError
+from psu_deploy.exporters.lava.python310 import find_python310
 
 VARIABLE = "PSU_DEPLOY_LAVA_PYTHON"
 HOME_VARIABLE = "PSU_DEPLOY_LAVA_HOME"
@@ -39,7 +41,6 @@ if said["python"] == [3, 10]:
     said |= {name: version(name) for name in ("lava-nc", "lava-dl")}
 print(json.dumps(said))
 """
-_IS_310 = "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 10))"
 
 
 @dataclass(frozen=True)
@@ -83,29 +84,36 @@ def home() -> Path:
     return Path(cache) / "psu-deploy" / "lava"
 
 
-def setup(progress: Callable[[str], None] = lambda text: None) -> LavaEnvironment:
+def setup(progress: Callable[[str], None] | None = None) -> LavaEnvironment:
     """Find the environment or make it.
 
     Args:
-        progress: called with what is being done.
+        progress: called with what is being done, or None.
 
     Raises:
         MissingExtraError: if there is no Python 3.10, or PSU_DEPLOY_LAVA_PYTHON names something that does not work.
         EngineError: if it cannot be made.
     """
-    target = home()
-    if os.environ.get(VARIABLE) or (target / STAMP).is_file():
-        progress("looking at what is there")
+    target, say = home(), progress or _silent
+    if os.environ.get(VARIABLE):
         return find()
-    progress("looking for Python 3.10")
-    base = _python310()
+    if (target / STAMP).is_file():
+        say("looking at what is there")
+        with suppress(MissingExtraError):  # its Python may have been removed: then it is made again
+            return find()
+    say("looking for Python 3.10")
+    base = find_python310(COMMAND)
     _remove_half_made(target)
     try:
-        _make(base, target, progress)
+        _make(base, target, say)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
     return find()
+
+
+def _silent(text: str) -> None:
+    pass
 
 
 def _remove_half_made(target: Path) -> None:
@@ -117,11 +125,11 @@ def _remove_half_made(target: Path) -> None:
 
 def _make(base: Path, target: Path, progress: Callable[[str], None]) -> None:
     progress(f"making an environment with {base}")
-    _call([str(base), "-m", "venv", str(target)])
+    _call([str(base), "-E", "-m", "venv", str(target)])
     python = _interpreter(target)
     for packages in REQUIREMENTS:
         progress(f"installing {' '.join(p for p in packages if not p.startswith('-'))}")
-        _call([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
+        _call([str(python), "-E", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
     progress("trying it")
     _checked(LavaEnvironment(python, COMMAND))
     (target / STAMP).write_text("made by psu-deploy lava setup; without this file it is made again\n")
@@ -172,42 +180,3 @@ def _fault(python: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"it is no Python ({error})"
     return "" if (major, minor) == (3, 10) else f"it is Python {major}.{minor}"
-
-
-# -- a Python 3.10 to make it with ---------------------------------------------------------------------------------
-
-
-def _python310() -> Path:
-    """An interpreter that really runs: a shim of pyenv is there even where its Python is not."""
-    for candidate in _candidates():
-        try:
-            command = [str(candidate), "-E", "-s", "-c", _IS_310]
-            done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if not done.returncode:
-            return candidate
-    raise MissingExtraError(
-        "no Python 3.10 was found, neither as python3.10 on the PATH nor by pyenv or uv; install one "
-        f"(`uv python install 3.10`, or `pyenv install 3.10`) and run `{COMMAND}` again"
-    )
-
-
-def _candidates() -> Iterator[Path]:
-    if found := shutil.which("python3.10"):
-        yield Path(found)
-    if prefix := _answer("pyenv", "prefix", "3.10"):
-        yield Path(prefix) / "bin" / "python3.10"
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    yield from sorted((root / "versions").glob("3.10*/bin/python3.10"), reverse=True)
-    if found := _answer("uv", "python", "find", "--no-python-downloads", "3.10"):
-        yield Path(found)
-
-
-def _answer(*command: str) -> str:
-    """What a tool says, or nothing."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return "" if done.returncode else done.stdout.strip()

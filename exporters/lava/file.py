@@ -15,22 +15,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from psu_deploy.errors import require
 from psu_deploy.exporters.lava.fixed_point import UNITY
 from psu_deploy.exporters.lava.network import Conv, Cuba, IntegerLayer, IntegerNetwork, Table
 from psu_deploy.exporters.lava.target import GROUP
 from psu_deploy.sigmoid_table import knots
 
-h5py: Any = import_module("h5py")
-
 
 def write(path: Path, network: IntegerNetwork, metadata: Mapping[str, Any]) -> None:
-    """Write a network with its metadata."""
+    """Write a network with its metadata.
+
+    Raises:
+        MissingExtraError: if h5py is not installed.
+    """
+    h5py = require("h5py", extra="lava")
     with h5py.File(path, "w") as file:
         layers = file.create_group("layer")
         _write_text(first := layers.create_group("0"), "type", "input")

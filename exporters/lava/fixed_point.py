@@ -47,7 +47,8 @@ def saturate(x: Integers) -> Integers:
 def multiply(x: Integers, factor: Integers | int, shift: Integers | int = _FRACTION) -> Integers:
     """`x*factor / 2^shift`, rounded towards zero as Loihi does: `sign(x*factor) * (|x*factor| >> shift)`."""
     product = x * factor
-    return np.sign(product) * (np.abs(product) >> shift)
+    rounded: Integers = np.sign(product) * (np.abs(product) >> shift)
+    return rounded
 
 
 def current(a: Integers, up: int) -> Integers:
@@ -99,7 +100,8 @@ def estimated_spike(estimator: Estimator, value: Integers) -> Integers:
         return integer_sigmoid(argument)
     if isinstance(estimator, Levels):
         thresholds = estimator.thresholds.reshape(len(estimator.thresholds), 1, *channels)
-        return estimator.values[(value[None] >= thresholds).sum(0)]
+        values: Integers = estimator.values[(value[None] >= thresholds).sum(0)]
+        return values
     return value
 
 
@@ -156,8 +158,8 @@ def _fire_psu(neuron: PSU, a: Integers, state: State, step: int) -> Integers:
     if neuron.reset is not None:
         seen = potential if neuron.estimate is None else advance(neuron.estimate, x, state, "E", step)
         reset = advance_reset(neuron.reset, estimated_spike(neuron.estimator, seen), state, step)
-    fired = potential - reset >= neuron.threshold.reshape(-1, *[1] * (a.ndim - 2))
-    return fired.astype(np.int64)
+    fired: Integers = (potential - reset >= neuron.threshold.reshape(-1, *[1] * (a.ndim - 2))).astype(np.int64)
+    return fired
 
 
 def initial_state(neuron: Neuron, samples: int, features: tuple[int, ...]) -> State:

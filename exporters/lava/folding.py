@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from psu_deploy.exporters.lava.chain import NotInLavaError, RealConv
+from psu_deploy.exporters.lava.network import Conv
 from psu_deploy.machine import ops
 from psu_deploy.machine.fields import Array, Shape
 
@@ -118,10 +119,11 @@ def sum_of_shifts(weight: Array, axis: int, times: int, by: int) -> Array:
     for u in range(times):
         widths[axis] = (u * by, (times - 1 - u) * by)
         parts.append(np.pad(weight, widths))
-    return np.sum(parts, axis=0)
+    total: Array = np.sum(parts, axis=0)
+    return total
 
 
-def conv_size(conv: RealConv, shape: Shape) -> Pair:
+def conv_size(conv: RealConv | Conv, shape: Shape) -> Pair:
     """(H', W') of a convolution's output."""
     sizes = [
         (n + 2 * p - d * (k - 1) - 1) // s + 1

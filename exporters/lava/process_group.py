@@ -20,7 +20,7 @@ _POLL = 0.02
 def end(child: subprocess.Popen[bytes]) -> None:
     """End a child started in a session of its own, and everything in its process group.
 
-    First politely: Python's resource tracker, one of them, ignores that and then removes the shared memory of the others.
+    First politely: Python's resource tracker, one of them, ignores that, and removes the shared memory of the others.
 
     Args:
         child: running or ended.

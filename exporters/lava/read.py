@@ -139,11 +139,15 @@ def _neuron(tree: Tree, channels: int) -> Neuron:
             operator = _operator(tree["operator"], channels) if "operator" in tree else None
             return Relay(_up(tree), operator)
         case "LIF":
-            ends = [_channels(tree, key, channels, -STATE_MAX, STATE_MAX) for key in ("threshold", "subtract")]
-            return LIF(_up(tree), _number(tree, "decay", 0, UNITY), *ends, bool(_number(tree, "hard", 0, 1)))
+            return _lif(tree, channels)
         case "PSU":
             return _psu(tree, channels)
     raise _MalformedError(f"neurons of type {kind!r}; this release knows PSU, LIF, RELAY and CUBA")
+
+
+def _lif(tree: Tree, channels: int) -> LIF:
+    threshold, subtract = (_channels(tree, key, channels, -STATE_MAX, STATE_MAX) for key in ("threshold", "subtract"))
+    return LIF(_up(tree), _number(tree, "decay", 0, UNITY), threshold, subtract, bool(_number(tree, "hard", 0, 1)))
 
 
 def _psu(tree: Tree, channels: int) -> PSU:

@@ -75,7 +75,8 @@ def synapse_output(layer: IntegerLayer, x: Integers) -> Integers:
         product = _convolve(synapse, flat.astype(dtype), layer.shape[1:])
     total = np.clip(product.astype(np.int64), -STATE_MAX, STATE_MAX)
     total += synapse.bias.reshape(-1, *[1] * (total.ndim - 2))
-    return total.reshape(*lead, *layer.shape)
+    result: Integers = total.reshape(*lead, *layer.shape)
+    return result
 
 
 def _convolve(conv: Conv, x: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:

@@ -28,6 +28,11 @@ _SIGMOID = (
     'psu_deploy.prepare(model, target="nir"), fine-tune, capture again; or export with allow_approximation=True',
 )
 
+_TABLE = (
+    "NIR has no table of the sigmoid",
+    'psu_deploy.prepare(model, target="nir") makes a staircase of it; fine-tune, capture again',
+)
+
 
 def lower_spiking_neuron(neuron: ops.SpikingNeuron, source: str, sketch: Sketch) -> str:
     """Vertices of a neuron of the PSU family.
@@ -136,6 +141,8 @@ class _Memory:
                 wide = sketch.add("levels", levels, self._vertex)
                 stairs = sketch.add("staircase", Step(tuple(thresholds.tolist()), ">="), wide)
                 return sketch.add("estimate", mix([[gain * height] * count], [gain * offset]), stairs)
+            case operators.SigmoidTable():
+                raise NotInNirError(*_TABLE)
         raise NotInNirError(*_SIGMOID)
 
     def added_to_potential(self, *terms: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from psu_deploy import sigmoid_table
 from psu_deploy.errors import InternalError
 from psu_deploy.exporters.onnx.operators import advance
 from psu_deploy.exporters.onnx.scope import Scope
@@ -80,6 +81,8 @@ def _estimate(estimator: operators.Estimator, value: ir.Value, scope: Scope) -> 
             return scope.builder.op("Sigmoid", value, name=f"{scope.name}.estimated_spikes")
         case operators.Staircase():
             return _staircase(estimator, value, scope)
+        case operators.SigmoidTable():
+            return _sigmoid_table(value, scope)
         case operators.RawCurrent():
             return value
     raise InternalError(f"the ONNX exporter has no rule for {type(estimator).__name__}")
@@ -96,6 +99,20 @@ def _staircase(estimator: operators.Staircase, value: ir.Value, scope: Scope) ->
     risen = b.op("Mul", count, b.floats(estimator.height, f"{name}.height"), name=f"{name}.risen")
     offset = b.floats(estimator.offset, f"{name}.offset")
     return b.op("Add", risen, offset, name=f"{scope.name}.estimated_spikes")
+
+
+def _sigmoid_table(value: ir.Value, scope: Scope) -> ir.Value:
+    """The table at floor(1024 E). What is no number stays none: it has no place in the table, and takes the first."""
+    b, name = scope.builder, f"{scope.name}.sigmoid_table"
+    scaled = b.op("Mul", value, b.floats(sigmoid_table.PER_UNIT, f"{name}.per_unit"), name=f"{name}.scaled")
+    first, last = b.floats(sigmoid_table.FIRST, f"{name}.first"), b.floats(sigmoid_table.LAST, f"{name}.last")
+    inside = b.op("Clip", b.op("Floor", scaled, name=f"{name}.floor"), first, last, name=f"{name}.inside")
+    unknown = b.op("IsNaN", value, name=f"{name}.unknown")
+    shifted = b.op("Sub", inside, first, name=f"{name}.shifted")
+    known = b.op("Where", unknown, b.floats(0.0, f"{name}.zero"), shifted, name=f"{name}.known")
+    place = b.op("Cast", known, name=f"{name}.place", to=int(ir.DataType.INT64))
+    found = b.op("Gather", b.floats(sigmoid_table.VALUES, "sigmoid_table"), place, name=f"{name}.found")
+    return b.op("Where", unknown, value, found, name=f"{scope.name}.estimated_spikes")
 
 
 def _lif_neuron(layer: ops.LIFNeuron, current: ir.Value, scope: Scope) -> NeuronValues:

@@ -1,4 +1,8 @@
-"""Stateless torch layers -> layers of the state machine."""
+"""Stateless torch layers -> layers of the state machine.
+
+A layer with a parametrized weight is converted as the layer it was before, with the weight that the parametrization
+makes in eval mode.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from psu_deploy.neurons import (
     RPSU,
     SPSN,
     MaskedPSN,
+    SigmoidTable,
     SlidingPSN,
     SpikingUnit,
     Staircase,
@@ -60,14 +61,17 @@ def operator(module: CausalOperator) -> operators.Operator:
 
 
 def estimator(module: nn.Module) -> operators.Estimator:
-    """nn.Sigmoid, Staircase or nn.Identity as plain data."""
+    """nn.Sigmoid, Staircase, SigmoidTable or nn.Identity as plain data."""
     if type(module) is nn.Sigmoid:
         return operators.Sigmoid()
     if type(module) is nn.Identity:
         return operators.RawCurrent()
     if type(module) is Staircase:
         return operators.Staircase(module.thresholds.numpy(), module.height, module.offset)
-    raise ConversionError(f"estimator {type(module).__name__} has no serial form", "use torch.nn.Sigmoid or Staircase")
+    if type(module) is SigmoidTable:
+        return operators.SigmoidTable()
+    remedy = "use torch.nn.Sigmoid, Staircase or SigmoidTable"
+    raise ConversionError(f"estimator {type(module).__name__} has no serial form", remedy)
 
 
 def masked_psn(module: MaskedPSN, features: Shape) -> SpikingNeuron:

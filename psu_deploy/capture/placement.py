@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.capture import spikingjelly
 from psu_deploy.capture.layers import ANY_LAYOUT, STATELESS, ConversionError
@@ -43,7 +44,7 @@ def _along_time(layout: Layout) -> ConversionError:
 
 def check_batched(module: nn.Module, layout: Layout) -> None:
     """A torch layer that treats axis 0 as the batch must not get T there."""
-    batched = type(module) in STATELESS and type(module) not in ANY_LAYOUT
+    batched = type_of(module) in STATELESS and type_of(module) not in ANY_LAYOUT
     if batched and layout is Layout.SEQUENCE:
         raise ConversionError("is applied to (T, B, ...) and takes T for the batch", "wrap it in psu.Lift")
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.capture import layers
 from psu_deploy.capture.layers import ConversionError, Converter, array
@@ -30,7 +31,7 @@ _SET_MULTI_STEP = 'spikingjelly.activation_based.functional.set_step_mode(net, "
 
 def is_layer(module: nn.Module) -> bool:
     """Whether this is a neuron or layer of SpikingJelly, one step of the network, and not a container we look into."""
-    ours = type(module).__module__.startswith(f"{_PACKAGE}layer") or is_neuron(module)
+    ours = type_of(module).__module__.startswith(f"{_PACKAGE}layer") or is_neuron(module)
     return ours and not is_folding_container(module)
 
 
@@ -41,7 +42,7 @@ def is_neuron(module: nn.Module) -> bool:
 
 def is_folding_container(module: nn.Module) -> bool:
     """Whether this container applies stateless layers to T*B samples at once."""
-    name = _name(type(module))
+    name = _name(type_of(module))
     stateless = name == "layer.StepModeContainer" and module.step_mode == "m" and not module.stateful
     return name == "layer.SeqToANNContainer" or stateless
 
@@ -61,7 +62,7 @@ def converter(kind: type[nn.Module]) -> Converter | None:
 
 def fixed_steps(module: Any) -> int | None:
     """The one number of steps that a module runs on, if it has numbers of its own for every step; else None."""
-    name = _name(type(module))
+    name = _name(type_of(module))
     if name in ("neuron.PSN", "neuron.MaskedPSN") or name.startswith("layer.BatchNormThroughTime"):
         return int(module.T)
     return len(module.scale) if name.startswith("layer.TemporalEffectiveBatchNorm") else None
@@ -70,7 +71,7 @@ def fixed_steps(module: Any) -> int | None:
 def check_step_mode(module: Any, layout: Layout) -> None:
     """Raise `ConversionError` if a SpikingJelly module is applied to something its step mode is not made for."""
     mode = getattr(module, "step_mode", None)
-    if not is_layer(module) or mode is None or _name(type(module)) in _ANY_LAYOUT:
+    if not is_layer(module) or mode is None or _name(type_of(module)) in _ANY_LAYOUT:
         return
     if is_neuron(module) and mode != "m":
         raise ConversionError('step_mode="s" sees one step at a time', f"call {_SET_MULTI_STEP}")

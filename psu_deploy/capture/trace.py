@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.along_time import Hold
 from psu_deploy.capture import functions, placement, spikingjelly
@@ -171,7 +172,7 @@ class _Walker(fx.Interpreter):
         module, path = self.fetch_attr(target), _path(target)
         values = functions.find_values((args, kwargs))
         overwritten = any(value.overwritten for value in values)
-        name, kind = path or type(module).__name__.lower(), type(module).__name__
+        name, kind = path or type_of(module).__name__.lower(), type_of(module).__name__
         try:
             placement.check_place(module, values)
             result = _execute(module, *_concrete(args), **_concrete(kwargs))
@@ -219,7 +220,7 @@ class _Walker(fx.Interpreter):
         if len(values) != 1 or not isinstance(result, Tensor):
             raise ConversionError("needs one tensor in and one out", "split the module")
         value = values[0]
-        converter = self._converters.get(type(module)) or spikingjelly.converter(type(module))
+        converter = self._converters.get(type_of(module)) or spikingjelly.converter(type_of(module))
         if converter is None and isinstance(module, nn.Flatten | nn.Unflatten):
             return functions.reshape(value, result, self._example)
         if converter is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.capture import spikingjelly
 from psu_deploy.neurons import PSN, Neuron
@@ -37,9 +38,9 @@ class Tracer(fx.Tracer):
         self._leaves = leaves
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if type(m) in self._leaves or spikingjelly.is_layer(m):
+        if type_of(m) in self._leaves or spikingjelly.is_layer(m):
             return True
-        known = type(m).__module__.startswith("torch.nn") or isinstance(m, NEURONS)
+        known = type_of(m).__module__.startswith("torch.nn") or isinstance(m, NEURONS)
         return known and not isinstance(m, nn.Sequential | Root)
 
     def call_module(

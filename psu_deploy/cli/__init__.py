@@ -16,6 +16,7 @@ from psu_deploy.cli.doctor import doctor
 from psu_deploy.cli.export import export
 from psu_deploy.cli.import_ import import_
 from psu_deploy.cli.inspect import inspect
+from psu_deploy.cli.lava import lava
 from psu_deploy.cli.run import run
 from psu_deploy.cli.train import train
 from psu_deploy.cli.verify import verify
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for verb in (demo, train, import_, export, verify, run, inspect, doctor):
     app.command(verb.__name__.rstrip("_"))(verb)
+app.add_typer(lava, name="lava")
 
 
 def main() -> None:

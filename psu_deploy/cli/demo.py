@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,10 @@ import typer
 
 from psu_deploy import api
 from psu_deploy.cli.console import err, hint, say, table
-from psu_deploy.errors import InputError
+from psu_deploy.errors import InputError, MissingExtraError
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.files import atomic_path
+from psu_deploy.runtime import Artifact
 from psu_deploy.verify import EquivalenceReport
 
 
@@ -29,6 +31,8 @@ class Outcome:
         serial_accuracy: of the exported file, one step at a time, in onnxruntime.
         state_bytes: float32 state per sample.
         step_microseconds: of one step of one sample in onnxruntime.
+        int8_accuracy: of the .net file, in the integer reference.
+        lava_accuracy: of the same file, in Lava; None where Lava is not installed.
         report: of the three-way verification on the test data.
     """
 
@@ -37,6 +41,8 @@ class Outcome:
     serial_accuracy: float
     state_bytes: int
     step_microseconds: float
+    int8_accuracy: float
+    lava_accuracy: float | None
     report: EquivalenceReport
 
 
@@ -45,6 +51,7 @@ def demo(
     neurons: Annotated[str, typer.Option(help="Neurons to go through, comma-separated.")] = "rpsu,ipsu,psu",
 ) -> None:
     """Train on handwritten digits, export to ONNX, run it serially in onnxruntime, and prove the spikes are the same.
+    Then round it to eight bits for Lava, and run it there.
 
     Example: psu-deploy demo
     """
@@ -70,15 +77,30 @@ def _go_through(neuron: str, out: Path) -> Outcome:
     machine = StateMachine.load(folder / "model.psm")
     artifact = api.export(machine, folder / "model.onnx")
     x, labels = test_data(recipe)
-    answers = api.load(artifact).run(x)[-1].argmax(1)
+
+    def accuracy(runner: Any) -> float:
+        return float((runner.run(x)[-1].argmax(1) == labels).mean())
+
+    err.print(f"{neuron}: rounding to eight bits, running in Lava ...", markup=False)
+    rounded = api.export(machine, folder / "model.net", target="lava", calibration=x)
     return Outcome(
         neuron=neuron,
         parallel_accuracy=trained.test_accuracy,
-        serial_accuracy=float((answers == labels).mean()),
+        serial_accuracy=accuracy(api.load(artifact)),
         state_bytes=sum(value.nbytes for value in machine.initial_state(1).values()),
         step_microseconds=_step_microseconds(api.load(artifact, threads=1), x[:, :1]),
+        int8_accuracy=accuracy(api.load(rounded, simulator="integer")),
+        lava_accuracy=_in_lava(rounded, accuracy),
         report=api.verify(load_run(folder).model, artifact, x),
     )
+
+
+def _in_lava(artifact: Artifact, accuracy: Callable[[Any], float]) -> float | None:
+    try:
+        return accuracy(api.load(artifact))
+    except MissingExtraError as error:
+        err.print(f"not run in Lava: {error}", markup=False)
+        return None
 
 
 def _step_microseconds(runner: Any, x: Any, rounds: int = 50) -> float:
@@ -93,8 +115,11 @@ def _step_microseconds(runner: Any, x: Any, rounds: int = 50) -> float:
     return float(np.median(times))
 
 
-_TITLE = "handwritten digits, 8 steps: test accuracy in parallel (torch) and serially (onnxruntime)"
-_COLUMNS = ("neuron", "parallel", "serial", "spikes compared", "flips", "state", "step")
+_TITLE = (
+    "handwritten digits, 8 steps: test accuracy in parallel (torch), serially (onnxruntime), "
+    "with int8 weights and 24-bit states, and in Lava"
+)
+_COLUMNS = ("neuron", "parallel", "serial", "spikes compared", "flips", "state", "step", "int8", "Lava")
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
@@ -106,6 +131,8 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         str(outcome.report.spike_flips),
         f"{outcome.state_bytes:,} B",
         f"{outcome.step_microseconds:.0f} us",
+        f"{outcome.int8_accuracy:.2%}",
+        "-" if outcome.lava_accuracy is None else f"{outcome.lava_accuracy:.2%}",
     )
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import typer
 
 from psu_deploy.cli.console import say, table
+from psu_deploy.errors import PsuDeployError
 
 _PACKAGES = {
     "torch": ("torch", "core"),
@@ -20,7 +21,7 @@ _PACKAGES = {
     "nir": ("nir", "nir"),
     "nirtorch": ("nirtorch", "nir"),
     "norse": ("norse", "nir"),
-    "h5py": ("h5py", "nir"),
+    "h5py": ("h5py", "lava"),
     "scipy": ("scipy", "nir"),
     "lightning": ("lightning", "train"),
     "scikit-learn": ("sklearn", "train"),
@@ -38,8 +39,20 @@ def doctor() -> None:
     say(f"Python {platform.python_version()} on {platform.platform()}, CUDA {torch.cuda.is_available()}")
     rows = [(name, extra, *_state(name, module, extra)) for name, (module, extra) in _PACKAGES.items()]
     table("packages", ("package", "extra", "version", "state"), rows)
+    say(_lava())
     if any(row[3].startswith("broken") for row in rows):
         raise typer.Exit(1)
+
+
+def _lava() -> str:
+    """One sentence about the interpreter that Lava runs in."""
+    from psu_deploy.exporters.lava.environment import find
+
+    try:
+        found = find()
+    except PsuDeployError as error:
+        return f"Lava: {error}"
+    return f"Lava: {found.python} ({found.origin})"
 
 
 def _state(package: str, module: str, extra: str) -> tuple[str, str]:

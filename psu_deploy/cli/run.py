@@ -21,7 +21,8 @@ def run(
     input: Annotated[Path, typer.Option(help="(T, B, ...) as .npy, float32, time-first.")],  # noqa: A002  the option's name
     output: Annotated[Path, typer.Option(help="Where to write (T, B, ...) as .npy.")],
     threads: Annotated[int | None, typer.Option(help="ONNX: of onnxruntime; default: its own choice.")] = None,
-    simulator: Annotated[str | None, typer.Option(help="NIR: what runs it, such as norse.")] = None,
+    simulator: Annotated[str | None, typer.Option(help="What runs it: norse and others, or lava.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Lava: seconds for one run; default 600.")] = None,
 ) -> None:
     """Run a sequence step by step on the engine the file was made for.
 
@@ -31,7 +32,7 @@ def run(
     Example: psu-deploy run out/model.onnx --input x.npy --output y.npy
     """
     x = read_array(input)
-    given = {"threads": threads, "simulator": simulator}
+    given = {"threads": threads, "simulator": simulator, "timeout": timeout}
     options = {name: value for name, value in given.items() if value is not None}
     y = _run_machine(artifact, x) if artifact.suffix == MACHINE_SUFFIX else _run_artifact(artifact, x, options)
     write_array(output, y)

@@ -22,17 +22,21 @@ def train(
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     deploy_for: Annotated[
-        Literal["nir"] | None, typer.Option(help="Prepare the trained network for this target and fine-tune it.")
+        Literal["nir", "lava"] | None,
+        typer.Option(help="Prepare the trained network for this target and fine-tune it."),
     ] = None,
-    levels: Annotated[int, typer.Option(help="With --deploy-for: steps of the staircase in the sigmoid's place.")] = 15,
+    levels: Annotated[int, typer.Option(help="With --deploy-for nir: steps of the staircase.")] = 15,
     exponentials: Annotated[
-        int, typer.Option(help="With --deploy-for: exponentials in the place of a T x T matrix.")
+        int, typer.Option(help="With --deploy-for nir: exponentials in the place of a T x T matrix.")
     ] = 4,
 ) -> None:
     """Train a network with all time steps at once and write a run folder: recipe, weights, machine, metrics.
 
     Example: psu-deploy train digits --neuron rpsu --out runs/digits
+
     Example: psu-deploy train digits --neuron rpsu --deploy-for nir --out runs/nir
+
+    Example: psu-deploy train digits --neuron rpsu --deploy-for lava --out runs/lava
     """
     from psu_deploy.training import RECIPES
     from psu_deploy.training import train as run_training
@@ -51,5 +55,5 @@ def train(
     ]
     prepared = "" if deploy_for is None else f", prepared for {deploy_for}"
     table(f"{task} with {neuron}{prepared}, in {out}", ("", ""), rows)
-    target = "onnx" if deploy_for is None else f"{deploy_for} --simulator portable"
+    target = {None: "onnx", "nir": "nir --simulator portable"}.get(deploy_for, deploy_for)
     hint(f"psu-deploy export {out} --to {target} --out {out}")

@@ -23,8 +23,12 @@ def verify(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random input.")] = 0,
     simulator: Annotated[
-        str | None, typer.Option(help="NIR: what runs it, such as norse, snntorch, spikingjelly, sinabs, rockpool.")
+        str | None,
+        typer.Option(
+            help="What runs it. NIR: norse, snntorch, spikingjelly, sinabs, rockpool. Lava: lava, lava-float, integer."
+        ),
     ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Lava: seconds for one run; default 600.")] = None,
 ) -> None:
     """Compare every form of a network spike by spike. Exit code 1 if a spike differs that
     rounding does not explain.
@@ -34,7 +38,12 @@ def verify(
 
     Example: psu-deploy verify runs/digits out/model.onnx
 
+    A .net file comes in twice: its integers against the machine, which measures what rounding changed, and Lava
+    against its integers, which it must repeat.
+
     Example: psu-deploy verify model.psm out/model.nir --simulator norse
+
+    Example: psu-deploy verify model.psm out/model.net --data x.npy
     """
     with progress() as bar:
         bar.add_task("running every form of the network", total=None)
@@ -45,7 +54,8 @@ def verify(
             x = network.data
         else:
             x = random_spikes(network.machine, steps, batch, seed)
-        options = {} if simulator is None else {"simulator": simulator}
+        given = {"simulator": simulator, "timeout": timeout}
+        options = {name: value for name, value in given.items() if value is not None}
         runner = api.load(artifact, **options)
         result = api.verify(network.machine if network.model is None else network.model, runner, x)
     say(result)

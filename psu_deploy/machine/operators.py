@@ -217,5 +217,10 @@ class Staircase:
             raise InputError(f"Staircase.thresholds must be one or more rising numbers, got {self.thresholds}")
 
 
+@dataclass(frozen=True, eq=False)
+class SigmoidTable:
+    """A sigmoid in whole numbers: `S' = integer_sigmoid(floor(1024 E)) / 4096`, see `psu_deploy.sigmoid_table`."""
+
+
 Operator = Identity | Leak | StrictLeak | PartialSums | Window | Exponentials
-Estimator = Sigmoid | RawCurrent | Staircase
+Estimator = Sigmoid | RawCurrent | Staircase | SigmoidTable

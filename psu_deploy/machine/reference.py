@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from psu_deploy import sigmoid_table
 from psu_deploy.errors import InternalError
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array
@@ -312,9 +314,21 @@ def estimate(estimator: operators.Estimator, value: Tensor, moment: Moment) -> T
         case operators.Staircase():
             steps_below = torch.bucketize(value.contiguous(), moment.tensor(estimator.thresholds), right=True)
             return steps_below.to(value.dtype) * estimator.height + estimator.offset
+        case operators.SigmoidTable():
+            return _sigmoid_table(value, moment.tensor(_TABLE))
         case operators.RawCurrent():
             return value
     raise InternalError(f"the reference interpreter has no rule for {type(estimator).__name__}")
+
+
+_TABLE = sigmoid_table.VALUES.astype(np.float64)
+
+
+def _sigmoid_table(value: Tensor, table: Tensor) -> Tensor:
+    """The table at floor(1024 E), a product that is exact; what is no number stays none."""
+    first, last = sigmoid_table.FIRST, sigmoid_table.LAST
+    place = (value * sigmoid_table.PER_UNIT).floor().clamp(first, last) - first
+    return torch.where(value.isnan(), value, table[place.nan_to_num().long()])
 
 
 def _advance_partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: Moment) -> Tensor:

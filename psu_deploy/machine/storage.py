@@ -37,6 +37,7 @@ _KINDS: dict[str, type] = {
         *(ops.SpikingNeuron, ops.LIFNeuron, ops.BernoulliNeuron),
         *(operators.Identity, operators.Leak, operators.StrictLeak, operators.PartialSums, operators.Window),
         *(operators.Exponentials, operators.Sigmoid, operators.RawCurrent, operators.Staircase),
+        operators.SigmoidTable,
     )
 }
 

@@ -1,7 +1,7 @@
 """Neuron layers: torch modules, parallel in time."""
 
 from psu_deploy.neurons.base import Neuron, SpikingUnit, TimeFirst
-from psu_deploy.neurons.estimators import Staircase
+from psu_deploy.neurons.estimators import SigmoidTable, Staircase
 from psu_deploy.neurons.lif import LIF, PLIF
 from psu_deploy.neurons.psn import PSN, MaskedPSN, SlidingPSN
 from psu_deploy.neurons.psu import IPSU, PPSU, PSU, RPSU
@@ -21,6 +21,7 @@ __all__ = [
     "MaskedPSN",
     "Neuron",
     "PiecewiseLinear",
+    "SigmoidTable",
     "SlidingPSN",
     "SpikingUnit",
     "Staircase",

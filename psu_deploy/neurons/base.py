@@ -65,7 +65,8 @@ class SpikingUnit(Neuron):
         estimate: A_R, a causal operator; the very same object as `integrate` where the neuron shares it;
             None where the neuron has no reset.
         reset: B, a causal operator, or None.
-        estimator: the pointwise function, `torch.nn.Sigmoid`, `Staircase` or `torch.nn.Identity`.
+        estimator: the pointwise function, `torch.nn.Sigmoid`, `Staircase`, `SigmoidTable` or
+            `torch.nn.Identity`.
         threshold: V_th.
         fire_on: ">=" or ">".
         surrogate: gives the gradient of Theta.

@@ -91,7 +91,8 @@ class PSU(_SharedEstimateUnit):
         reset_gain: factor of the estimated spike; None = V_th.
         fire_on: ">=" or ">", whether a margin of exactly zero fires.
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
-        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR.
+        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR,
+            `SigmoidTable()` to Lava.
 
     Reference: arXiv 2402.00449, Eq. 10.
 
@@ -135,7 +136,8 @@ class IPSU(_LeakyUnit):
         reset_input: `"estimate"`: sigmoid(A I), the paper; `"current"`: the raw current I, the authors' code.
         fire_on: ">=" or ">", whether a margin of exactly zero fires.
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
-        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR.
+        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR,
+            `SigmoidTable()` to Lava.
         temporal: `"matrix"`, or `"exponentials"`: A_I is a sum of exponentials, which any number of steps can use; it
             starts near the leak, and its bias is one number for all steps.
         terms: number of exponentials; of no account for a matrix.
@@ -194,7 +196,8 @@ class RPSU(_LeakyUnit):
         reset_gain: factor of the estimated spike; None = V_th.
         fire_on: ">=" or ">", whether a margin of exactly zero fires.
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
-        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR.
+        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR,
+            `SigmoidTable()` to Lava.
         temporal: `"matrix"`, or `"exponentials"`: A_R is a sum of exponentials, which any number of steps can use; it
             starts near the leak, and its bias is one number for all steps.
         terms: number of exponentials; of no account for a matrix.
@@ -242,7 +245,8 @@ class PPSU(_SharedEstimateUnit):
         reset_gain: factor of the estimated spike; None = V_th.
         fire_on: ">=" or ">", whether a margin of exactly zero fires.
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
-        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR.
+        estimator: of the spike; None = `torch.nn.Sigmoid()`. `Staircase(levels)` is close to it and can go to NIR,
+            `SigmoidTable()` to Lava.
         temporal: `"matrix"`, or `"exponentials"`: A_I is a sum of exponentials, which any number of steps can use; it
             starts near the leak, and its bias is one number for all steps.
         terms: number of exponentials; of no account for a matrix.

@@ -74,7 +74,7 @@ def prepared_model(recipe: Recipe) -> nn.Module:
     """The same network in the form it has once it is prepared, with numbers that are yet to be loaded."""
     assert recipe.deploy_for is not None
     model = build_model(recipe)
-    prepare_structure(model, recipe.deploy_for, recipe.levels, recipe.exponentials)
+    prepare_structure(model, recipe.deploy_for, recipe.levels, recipe.sums)
     return model
 
 

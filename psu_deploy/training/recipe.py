@@ -21,6 +21,9 @@ VERSION = 2
 _NEW_IN_2 = {"deploy_for", "levels", "exponentials"}
 """A recipe of version 1 has the defaults there."""
 
+EXPONENTIALS = 4
+"""Terms of a sum unless somebody says otherwise."""
+
 PREPARABLE = tuple(name for name in CAUSAL if name != "spsn")
 """Names of the neurons that `psu_deploy.prepare` takes: one that fires at random is not among them."""
 
@@ -39,10 +42,10 @@ class Recipe:
         learning_rate: of AdamW at the first step; falls to 0 along half a cosine.
         weight_decay: of AdamW.
         seed: of the initial weights, the order of the samples and dropout; never of the split.
-        deploy_for: a target of `psu_deploy.prepare`, "nir": after `epochs` the network is prepared for it, then
-            fine-tuned for `tuning_epochs` more; None = neither.
-        levels: steps of the staircase that `prepare` puts in, 1..255.
-        exponentials: terms of the sums that `prepare` puts in where there are T x T matrices.
+        deploy_for: a target of `psu_deploy.prepare`, "nir" or "lava": after `epochs` the network is prepared for it,
+            then fine-tuned for `tuning_epochs` more; None = neither.
+        levels: for "nir": steps of the staircase that `prepare` puts in, 1..255.
+        exponentials: for "nir": terms of the sums that `prepare` puts in where there are T x T matrices.
 
     Raises:
         InputError: if a value has the wrong type or is out of range.
@@ -59,7 +62,7 @@ class Recipe:
     seed: int = 0
     deploy_for: Target | None = None
     levels: int = LEVELS
-    exponentials: int = 4
+    exponentials: int = EXPONENTIALS
 
     def __post_init__(self) -> None:
         _check_choice("task", self.task, TASKS)
@@ -77,6 +80,16 @@ class Recipe:
         if self.deploy_for is not None:
             _check_choice("deploy_for", self.deploy_for, TARGETS)
             _check_choice(f"neuron, for {self.deploy_for},", self.neuron, PREPARABLE)
+        if self.deploy_for == "lava" and (self.levels, self.exponentials) != (LEVELS, EXPONENTIALS):
+            raise InputError(
+                f"levels and exponentials are for nir; lava has a table of the sigmoid and keeps T x T matrices: leave "
+                f"them at {LEVELS} and {EXPONENTIALS}, got {self.levels} and {self.exponentials}"
+            )
+
+    @property
+    def sums(self) -> int | None:
+        """`exponentials` for `psu_deploy.prepare`: None for a target that keeps T x T matrices."""
+        return self.exponentials if self.deploy_for == "nir" else None
 
     @property
     def tuning_epochs(self) -> int:

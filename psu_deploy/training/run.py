@@ -73,7 +73,7 @@ def train(
     Raises:
         InputError: if the device is not there, `out` is not empty, or the run in it has another recipe.
         ArtifactError: if there is no checkpoint to resume from, it is malformed, or `out` cannot be written.
-        MissingExtraError: if the `train` extra is not installed, or with `deploy_for` the `nir` extra.
+        MissingExtraError: if the `train` extra is not installed, or with `deploy_for="nir"` the `nir` extra.
     """
     device = _resolve(device)
     if resume and overwrite:
@@ -84,7 +84,7 @@ def train(
     else:
         folder.check_free(overwrite)
     _import_lightning()
-    if recipe.deploy_for is not None:
+    if recipe.deploy_for == "nir":
         require("scipy.optimize", extra="nir")  # now rather than after the training
     folder.begin(recipe, resume)
     began = time.perf_counter()
@@ -125,7 +125,7 @@ def _fit(recipe: Recipe, folder: RunFolder, device: str, resume: bool, progress:
     model = _run(_Phase(folder.checkpoint, recipe.epochs), build_model(recipe), recipe, device, resume, progress)
     if recipe.deploy_for is None:
         return model
-    prepare(model, recipe.deploy_for, levels=recipe.levels, exponentials=recipe.exponentials)
+    prepare(model, recipe.deploy_for, levels=recipe.levels, exponentials=recipe.sums)
     return _tune(model, recipe, folder, device, False, progress)
 
 

@@ -11,7 +11,9 @@ Spikes are exact, so E starts again from zero behind every neuron layer. A decis
 bound may fall either way in correct arithmetic: a knife-edge decision.
 
 A staircase decides too, at every threshold of its own, and no trace tells how. What it sees is known exactly, so the
-steps that an error of size E can turn are counted, and what they are worth is an error of the estimated spike.
+steps that an error of size E can turn are counted, and what they are worth is an error of the estimated spike. So does
+a table of the sigmoid at every place of its own; it rises, so it is off by at most what lies between its values at the
+two ends of the error.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from psu_deploy import sigmoid_table
 from psu_deploy.errors import InternalError
 from psu_deploy.machine import Node, StateMachine, operators, ops
 from psu_deploy.machine.fields import Array
@@ -100,7 +103,7 @@ def rounding_bounds(
             for it, where it matters.
     """
     if estimate is None:
-        estimate = machine.trace(x, state, spikes=spikes).estimate if _has_staircase(machine) else {}
+        estimate = machine.trace(x, state, spikes=spikes).estimate if _looks_at_estimate(machine) else {}
     walk = _Walk(machine, precision, state, arithmetic)
     steps = [walk.step(x_t, _at(spikes, t), _at(estimate, t)) for t, x_t in enumerate(x)]
     margin = {name: torch.stack([step[0][name] for step in steps]) for name in machine.spiking}
@@ -111,8 +114,9 @@ def _at(rows: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:
     return {name: values[t] for name, values in rows.items()}
 
 
-def _has_staircase(machine: StateMachine) -> bool:
-    return any(isinstance(getattr(node.layer, "estimator", None), operators.Staircase) for node in machine.nodes)
+def _looks_at_estimate(machine: StateMachine) -> bool:
+    stepped = operators.Staircase | operators.SigmoidTable
+    return any(isinstance(getattr(node.layer, "estimator", None), stepped) for node in machine.nodes)
 
 
 class _Walk:
@@ -216,6 +220,9 @@ class _Walk:
                 assert seen is not None
                 levels = torch.tensor(np.abs(staircase.thresholds).max(), dtype=self._dtype)
                 estimated = self._staircase(staircase, self._remembered(f"{name}.E", estimated, levels), seen)
+            case operators.SigmoidTable():
+                assert seen is not None
+                estimated = self._sigmoid_table(estimated, seen)
         reset = self._advance(exact.reset, absolute.reset, "R", estimated, moment)
         if self._arithmetic.reset_by_difference and isinstance(exact.reset, operators.StrictLeak):
             reset = self._with_error(reset, 4, reset.chunk(2)[0] + abs(exact.reset.gain) * estimated.chunk(2)[0])
@@ -235,6 +242,12 @@ class _Walk:
         turned = (within - below).to(error.dtype)
         most = torch.full_like(error, abs(estimator.offset) + height * steps)
         return self._rounded(torch.cat([most, height * turned]), steps)
+
+    def _sigmoid_table(self, value: Tensor, seen: Tensor) -> Tensor:
+        """An error e of E gives `f(E + e) - f(E)` or `f(E) - f(E - e)` at most; f itself is exact, and below 1."""
+        _, error = value.chunk(2)  # never 0: hardware that flushes to zero takes what is just below 0 for 0
+        low, exact, high = (_table_at(e) for e in (seen - error, seen, seen + error))
+        return torch.cat([torch.ones_like(error), torch.maximum(high - exact, exact - low).to(error.dtype)])
 
     def _compare(self, name: str, total: Tensor, threshold: float) -> Tensor:
         """Bound of the error of `total - threshold`, what an engine compares with zero."""
@@ -316,6 +329,13 @@ class _Walk:
         """Add so many roundings of numbers of this magnitude."""
         own, error = value.chunk(2)
         return torch.cat([own, error + roundings * (self._unit * magnitude + self._tiny)])
+
+
+def _table_at(value: Tensor) -> Tensor:
+    """The table of the sigmoid at E; differences of its values are exact."""
+    z = np.floor(np.clip(value.numpy(), -sigmoid_table.LIMIT, sigmoid_table.LIMIT) * sigmoid_table.PER_UNIT)
+    whole = sigmoid_table.integer_sigmoid(np.nan_to_num(z).astype(np.int64))
+    return torch.from_numpy(whole / 2**sigmoid_table.VALUE_BITS)
 
 
 def _product(inputs: Sequence[Tensor]) -> Tensor:

@@ -255,6 +255,26 @@ def test_a_staircase_climbs_over_any_layout_of_memory():
     assert torch.equal(machine.trace(scattered).reset["n"], machine.trace(x).reset["n"])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_table_at_every_place(dtype):
+    """And one float before and behind it; in any precision exactly."""
+    machine = by_hand(operators.Identity(), None, operators.SigmoidTable(), operators.StrictLeak(1.0, 1.0))
+    at = (np.arange(-8200, 8200) / 1024).astype(dtype)
+    near = np.stack([np.nextafter(at, dtype(-np.inf)), at, np.nextafter(at, dtype(np.inf))], 1)
+    x = np.zeros((2, len(at), 2, 3), dtype)
+    x[0] = near[:, None]
+    place = np.clip(np.floor(near.astype(np.float64) * 1024), -8192, 8191) + 8192
+    knots = np.rint(4096 / (1 + np.exp(8 - np.arange(65) / 4)))
+    piece = (place // 256).astype(int)
+    value = (knots[piece] + np.floor((knots[piece + 1] - knots[piece]) * (place % 256) / 256)) / 4096
+    reset = machine.trace(x).reset["n"]
+    assert reset.dtype == dtype
+    np.testing.assert_array_equal(reset[1, :, 1], value)
+
+
+ESTIMATORS = [operators.Sigmoid(), operators.RawCurrent(), operators.Staircase([0], 1, 0), operators.SigmoidTable()]
+
+
 class TestWhatTheEstimatorSaw:
     """`Trace.estimate` is E, before the estimator."""
 
@@ -264,7 +284,7 @@ class TestWhatTheEstimatorSaw:
         trace = StateMachine((Node("n", layer, ("x",)),), (2, 3)).trace(self.current)
         return trace, trace.estimate["n"]
 
-    @pytest.mark.parametrize("estimator", [operators.Sigmoid(), operators.RawCurrent(), operators.Staircase([0], 1, 0)])
+    @pytest.mark.parametrize("estimator", ESTIMATORS)
     def test_an_estimate_of_its_own(self, estimator):
         layer = NEURON | {"estimate": operators.Leak(2.0, 0.3), "estimator": estimator}
         _, found = self.estimate(ops.SpikingNeuron(**layer))

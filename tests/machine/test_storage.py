@@ -61,6 +61,9 @@ def every_kind() -> StateMachine:
         ops.BernoulliNeuron(operators.Leak(1 / 3, 0.1), 7),
         ops.Filter(operators.Exponentials(np.array([1.0]), np.array([0.7]), -1 / 3)),
         ops.SpikingNeuron(operators.Identity(), None, stairs, operators.StrictLeak(1 / 3, 0.3), 0.1, ">="),
+        ops.SpikingNeuron(
+            operators.Identity(), None, operators.SigmoidTable(), operators.StrictLeak(1.0, 0.3), 0.1, ">"
+        ),
     ]
     names = ["x", *map(str, range(len(layers)))]
     nodes = [Node(name, layer, (before,)) for before, name, layer in zip(names, names[1:], layers, strict=False)]

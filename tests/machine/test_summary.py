@@ -67,12 +67,15 @@ def test_operators_by_hand():
     """Gains, decays and a bias are learned; the steps of a staircase are given."""
     exponentials, biased = (operators.Exponentials([1.0, 2.0], [0.5, 0.1], bias) for bias in (0.0, 0.3))
     stairs, reset = operators.Staircase([0.0, 1.0, 2.0], 0.3, 0.1), operators.StrictLeak(1.0, 0.5)
+    lookup = operators.SigmoidTable()
     nodes = (
         Node("plain", ops.Filter(exponentials), ("x",)),
         Node("biased", ops.Filter(biased), ("plain",)),
         Node("stairs", ops.SpikingNeuron(operators.Identity(), biased, stairs, reset, 1.0, ">="), ("biased",)),
+        Node("table", ops.SpikingNeuron(operators.Identity(), biased, lookup, reset, 1.0, ">="), ("stairs",)),
     )
     table = rows(StateMachine(nodes, (3,)))
     assert table["plain"] == ("Filter", 4, 4 * 2 * 3)
     assert table["biased"] == ("Filter", 5, 4 * 2 * 3)
     assert table["stairs"][1:] == (5, 4 * (2 + 1) * 3)
+    assert table["table"] == table["stairs"]

@@ -17,9 +17,10 @@ from torch import nn
 
 from psu_deploy import training
 from psu_deploy.errors import ArtifactError, MissingExtraError
-from psu_deploy.machine import StateMachine, operators
+from psu_deploy.machine import StateMachine, operators, ops
 from psu_deploy.models import DigitsNet
-from psu_deploy.neurons import SpikingUnit, Staircase
+from psu_deploy.neurons import SigmoidTable, SpikingUnit, Staircase
+from psu_deploy.preparation import Target
 from psu_deploy.temporal import CausalOperator, Exponentials, MaskedMatrix
 from psu_deploy.training import Recipe, RunResult, load_run, train
 from psu_deploy.training.module import Classifier
@@ -204,6 +205,70 @@ def test_a_missing_extra_is_said_before_training(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "run").exists()
 
 
+# -- for lava ----------------------------------------------------------------------------------------------------
+
+LAVA = Recipe(neuron="psu", hidden=8, epochs=2, deploy_for="lava")
+
+
+@pytest.fixture(scope="module")
+def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run for Lava; look, don't touch. It needs no scipy."""
+    folder = tmp_path_factory.mktemp("rounded") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "scipy.optimize", None)
+        quick(folder, LAVA)
+    return folder
+
+
+@pytest.mark.parametrize("neuron", PREPARABLE)
+def test_what_is_trained_for_lava(neuron: str, tmp_path: Path) -> None:
+    """Tables for sigmoids, whole numbers of at most 127 for weights; the matrices are there still."""
+    quick(tmp_path, replace(LAVA, neuron=neuron, epochs=1))
+    model = load_run(tmp_path).model
+    for unit in (module for module in model.modules() if isinstance(module, SpikingUnit)):
+        assert unit.reset is None or type(unit.estimator) in (SigmoidTable, nn.Identity)
+    assert neuron not in ("psu", "ipsu", "rpsu") or any(isinstance(m, SigmoidTable) for m in model.modules())
+    machine = StateMachine.load(tmp_path / "model.psm")
+    assert (machine.max_steps == 8) == any(isinstance(m, CausalOperator) and m.horizon for m in model.modules())
+    kinds = {type(value) for node in machine.nodes for value in vars(node.layer).values()}
+    assert not kinds & {operators.Sigmoid, operators.Staircase}
+    weights = [node.layer.weight for node in machine.nodes if isinstance(node.layer, ops.Linear)]
+    assert len(weights) == 3
+    for weight in weights:
+        whole = weight / (np.abs(weight).max(1, keepdims=True) / 127)
+        np.testing.assert_allclose(whole, np.rint(whole), atol=1e-4)
+
+
+def test_loading_gives_the_rounded_network_that_was_measured(rounded: Path) -> None:
+    run = load_run(rounded)
+    x, labels = training.test_data(LAVA)
+    with torch.no_grad():
+        logits = run.model(torch.from_numpy(x))
+    metrics = json.loads((rounded / "metrics.json").read_text())
+    assert metrics["test_accuracy"] == (logits.numpy().argmax(1) == labels).mean()
+    assert (metrics["epochs"], run.recipe) == (4, LAVA)
+    machine = StateMachine.load(rounded / "model.psm")
+    # As above; a flipped spike would show as 1e-2.
+    torch.testing.assert_close(machine.run(torch.from_numpy(x[:, :50]))[-1], logits[:50], rtol=0, atol=1e-4)
+
+
+def test_fine_tuning_changes_the_weights_behind_the_rounding(rounded: Path) -> None:
+    kept = torch.load(rounded / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    tuned = weights(rounded)
+    names = [name for name in tuned if name.endswith("parametrizations.weight.original")]
+    assert len(names) == 3
+    for name in names:
+        plain = "model." + name.replace("parametrizations.weight.original", "weight")
+        assert not np.array_equal(kept[plain], tuned[name])
+
+
+def test_an_interrupted_run_for_lava_goes_on(rounded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = interrupted(tmp_path / "run", monkeypatch, 3, LAVA)
+    assert (folder / "checkpoints" / "tuned.ckpt").exists()
+    assert quick(folder, LAVA, resume=True).epochs == 4
+    assert same(weights(folder), weights(rounded))
+
+
 # -- by command --------------------------------------------------------------------------------------------------
 
 
@@ -225,8 +290,11 @@ def test_by_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", ["nir", "lava"])
 @pytest.mark.parametrize("neuron", ["psu", "ipsu", "rpsu"])
-def test_default_recipes_stay_accurate(neuron: str, tmp_path: Path) -> None:
+def test_default_recipes_stay_accurate(neuron: str, target: Target, tmp_path: Path) -> None:
     """As without a target: 95 % of 360 images, 93 % for psu, which learns no operator."""
     floor = 0.93 if neuron == "psu" else 0.95
-    assert train(Recipe(neuron=neuron, deploy_for="nir"), tmp_path, device="cpu", progress=False).test_accuracy >= floor
+    assert (
+        train(Recipe(neuron=neuron, deploy_for=target), tmp_path, device="cpu", progress=False).test_accuracy >= floor
+    )

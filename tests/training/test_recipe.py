@@ -71,6 +71,17 @@ def test_json_gives_a_recipe_for_a_target_back(neuron: str) -> None:
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
+@pytest.mark.parametrize("neuron", PREPARABLE)
+def test_a_recipe_for_lava(neuron: str) -> None:
+    """It keeps matrices and has a table of its own: no number of steps or exponentials means anything to it."""
+    recipe = Recipe(neuron=neuron, deploy_for="lava")
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert (recipe.sums, Recipe(deploy_for="nir", exponentials=2).sums) == (None, 2)
+    for other in ({"levels": 7}, {"exponentials": 2}):
+        with pytest.raises(InputError, match=r"levels and exponentials are for nir; .* leave them at 15 and 4, got"):
+            Recipe(neuron=neuron, deploy_for="lava", **other)
+
+
 @pytest.mark.parametrize(("epochs", "tuning"), [(1, 1), (30, 30)])
 def test_fine_tuning_takes_just_as_long(epochs: int, tuning: int) -> None:
     assert Recipe(epochs=epochs, deploy_for="nir").tuning_epochs == tuning
@@ -104,8 +115,8 @@ def test_there_is_a_recipe_for_every_neuron() -> None:
         ("learning_rate", float("inf"), "learning_rate must be a number above 0, got inf"),
         ("weight_decay", -0.1, "weight_decay must be a number at least 0, got -0.1"),
         ("weight_decay", None, "weight_decay must be a number at least 0, got None"),
-        ("deploy_for", "lava", "deploy_for must be one of nir, got 'lava'"),
-        ("deploy_for", "", "deploy_for must be one of nir, got ''"),
+        ("deploy_for", "loihi", "deploy_for must be one of nir, lava, got 'loihi'"),
+        ("deploy_for", "", "deploy_for must be one of nir, lava, got ''"),
         ("levels", 0, "levels must be a whole number of at least 1, got 0"),
         ("levels", 256, "levels must be at most 255, got 256"),
         ("exponentials", 0, "exponentials must be a whole number of at least 1, got 0"),

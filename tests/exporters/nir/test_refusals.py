@@ -52,6 +52,12 @@ def graph(*nodes, features=(3,), output=""):
 
 REFUSED = {
     "sigmoid": (chain((3,), SIGMOID), "a", "NIR has no sigmoid", PREPARE),
+    "table of the sigmoid": (
+        chain((3,), neuron(LEAK, None, STRICT, estimator=o.SigmoidTable())),
+        "a",
+        "NIR has no table of the sigmoid",
+        f"{PREPARE} makes a staircase of it; fine-tune, capture again",
+    ),
     "learned matrix": (chain((3,), neuron(MATRIX)), "a", "a learned T x T matrix varies with time", EXPONENTIALS),
     "banded matrix": (chain((3,), neuron(BANDED)), "a", "a learned T x T matrix varies with time", EXPONENTIALS),
     "matrix of the estimate": (chain((3,), neuron(LEAK, MATRIX, STRICT)), "a", "a learned T x T matrix", EXPONENTIALS),

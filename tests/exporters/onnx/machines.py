@@ -82,6 +82,8 @@ NEURONS = {
     "staircase": neuron(LEAK, None, STRICT, estimator=STAIRS),
     "staircase of one step": neuron(LEAK, o.Identity(), STRICT, estimator=ONE_STAIR),
     "staircase of many steps": neuron(LEAK, LEARNED, STRICTLY_LEARNED, estimator=MANY_STAIRS),
+    "table": neuron(LEAK, None, STRICT, estimator=o.SigmoidTable()),
+    "table behind a learned estimate": neuron(LEAK, LEARNED, STRICTLY_LEARNED, estimator=o.SigmoidTable()),
     "learned reset": neuron(LEAK, None, STRICTLY_LEARNED),
     "banded reset": neuron(LEAK, BANDED, STRICTLY_BANDED),
     "identity": neuron(o.Identity(), None, None),

@@ -1,0 +1,68 @@
+"""What was replaced in a network, and how far it is from what it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_COLUMNS = {
+    "nir": (
+        ("staircase off by", "staircase_error", "{:.4f}"),
+        ("matrix off by", "fit_error", "{:.2%}"),
+        ("bias off by", "bias_error", "{:.4f}"),
+    ),
+    "lava": (("sigmoid off by", "table_error", "{:.4f}"), ("weight off by", "weight_error", "{:.2%}")),
+}
+"""Target -> (title, attribute of a layer, format) of the errors its report shows."""
+
+
+@dataclass(frozen=True)
+class PreparedLayer:
+    """What was replaced in one layer.
+
+    Args:
+        path: where it is, as the module's path inside the model; "(root)" is the model itself.
+        replaced: one sentence for every part, such as "estimate: CausalMatrix(8) -> Exponentials(4)".
+        staircase_error: the largest distance of the staircase to the sigmoid; None where none was put in.
+        fit_error: distance of the exponentials to the matrix they stand for, relative, as Frobenius norms; the largest
+            where there are several; None where there is none.
+        bias_error: the largest distance of the constant bias to the bias of a step; None where there is none.
+        table_error: the largest distance of the table to the sigmoid; None where none was put in.
+        weight_error: the largest distance of a rounded weight to the weight, as a share of the largest weight of the
+            layer; None where none was rounded.
+    """
+
+    path: str
+    replaced: tuple[str, ...]
+    staircase_error: float | None = None
+    fit_error: float | None = None
+    bias_error: float | None = None
+    table_error: float | None = None
+    weight_error: float | None = None
+
+
+@dataclass(frozen=True)
+class PreparationReport:
+    """What `prepare` replaced, one row per layer that changed. Printed, it is a table.
+
+    Args:
+        target: what the model was prepared for.
+        layers: in the order of the model.
+    """
+
+    target: str
+    layers: tuple[PreparedLayer, ...]
+
+    def __str__(self) -> str:
+        if not self.layers:
+            return f"ready for {self.target}: nothing had to change"
+        columns = _COLUMNS[self.target]
+        rows = [("path", *(title for title, _, _ in columns), "replaced"), *map(self._row, self.layers)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        title = f"prepared for {self.target}: {len(self.layers)} layer(s) changed"
+        return "\n".join([title, *(f"  {line.rstrip()}" for line in lines), "fine-tune before you export"])
+
+    def _row(self, layer: PreparedLayer) -> tuple[str, ...]:
+        errors = ((getattr(layer, attribute), text) for _, attribute, text in _COLUMNS[self.target])
+        cells = ("-" if error is None else text.format(error) for error, text in errors)
+        return layer.path, *cells, "; ".join(layer.replaced)
