@@ -38,7 +38,8 @@ def neuron_intervals(neuron: Neuron, a: Interval, steps: int | None) -> dict[str
     """
     if isinstance(neuron, Cuba):
         return {"v": _scaled(_scaled(a, 64.0), _geometric(np.array([neuron.decay]), steps)[0])}
-    x = _scaled(a, float(2**neuron.up))
+    scaled = _scaled(a, float(2**neuron.up))
+    x = scaled[0], scaled[1] + neuron.fraction
     if isinstance(neuron, LIF):
         return _lif(neuron, x, steps)
     if not isinstance(neuron, PSU):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import InputError, InternalError
-from psu_deploy.exporters.lava.file import write
+from psu_deploy.exporters.lava.emit import write
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.measure import measure
 from psu_deploy.exporters.lava.metadata import metadata_of

@@ -51,9 +51,9 @@ def multiply(x: Integers, factor: Integers | int, shift: Integers | int = _FRACT
     return rounded
 
 
-def current(a: Integers, up: int) -> Integers:
-    """A synapse's output with `up` fraction bits: `saturate(a << up)`."""
-    return saturate(a << up)
+def current(a: Integers, neuron: PSU | LIF | Relay) -> Integers:
+    """A synapse's output with `up` fraction bits: `x = saturate((a << up) + fraction)`."""
+    return saturate((a << neuron.up) + neuron.fraction.reshape(-1, *[1] * (a.ndim - 2)))
 
 
 def advance(operator: Operator, x: Integers, state: State, role: str, step: int) -> Integers:
@@ -122,11 +122,11 @@ def advance_reset(reset: Reset, spike: Integers, state: State, step: int) -> Int
 def fire(neuron: Neuron, a: Integers, state: State, step: int) -> Integers:
     """One step of a layer of neurons: 0 or 1, or whole numbers from a Relay. The state is replaced.
 
-    PSU:    `x = current(a, up)`; V, E, R by the operators; `S = V - R >= threshold`, the difference in 32 bits.
-    LIF:    `H = saturate(multiply(V, decay) + current(a, up)); S = H >= threshold`;
+    PSU:    `x = saturate((a << up) + fraction)`; V, E, R by the operators; `S = V - R >= threshold`, in 32 bits.
+    LIF:    x as above; `H = saturate(multiply(V, decay) + x); S = H >= threshold`;
             `V = saturate(H - subtract*S)`, or 0 where it spiked.
     Cuba:   `v = saturate(multiply(v, decay) + (a << 6)); S = v > threshold << 6`; v = 0 where it spiked.
-    Relay:  the operator's result, or a.
+    Relay:  x as above; the operator's result, or x.
 
     Args:
         neuron: what to advance.
@@ -138,7 +138,7 @@ def fire(neuron: Neuron, a: Integers, state: State, step: int) -> Integers:
     if isinstance(neuron, PSU):
         return _fire_psu(neuron, a, state, step)
     if isinstance(neuron, LIF):
-        potential = saturate(multiply(state["V"], neuron.decay) + current(a, neuron.up))
+        potential = saturate(multiply(state["V"], neuron.decay) + current(a, neuron))
         spikes = (potential >= neuron.threshold.reshape(channels)).astype(np.int64)
         after = potential * (1 - spikes) if neuron.hard else potential - neuron.subtract.reshape(channels) * spikes
         state["V"] = saturate(after)
@@ -148,11 +148,12 @@ def fire(neuron: Neuron, a: Integers, state: State, step: int) -> Integers:
         spikes = (potential > neuron.threshold << _CUBA_SHIFT).astype(np.int64)
         state["V"] = potential * (1 - spikes)
         return spikes
-    return a if neuron.operator is None else advance(neuron.operator, current(a, neuron.up), state, "y", step)
+    x = current(a, neuron)
+    return x if neuron.operator is None else advance(neuron.operator, x, state, "y", step)
 
 
 def _fire_psu(neuron: PSU, a: Integers, state: State, step: int) -> Integers:
-    x = current(a, neuron.up)
+    x = current(a, neuron)
     potential = advance(neuron.integrate, x, state, "V", step)
     reset: Any = 0
     if neuron.reset is not None:

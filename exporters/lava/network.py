@@ -18,6 +18,11 @@ from psu_deploy.machine.fields import Shape
 Integers = NDArray[np.int64]
 
 
+def none() -> Integers:
+    """Nothing, for every channel."""
+    return np.zeros(1, np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Dense:
     """`a = W x + b`.
@@ -141,7 +146,7 @@ class Reset:
 
 @dataclass(frozen=True, eq=False)
 class PSU:
-    """A neuron of the PSU family, or a sliding one, that is given `x = a << up`.
+    """A neuron of the PSU family, or a sliding one, that is given `x = (a << up) + fraction`.
 
         V = integrate(x);   E = estimate(x), or V;   R = reset(estimator(E)), or 0;   S = V - R >= threshold
 
@@ -152,6 +157,7 @@ class PSU:
         estimator: the estimated spike.
         reset: None = no reset.
         threshold: (C,).
+        fraction: (C,), 0 .. 2^up - 1: what is left of the bias, in parts of a weight's unit.
     """
 
     up: int
@@ -160,11 +166,12 @@ class PSU:
     estimator: Estimator
     reset: Reset | None
     threshold: Integers
+    fraction: Integers = field(default_factory=none)
 
 
 @dataclass(frozen=True, eq=False)
 class LIF:
-    """`H = decay*V + (a << up); S = H >= threshold; V = H - subtract*S`, or `H*(1 - S)` where hard.
+    """`H = decay*V + x, x = (a << up) + fraction; S = H >= threshold; V = H - subtract*S`, or `H*(1 - S)` where hard.
 
     Args:
         up: 0..8.
@@ -172,6 +179,7 @@ class LIF:
         threshold: (C,).
         subtract: (C,).
         hard: reset to zero.
+        fraction: (C,), 0 .. 2^up - 1, as for `PSU`.
     """
 
     up: int
@@ -179,6 +187,7 @@ class LIF:
     threshold: Integers
     subtract: Integers
     hard: bool
+    fraction: Integers = field(default_factory=none)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,15 +207,17 @@ class Cuba:
 
 @dataclass(frozen=True, eq=False)
 class Relay:
-    """No neuron: `y = operator(a << up)`, or a itself. Whole numbers go on, not spikes.
+    """No neuron: `y = operator(x)`, or x itself, `x = (a << up) + fraction`. Whole numbers go on, not spikes.
 
     Args:
-        up: 0..8; 0 without an operator.
+        up: 0..8.
         operator: or None.
+        fraction: (C,), 0 .. 2^up - 1, as for `PSU`.
     """
 
     up: int = 0
     operator: Operator | None = None
+    fraction: Integers = field(default_factory=none)
 
 
 Neuron = PSU | LIF | Cuba | Relay

@@ -60,7 +60,7 @@ class Scaled:
     unit: Units
 
 
-def psu(neuron: ops.SpikingNeuron, a_unit: Units, up: int) -> PSU:
+def psu(neuron: ops.SpikingNeuron, a_unit: Units, up: int, fraction: Integers) -> PSU:
     """A neuron of the PSU family.
 
     Raises:
@@ -78,14 +78,16 @@ def psu(neuron: ops.SpikingNeuron, a_unit: Units, up: int) -> PSU:
         Raw() if neuron.reset is None else _estimator(neuron.estimator, seen),
         reset,
         threshold(neuron.threshold / integrate.unit, neuron.fire_on),
+        fraction,
     )
 
 
-def lif(neuron: ops.LIFNeuron, a_unit: Units, up: int) -> LIF:
+def lif(neuron: ops.LIFNeuron, a_unit: Units, up: int, fraction: Integers) -> LIF:
     """A leaky integrate-and-fire neuron; V in units of the current it is given."""
     decay, unit = _lif_constants(neuron, a_unit / 2**up)
     subtract = _fitting(np.rint(neuron.threshold / unit))
-    return LIF(up, decay, threshold(neuron.threshold / unit, neuron.fire_on), subtract, neuron.reset == "hard")
+    least = threshold(neuron.threshold / unit, neuron.fire_on)
+    return LIF(up, decay, least, subtract, neuron.reset == "hard", fraction)
 
 
 def cuba(neuron: ops.LIFNeuron, a_unit: float, bias: Integers) -> Cuba | None:
@@ -97,12 +99,12 @@ def cuba(neuron: ops.LIFNeuron, a_unit: float, bias: Integers) -> Cuba | None:
     return Cuba(decay, mantissa) if fine else None
 
 
-def relay(operator: operators.Operator | None, a_unit: Units, up: int) -> tuple[Relay, Units]:
+def relay(operator: operators.Operator | None, a_unit: Units, up: int, fraction: Integers) -> tuple[Relay, Units]:
     """No neuron: the numbers themselves, or filtered; and what one of them is worth."""
     if operator is None:
-        return Relay(), a_unit
+        return Relay(up, None, fraction), a_unit / 2**up
     found = scaled(operator, a_unit / 2**up)
-    return Relay(up, found.operator), found.unit
+    return Relay(up, found.operator, fraction), found.unit
 
 
 def scaled(operator: operators.Operator, x_unit: Units) -> Scaled:

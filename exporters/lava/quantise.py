@@ -1,7 +1,7 @@
 """Chain of blocks -> integer network: eight bits per weight, one scale per channel, and no state that can overflow.
 
     w = rint(W / s),   s = max|W| / (2^(bits-1) - 1)      per output channel
-    b = rint(bias / (s * unit of the input))
+    b = rint(bias / (s * unit of the input)), with the fraction bits of the state where the neuron takes them
 
 With the most bits first, and the most fraction bits in the states, the first choice is taken whose intervals all stay
 inside 24 bits: that is a proof, not a measurement. Where none does, the layer is refused.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,45 +127,55 @@ def input_code(x: NDArray[Any], input_range: str) -> InputCode:
 def _choose(block: Block, low: float, high: float, unit: float, steps: int | None) -> Choice | None:
     for bits in BITS:
         scale = _scales(block, bits, unit)
-        synapse = _whole_synapse(block, scale, unit)
-        a = synapse_interval(synapse, low, high)
-        if largest(a) > STATE_MAX:
-            continue
-        for neuron, sent in _neurons(block, synapse.bias, scale * unit):
-            bounds = neuron_intervals(neuron, a, steps)
+        for form in _forms(block, scale * unit):
+            synapse = _whole_synapse(block, scale, form.bias)
+            a = synapse_interval(synapse, low, high)
+            bounds = {"a": a, **neuron_intervals(form.neuron, a, steps)}
             if fits(bounds):
-                layer = IntegerLayer(block.name, synapse, neuron, block.shape, block.flatten, real_numbers(block))
-                return Choice(layer, sent, scale, bits, {"a": largest(a)} | _sizes(bounds))
+                real = real_numbers(block)
+                layer = IntegerLayer(block.name, synapse, form.neuron, block.shape, block.flatten, real)
+                return Choice(layer, form.unit, scale, bits, {name: largest(i) for name, i in bounds.items()})
     return None
 
 
-def _neurons(block: Block, bias: Integers, a_unit: Units) -> Iterator[tuple[Neuron, Units]]:
-    """What the block's neuron can be, best first, and what one of its results is worth."""
+class _Form(NamedTuple):
+    """What a block's neuron can be, what one of its results is worth, and the bias before it."""
+
+    neuron: Neuron
+    unit: Units
+    bias: Integers
+
+
+def _forms(block: Block, a_unit: Units) -> Iterator[_Form]:
+    """Best first."""
     spikes, neuron = np.ones(1), block.neuron
+    whole = np.rint(block.synapse.bias / a_unit).astype(np.int64)
     if isinstance(neuron, Gate):
-        yield Cuba(0, 0), spikes
+        yield _Form(Cuba(0, 0), spikes, whole)
         return
     if isinstance(neuron, ops.LIFNeuron) and len(np.unique(a_unit)) == 1:
-        found = neurons.cuba(neuron, float(a_unit[0]), bias)
+        found = neurons.cuba(neuron, float(a_unit[0]), whole)
         if found is not None:
-            yield found, spikes
-    for up in (0,) if neuron is None else UPS:
+            yield _Form(found, spikes, whole)
+    for up in UPS if neuron is not None or block.synapse.bias.any() else (0,):
+        bias = np.rint(block.synapse.bias / a_unit * 2**up).astype(np.int64)
+        fraction = bias & (2**up - 1)
         try:
             match neuron:
                 case ops.SpikingNeuron():
-                    yield neurons.psu(neuron, a_unit, up), spikes
+                    yield _Form(neurons.psu(neuron, a_unit, up, fraction), spikes, bias >> up)
                 case ops.LIFNeuron():
-                    yield neurons.lif(neuron, a_unit, up), spikes
+                    yield _Form(neurons.lif(neuron, a_unit, up, fraction), spikes, bias >> up)
                 case _:
-                    yield neurons.relay(None if neuron is None else neuron.operator, a_unit, up)
+                    operator = None if neuron is None else neuron.operator
+                    yield _Form(*neurons.relay(operator, a_unit, up, fraction), bias >> up)
         except NotRepresentableError:
             continue
 
 
-def _whole_synapse(block: Block, scale: Units, unit: float) -> Dense | Conv:
+def _whole_synapse(block: Block, scale: Units, bias: Integers) -> Dense | Conv:
     real = block.synapse
     weight = np.rint(real.weight / scale.reshape(-1, *[1] * (real.weight.ndim - 1))).astype(np.int64)
-    bias = np.rint(real.bias / (scale * unit)).astype(np.int64)
     if isinstance(real, RealDense):
         return Dense(weight, bias)
     return Conv(weight, bias, real.stride, real.padding, real.dilation, real.groups)
@@ -205,10 +215,6 @@ def _sent(choice: Choice, low: float, high: float, steps: int | None) -> tuple[f
     return float(ends[0].min()), float(ends[1].max())
 
 
-def _sizes(bounds: dict[str, Interval]) -> dict[str, float]:
-    return {name: largest(interval) for name, interval in bounds.items()}
-
-
 def _remembers_for_ever(block: Block) -> bool:
     """Whether a state has no leak at all, so that only the number of steps bounds it."""
     neuron = block.neuron
@@ -228,7 +234,8 @@ def _keeps(operator: operators.Operator) -> bool:
 
 
 def _too_large(block: Block, low: float, high: float, unit: float, steps: int | None) -> Problem:
-    synapse = _whole_synapse(block, _scales(block, BITS[-1], unit), unit)
+    scale = _scales(block, BITS[-1], unit)
+    synapse = _whole_synapse(block, scale, np.rint(block.synapse.bias / (scale * unit)).astype(np.int64))
     size = largest(synapse_interval(synapse, low, high))
     reason = (
         f"its states do not fit into 24 bits: with {BITS[-1]}-bit weights the summed input alone can reach {size:,.0f} "

@@ -137,7 +137,7 @@ def _neuron(tree: Tree, channels: int) -> Neuron:
             return Cuba(UNITY - _number(tree, "vDecay", 0, UNITY), _number(tree, "vThMant", 0, 2**17 - 1))
         case "RELAY":
             operator = _operator(tree["operator"], channels) if "operator" in tree else None
-            return Relay(_up(tree), operator)
+            return Relay(_up(tree), operator, _fraction(tree, channels))
         case "LIF":
             return _lif(tree, channels)
         case "PSU":
@@ -147,7 +147,8 @@ def _neuron(tree: Tree, channels: int) -> Neuron:
 
 def _lif(tree: Tree, channels: int) -> LIF:
     threshold, subtract = (_channels(tree, key, channels, -STATE_MAX, STATE_MAX) for key in ("threshold", "subtract"))
-    return LIF(_up(tree), _number(tree, "decay", 0, UNITY), threshold, subtract, bool(_number(tree, "hard", 0, 1)))
+    hard = bool(_number(tree, "hard", 0, 1))
+    return LIF(_up(tree), _number(tree, "decay", 0, UNITY), threshold, subtract, hard, _fraction(tree, channels))
 
 
 def _psu(tree: Tree, channels: int) -> PSU:
@@ -158,6 +159,7 @@ def _psu(tree: Tree, channels: int) -> PSU:
         _estimator(tree["estimator"], channels),
         _reset(tree["reset"], channels) if "reset" in tree else None,
         _channels(tree, "threshold", channels, -STATE_MAX, STATE_MAX),
+        _fraction(tree, channels),
     )
 
 
@@ -212,6 +214,11 @@ def _real(tree: Tree) -> dict[str, Any]:
 
 def _up(tree: Tree) -> int:
     return _number(tree, "up", 0, 8)
+
+
+def _fraction(tree: Tree, channels: int) -> Integers:
+    """Less than a unit of the weights."""
+    return _channels(tree, "fraction", channels, 0, 2 ** _up(tree) - 1)
 
 
 def _number(tree: Tree, key: str, least: int, most: int) -> int:

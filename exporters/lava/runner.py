@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -18,7 +19,7 @@ from psu_deploy.exporters.lava.network import IntegerNetwork
 from psu_deploy.exporters.lava.read import read
 from psu_deploy.exporters.lava.reference import Reference, encode
 from psu_deploy.exporters.lava.report import QuantisationReport
-from psu_deploy.exporters.lava.target import SIMULATORS
+from psu_deploy.exporters.lava.target import SIMULATORS, SUFFIX
 from psu_deploy.machine import Trace
 from psu_deploy.machine.inputs import check_batch_size, check_horizon, check_sequence, check_static, check_step
 from psu_deploy.runtime import Artifact
@@ -61,6 +62,7 @@ class LavaRunner:
         if timeout is not None and not timeout > 0:
             raise InputError(f"timeout is a number of seconds and must be above 0, got {timeout!r}")
         self._network, self._metadata = read(self._path)
+        self._content = self._path.read_bytes()  # what Lava is given, whatever becomes of the file
         self._artifact = artifact_of(self._path, self._metadata)
         self._timeout = TIMEOUT if timeout is None else timeout
         self._python = None if self._simulator == "integer" else find().python
@@ -88,7 +90,7 @@ class LavaRunner:
     @property
     def repeats(self) -> LavaRunner | None:
         """The runner whose every number this one must repeat; None = there is none."""
-        return LavaRunner(self._path, simulator="integer") if self._simulator == "lava" else None
+        return self._copy("integer") if self._simulator == "lava" else None
 
     @property
     def resumes(self) -> bool:
@@ -187,8 +189,7 @@ class LavaRunner:
             raise StateError("Lava starts from silence; run the sequence from its start instead")
         shapes = self._metadata["neurons"]
         places = {layer.name: index for index, layer in enumerate(self._network.layers) if layer.name in shapes}
-        other = LavaRunner.__new__(LavaRunner)
-        vars(other).update(vars(self))
+        other = self._copy(self._simulator)
         other.reset(x.shape[1])
         other._check_horizon(len(x))
         sent = other._send(_numpy(x), tuple(places.values()))
@@ -197,6 +198,13 @@ class LavaRunner:
             for name, index in places.items()
         }
         return Trace(output=other._decoder.read_out(sent.output), spikes=spikes)
+
+    def _copy(self, simulator: str) -> LavaRunner:
+        """Another runner of the same file, at its start."""
+        other = LavaRunner.__new__(LavaRunner)
+        vars(other).update(vars(self))
+        other._simulator, other._batch = simulator, None
+        return other
 
     def _send(self, x: NDArray[Any], record: tuple[int, ...]) -> Sent:
         if self._reference is not None:
@@ -211,16 +219,19 @@ class LavaRunner:
         fixed = self._simulator == "lava"
         shape = self._network.input_shape
         numbers = encode(self._network, x) if fixed else x.reshape(steps, samples, *shape).astype(np.float64)
-        result = run_job(
-            self._python,
-            self._path,
-            numbers.swapaxes(0, 1).reshape(steps * samples, *shape),
-            arithmetic="fixed_pt" if fixed else "floating_pt",
-            steps=steps,
-            samples=samples,
-            record=list(record),
-            timeout=self._timeout,
-        )
+        with tempfile.TemporaryDirectory(prefix="psu-deploy-") as folder:
+            network = Path(folder) / f"network{SUFFIX}"
+            network.write_bytes(self._content)
+            result = run_job(
+                self._python,
+                network,
+                numbers.swapaxes(0, 1).reshape(steps * samples, *shape),
+                arithmetic="fixed_pt" if fixed else "floating_pt",
+                steps=steps,
+                samples=samples,
+                record=list(record),
+                timeout=self._timeout,
+            )
 
         def back(rows: NDArray[Any], index: int) -> NDArray[Any]:
             shape = self._network.layers[index].shape

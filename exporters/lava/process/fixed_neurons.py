@@ -35,11 +35,16 @@ class Reset:
         return before
 
 
+def current(numbers: dict[str, Any], a: Any) -> Any:
+    """`x = (a << up) + fraction`, in 24 bits."""
+    return saturate((a << numbers["up"]) + numbers.get("fraction", 0))
+
+
 class PSU:
-    """`x = a << up; V = integrate(x); E = estimate(x) or V; R = reset(S'(E)) or 0; S = V - R >= threshold`."""
+    """`V = integrate(x); E = estimate(x) or V; R = reset(S'(E)) or 0; S = V - R >= threshold`."""
 
     def __init__(self, numbers: dict[str, Any], shape: tuple[int, ...]) -> None:
-        self.up, self.threshold = numbers["up"], numbers["threshold"]
+        self.numbers, self.threshold = numbers, numbers["threshold"]
         self.integrate = operator(numbers["integrate"], shape)
         self.estimate = operator(numbers["estimate"], shape) if "estimate" in numbers else None
         self.estimator = ESTIMATORS[numbers["estimator"]["kind"]](numbers["estimator"])
@@ -53,7 +58,7 @@ class PSU:
 
     def fire(self, a: Any, t: int) -> Any:
         """One step: 0 or 1."""
-        x = saturate(a << self.up)
+        x = current(self.numbers, a)
         potential = self.integrate.advance(x, t)
         if self.reset is None:
             return potential >= self.threshold
@@ -62,10 +67,10 @@ class PSU:
 
 
 class LIF:
-    """`H = decay*V + (a << up); S = H >= threshold; V = H - subtract where it spiked, or 0 where hard`."""
+    """`H = decay*V + x; S = H >= threshold; V = H - subtract where it spiked, or 0 where hard`."""
 
     def __init__(self, numbers: dict[str, Any], shape: tuple[int, ...]) -> None:
-        self.up, self.decay, self.threshold = numbers["up"], numbers["decay"], numbers["threshold"]
+        self.numbers, self.decay, self.threshold = numbers, numbers["decay"], numbers["threshold"]
         self.subtract, self.hard, self.shape = numbers["subtract"], bool(numbers["hard"]), shape
         self.clear()
 
@@ -75,7 +80,7 @@ class LIF:
 
     def fire(self, a: Any, t: int) -> Any:
         """One step: 0 or 1."""
-        before = saturate(scale(self.potential, self.decay) + saturate(a << self.up))
+        before = saturate(scale(self.potential, self.decay) + current(self.numbers, a))
         spikes = before >= self.threshold
         after = 0 if self.hard else before - self.subtract
         self.potential = saturate(np.where(spikes, after, before))
@@ -83,10 +88,10 @@ class LIF:
 
 
 class Relay:
-    """`operator(a << up)`, or a itself: whole numbers go on."""
+    """`operator(x)`, or x itself: whole numbers go on."""
 
     def __init__(self, numbers: dict[str, Any], shape: tuple[int, ...]) -> None:
-        self.up = numbers["up"]
+        self.numbers = numbers
         self.operator = operator(numbers["operator"], shape) if "operator" in numbers else None
 
     def clear(self) -> None:
@@ -96,7 +101,8 @@ class Relay:
 
     def fire(self, a: Any, t: int) -> Any:
         """One step: numbers."""
-        return a if self.operator is None else self.operator.advance(saturate(a << self.up), t)
+        x = current(self.numbers, a)
+        return x if self.operator is None else self.operator.advance(x, t)
 
 
 NEURONS: dict[str, Any] = {"PSU": PSU, "LIF": LIF, "RELAY": Relay}

@@ -100,7 +100,7 @@ def _layer(group, layer):
 def _neuron(group, neuron):
     if isinstance(neuron, ir.PSU):
         _say(group, "type", "PSU")
-        _put(group, up=neuron.up, threshold=neuron.threshold)
+        _put(group, up=neuron.up, threshold=neuron.threshold, fraction=neuron.fraction)
         _operator(group.create_group("integrate"), neuron.integrate)
         if neuron.estimate is not None:
             _operator(group.create_group("estimate"), neuron.estimate)
@@ -110,13 +110,13 @@ def _neuron(group, neuron):
     elif isinstance(neuron, ir.LIF):
         _say(group, "type", "LIF")
         _put(group, up=neuron.up, decay=neuron.decay, threshold=neuron.threshold)
-        _put(group, subtract=neuron.subtract, hard=int(neuron.hard))
+        _put(group, subtract=neuron.subtract, hard=int(neuron.hard), fraction=neuron.fraction)
     elif isinstance(neuron, ir.Cuba):
         _say(group, "type", "CUBA")
         _put(group, iDecay=4096, vDecay=4096 - neuron.decay, vThMant=neuron.threshold, refDelay=1, gradedSpike=0)
     else:
         _say(group, "type", "RELAY")
-        _put(group, up=neuron.up)
+        _put(group, up=neuron.up, fraction=neuron.fraction)
         if neuron.operator is not None:
             _operator(group.create_group("operator"), neuron.operator)
 
