@@ -81,9 +81,10 @@ def test_readme_code_runs_as_it_stands(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     script = tmp_path / "readme.py"
     script.write_text("\n".join([f"import os; os.chdir({str(tmp_path)!r})", *blocks]))
-    assert len(re.findall(r"^EQUIVALENT: ", run(script), re.MULTILINE)) == 2
+    assert len(re.findall(r"^EQUIVALENT: ", run(script), re.MULTILINE)) == 3
     assert (tmp_path / "out" / "net.onnx").is_file()
     assert (tmp_path / "out" / "net.nir").is_file()
+    assert (tmp_path / "out" / "net.net").is_file()
 
 
 def test_readme_names_only_commands_that_exist():

@@ -47,7 +47,10 @@ def saturate(x: Integers) -> Integers:
 def multiply(x: Integers, factor: Integers | int, shift: Integers | int = _FRACTION) -> Integers:
     """`x*factor / 2^shift`, rounded towards zero as Loihi does: `sign(x*factor) * (|x*factor| >> shift)`."""
     product = x * factor
-    rounded: Integers = np.sign(product) * (np.abs(product) >> shift)
+    rounded: Integers = product >> 63  # -1 where negative: a shift rounds down, so these are raised before it
+    rounded &= (1 << np.asarray(shift, np.int64)) - 1
+    rounded += product
+    rounded >>= shift
     return rounded
 
 
@@ -78,10 +81,10 @@ def advance(operator: Operator, x: Integers, state: State, role: str, step: int)
         state[role] = traces
         return saturate(traces.sum(1) + operator.bias.reshape(channels))
     row = step if len(operator.columns) > 1 else 0
-    column = operator.columns[row].reshape(1, -1, *[1] * (x.ndim - 1))
-    pending = state[role]
-    sums = np.concatenate([pending, np.zeros_like(x[:, None])], axis=1)
-    sums = saturate(sums + multiply(x[:, None], column))
+    reach = int(np.flatnonzero(operator.columns[row]).max(initial=0)) + 1  # a matrix has nothing beyond its last step
+    column = operator.columns[row, :reach].reshape(1, -1, *[1] * (x.ndim - 1))
+    sums = np.concatenate([state[role], np.zeros_like(x[:, None])], axis=1)
+    sums[:, :reach] = saturate(sums[:, :reach] + multiply(x[:, None], column))
     state[role] = sums[:, 1:]
     return saturate(sums[:, 0] + operator.bias[row].reshape(channels))
 
