@@ -30,7 +30,8 @@ def test_another_package_adds_a_target(plugin):
 
 
 def test_an_unknown_target_is_told_which_there_are(plugin):
-    with pytest.raises(psu.InputError, match=r"unknown target 'tflite'; choose one of \['echo', 'nir', 'onnx'\]"):
+    choice = r"unknown target 'tflite'; choose one of \['echo', 'lava', 'nir', 'onnx'\]"
+    with pytest.raises(psu.InputError, match=choice):
         psu.export(MACHINE, "net.tflite", target="tflite")
 
 
@@ -41,5 +42,5 @@ def test_a_saved_machine_is_not_an_export(tmp_path):
 
 @pytest.mark.parametrize("name", ["net", "net.txt"])
 def test_a_suffix_that_no_target_writes(name):
-    with pytest.raises(psu.ArtifactError, match=r"no target writes .*; known suffixes: \.onnx, \.nir"):
+    with pytest.raises(psu.ArtifactError, match=r"no target writes .*; known suffixes: \.onnx, \.nir, \.net"):
         psu.load(name)

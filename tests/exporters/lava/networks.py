@@ -59,7 +59,8 @@ def image(seed: int, T: int) -> tuple[nn.Module, tuple[int, ...]]:
     layers: list[nn.Module] = [_conv(2, 4, 1, random), nn.BatchNorm2d(4), neuron(_kind(random), T, random)]
     layers.append(_pool(random))
     layers += [_conv(4, 6, 2, random), neuron(_kind(random), T, random)]
-    if random.integers(2):
+    room = psu.SpikingSequential(*layers).eval()(torch.zeros(T, 1, *size)).shape[-2:]
+    if random.integers(2) and min(room) > 1:
         layers += [nn.AvgPool2d(2, ceil_mode=False)]
     flat = psu.SpikingSequential(*layers, nn.Flatten()).eval()
     width = flat(torch.zeros(T, 1, *size)).shape[-1]
