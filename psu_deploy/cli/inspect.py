@@ -43,15 +43,19 @@ def _inspect_machine(path: Path) -> None:
     say(f"machine {machine.content_hash}")
 
 
+_WITHOUT_ENGINE = {".net": {"simulator": "integer"}}
+"""Suffix -> what opens such a file though its engine is not installed."""
+
+
 def _inspect_artifact(path: Path) -> None:
-    runner = api.load(path)
+    runner = api.load(path, **_WITHOUT_ENGINE.get(path.suffix, {}))
     artifact = runner.artifact
     facts = getattr(runner, "facts", {})
     steps = None if artifact.horizon is None else artifact.horizon - artifact.latency
     rows = [
         ("target", artifact.target),
         ("runs in", getattr(runner, "name", artifact.target)),
-        *((key, facts[key]) for key in ("reader", "dt", "input_shape", "output_shape", "readout") if key in facts),
+        *((key, facts[key]) for key in ("reader", "dt", "code", "input_shape", "output_shape", "readout") if key in facts),
         ("fidelity", artifact.fidelity),
         *(("approximation", text) for text in artifact.approximations),
         ("defined for", "any number of steps" if steps is None else f"{steps} steps"),
@@ -61,6 +65,8 @@ def _inspect_artifact(path: Path) -> None:
         ("written by", ", ".join(f"{name} {version}" for name, version in artifact.versions.items())),
     ]
     table(str(path), ("", ""), rows)
+    if hasattr(runner, "report"):
+        say(runner.report)
     runner.reset(batch_size=1)
     state = [(name, value.shape[1:], value.dtype) for name, value in runner.state.items()]
     if state:
