@@ -93,7 +93,10 @@ def lif(neuron: ops.LIFNeuron, a_unit: Units, up: int, fraction: Integers) -> LI
 def cuba(neuron: ops.LIFNeuron, a_unit: float, bias: Integers) -> Cuba | None:
     """Loihi's own LIF where it can be that: it resets to zero, and threshold and bias have few bits; else None."""
     decay, unit = _lif_constants(neuron, np.array([a_unit / 2**CUBA_UP]))
-    least = threshold(neuron.threshold / unit, neuron.fire_on)[0]
+    try:
+        least = threshold(neuron.threshold / unit, neuron.fire_on)[0]
+    except NotRepresentableError:
+        return None
     mantissa = math.ceil(least / 2**CUBA_UP) - 1  # it fires above, and its threshold counts in units of the weights
     fine = neuron.reset == "hard" and 0 <= mantissa <= _CUBA_THRESHOLD and np.abs(bias).max() <= _CUBA_BIAS
     return Cuba(decay, mantissa) if fine else None

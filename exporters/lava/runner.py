@@ -21,7 +21,15 @@ from psu_deploy.exporters.lava.reference import Reference, encode
 from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.target import SIMULATORS, SUFFIX
 from psu_deploy.machine import Trace
-from psu_deploy.machine.inputs import check_batch_size, check_horizon, check_sequence, check_static, check_step
+from psu_deploy.machine.inputs import (
+    check_batch_size,
+    check_horizon,
+    check_reset,
+    check_samples,
+    check_sequence,
+    check_static,
+    check_step,
+)
 from psu_deploy.runtime import Artifact
 
 _DTYPES = ("float32",)
@@ -143,13 +151,9 @@ class LavaRunner:
             InputError: wrong shape or dtype, or NaN.
             StateError: before the first reset, if B is not that of the last reset, or in Lava.
         """
-        if self._batch is None:
-            raise StateError("call reset(batch_size=...) before the first step")
+        check_reset(self._batch)
         check_step(x, self.input_shape, _DTYPES)
-        if len(x) != self._batch:
-            raise StateError(
-                f"the state is that of {self._batch} sample(s), x has {len(x)}; call reset(batch_size={len(x)}) first"
-            )
+        check_samples(len(x), self._batch)
         row: NDArray[Any] = self.run(_numpy(x)[None], reset=False)[0]
         return row
 
@@ -169,8 +173,8 @@ class LavaRunner:
         self._check(x)
         if reset:
             self.reset(x.shape[1])
-        elif self._batch != x.shape[1]:
-            raise StateError(f"the state is that of {self._batch} sample(s), x has {x.shape[1]}; reset first")
+        else:
+            check_samples(x.shape[1], self._batch)
         if self._begun and not self.resumes:
             raise StateError('Lava runs whole sequences from their start; use run(x), or load with simulator="integer"')
         self._check_horizon(len(x))

@@ -17,7 +17,14 @@ from psu_deploy.exporters.nir.engines import ENGINES, READS, Engine
 from psu_deploy.exporters.nir.metadata import our_metadata
 from psu_deploy.exporters.nir.target import TARGETS
 from psu_deploy.machine import Trace
-from psu_deploy.machine.inputs import check_batch_size, check_sequence, check_static, check_step
+from psu_deploy.machine.inputs import (
+    check_batch_size,
+    check_reset,
+    check_samples,
+    check_sequence,
+    check_static,
+    check_step,
+)
 from psu_deploy.nir_files import read_graph
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import Arithmetic
@@ -126,13 +133,9 @@ class NirRunner:
             InputError: wrong shape or dtype, or NaN.
             StateError: before the first reset, or if B is not that of the last reset.
         """
-        if self._batch is None:
-            raise StateError("call reset(batch_size=...) before the first step")
+        check_reset(self._batch)
         check_step(x, self._features, _DTYPES)
-        if len(x) != self._batch:
-            raise StateError(
-                f"the state is that of {self._batch} sample(s), x has {len(x)}; call reset(batch_size={len(x)}) first"
-            )
+        check_samples(len(x), self._batch)
         result: np.ndarray[Any, Any] = self._advance(_numpy(x)[None])[0][0]
         return result
 
@@ -149,8 +152,8 @@ class NirRunner:
         self._check(x)
         if reset:
             self.reset(x.shape[1])
-        elif self._batch != x.shape[1]:
-            raise StateError(f"the state is that of {self._batch} sample(s), x has {x.shape[1]}; reset first")
+        else:
+            check_samples(x.shape[1], self._batch)
         return self._advance(_numpy(x))[0]
 
     def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:

@@ -21,7 +21,15 @@ from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine import StateTensor, Trace
 from psu_deploy.machine.graph import STEP, check_state
-from psu_deploy.machine.inputs import check_batch_size, check_horizon, check_sequence, check_static, check_step
+from psu_deploy.machine.inputs import (
+    check_batch_size,
+    check_horizon,
+    check_reset,
+    check_samples,
+    check_sequence,
+    check_static,
+    check_step,
+)
 from psu_deploy.runtime import Artifact
 
 _DTYPES = (TARGET.dtype,)
@@ -89,7 +97,7 @@ class OnnxRunner:
         Raises:
             StateError: before the first reset.
         """
-        self._check_reset()
+        check_reset(self._batch)
         return {name: value.copy() for name, value in self._front().state.items()}
 
     def reset(self, batch_size: int = 1, state: Mapping[str, Any] | None = None) -> None:
@@ -188,22 +196,15 @@ class OnnxRunner:
 
     def _check(self, x: Any) -> None:
         """Say what is wrong with one step's input; return if nothing is."""
-        self._check_reset()
+        check_reset(self._batch)
         check_step(x, self._features, _DTYPES)
         if isinstance(x, torch.Tensor):
             raise InputError(_NUMPY_ONLY)
-        if len(x) != self._batch:
-            raise StateError(
-                f"the state is that of {self._batch} sample(s), x has {len(x)}; call reset(batch_size={len(x)}) first"
-            )
+        check_samples(len(x), self._batch)
 
     def _front(self) -> _Buffers:
         """The buffers that hold the current state, and the binding that reads them."""
         return self._buffers[self._turn]
-
-    def _check_reset(self) -> None:
-        if self._batch is None:
-            raise StateError("call reset(batch_size=...) before the first step")
 
     def _bind(self, batch: int) -> None:
         self._x = np.zeros((batch, *self._features), TARGET.dtype)

@@ -12,6 +12,7 @@ from psu_deploy.cli.console import hint, progress, say, table
 from psu_deploy.cli.sources import Source, open_machine, open_source, read_array
 from psu_deploy.errors import InputError
 from psu_deploy.exporters import EXPORTERS
+from psu_deploy.runtime import Artifact
 
 
 def export(
@@ -68,6 +69,16 @@ def export(
         measures = to == "lava" or allow_approximation
         network = open_source(source) if measures and calibration is None else Source(open_machine(source))
         artifact = api.export(network.machine, path, target=to, **_with_data(options, network, measures))
+    if to == "lava":
+        say(_report(artifact.path))
+    table("exported and checked", ("", ""), _facts(artifact, simulator))
+    data = f" --data {calibration}" if calibration is not None else ""
+    runs = {"portable": "norse", None: None}.get(simulator, simulator)
+    hint(f"psu-deploy verify {source} {artifact.path}{data}" + (f" --simulator {runs}" if runs else ""))
+
+
+def _facts(artifact: Artifact, simulator: str | None) -> list[tuple[str, Any]]:
+    """What was written, and what it promises."""
     horizon = "any number of steps" if artifact.horizon is None else f"{artifact.horizon - artifact.latency} steps"
     rows = [
         ("file", artifact.path),
@@ -77,15 +88,12 @@ def export(
         ("latency", f"{artifact.latency} steps"),
         ("machine", artifact.machine_hash[:12]),
     ]
-    if to == "nir":
+    if artifact.target == "nir":
         rows.insert(2, ("written for", simulator or "the NIR specification; for a simulator, add --simulator"))
-    rows += [("approximation", text) for text in artifact.approximations[: 1 if to == "lava" else None]]
-    if to == "lava":
-        say(_report(artifact.path))
-    table("exported and checked", ("", ""), rows)
-    runs = {"portable": "norse", None: None}.get(simulator, simulator)
-    data = f" --data {calibration}" if calibration is not None else ""
-    hint(f"psu-deploy verify {source} {artifact.path}{data}" + (f" --simulator {runs}" if runs else ""))
+    notes = (
+        artifact.approximations[:1] if artifact.target == "lava" else artifact.approximations
+    )  # alarms are said above
+    return [*rows, *(("approximation", text) for text in notes)]
 
 
 _OPTIONS = {

@@ -55,7 +55,11 @@ def _inspect_artifact(path: Path) -> None:
     rows = [
         ("target", artifact.target),
         ("runs in", getattr(runner, "name", artifact.target)),
-        *((key, facts[key]) for key in ("reader", "dt", "code", "input_shape", "output_shape", "readout") if key in facts),
+        *(
+            (key, facts[key])
+            for key in ("reader", "dt", "code", "input_shape", "output_shape", "readout")
+            if key in facts
+        ),
         ("fidelity", artifact.fidelity),
         *(("approximation", text) for text in artifact.approximations),
         ("defined for", "any number of steps" if steps is None else f"{steps} steps"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from psu_deploy.errors import HorizonError, InputError
+from psu_deploy.errors import HorizonError, InputError, StateError
 from psu_deploy.machine.fields import Shape
 
 
@@ -38,6 +38,21 @@ def check_batch_size(batch_size: Any) -> None:
     """Raise `InputError` unless it is a whole number of samples, at least one."""
     if not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+
+
+def check_reset(batch: int | None) -> None:
+    """Raise `StateError` unless a runner was reset: its batch size is known since then."""
+    if batch is None:
+        raise StateError("call reset(batch_size=...) before the first step")
+
+
+def check_samples(samples: int, batch: int | None) -> None:
+    """Raise `StateError` unless a runner was reset for as many samples as it is given."""
+    check_reset(batch)
+    if samples != batch:
+        raise StateError(
+            f"the state is that of {batch} sample(s), x has {samples}; call reset(batch_size={samples}) first"
+        )
 
 
 def check_step(x: Any, features: Shape, dtypes: tuple[str, ...]) -> None:

@@ -71,7 +71,7 @@ def test_a_step_before_the_first_reset(runner):
     assert runner.batch_size is None
     with pytest.raises(psu.StateError, match=re.escape("call reset(batch_size=...) before the first step")):
         runner.step(x()[0])
-    with pytest.raises(psu.StateError, match="reset first"):
+    with pytest.raises(psu.StateError, match=re.escape("call reset(batch_size=...) before the first step")):
         runner.run(x(), reset=False)
 
 
