@@ -12,7 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
-from psu_deploy.exporters.lava.network import LIF, PSU, Conv, Cuba, Dense, Levels, Neuron, Operator, Reset, Sums, Table
+from psu_deploy.exporters.lava.network import (
+    LIF,
+    PSU,
+    Conv,
+    Cuba,
+    Dense,
+    Levels,
+    Neuron,
+    Operator,
+    Relay,
+    Reset,
+    Sums,
+    Table,
+)
 
 Bound = NDArray[np.float64]
 Interval = tuple[Bound, Bound]
@@ -51,6 +64,19 @@ def neuron_intervals(neuron: Neuron, a: Interval, steps: int | None) -> dict[str
         spike = _estimated(neuron.estimator, found.get("E", found["V"]))
         found |= _reset(neuron.reset, spike, steps)
     return found
+
+
+def sent_interval(neuron: Neuron, intervals: dict[str, Interval]) -> tuple[float, float]:
+    """Of what a layer sends: spikes, or a Relay's numbers.
+
+    Args:
+        neuron: what sends it.
+        intervals: as `neuron_intervals` gives them.
+    """
+    if not isinstance(neuron, Relay):
+        return SPIKES
+    low, high = intervals["x" if neuron.operator is None else "y"]
+    return float(low.min()), float(high.max())
 
 
 def largest(interval: Interval) -> float:

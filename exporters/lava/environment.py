@@ -64,7 +64,7 @@ def find() -> LavaEnvironment:
     """
     named = os.environ.get(VARIABLE)
     if named:
-        return _checked(LavaEnvironment(Path(named), VARIABLE))
+        return _checked(LavaEnvironment(_absolute(named), VARIABLE))
     made = _interpreter(home())
     if (home() / STAMP).is_file():
         return _checked(LavaEnvironment(made, f"{COMMAND}, {home()}"))
@@ -74,10 +74,15 @@ def find() -> LavaEnvironment:
     )
 
 
+def _absolute(path: str) -> Path:
+    """Links are not followed: the interpreter of a virtual environment is one, and knows it by its name."""
+    return Path.cwd() / Path(path).expanduser()
+
+
 def home() -> Path:
     """Where the environment is made: $PSU_DEPLOY_LAVA_HOME, in this virtual environment, or in the user's cache."""
     if named := os.environ.get(HOME_VARIABLE):
-        return Path(named).expanduser()
+        return _absolute(named)
     if sys.prefix != sys.base_prefix:
         return Path(sys.prefix) / "lava"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

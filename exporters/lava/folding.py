@@ -11,6 +11,9 @@ from psu_deploy.exporters.lava.network import Conv
 from psu_deploy.machine import ops
 from psu_deploy.machine.fields import Array, Shape
 
+LONGEST = 127
+"""Lava keeps kernel size, stride, padding and dilation in eight bits, and wraps larger ones in silence."""
+
 LinearPool = ops.AvgPool | ops.SumPool
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Pair = tuple[int, int]
@@ -58,7 +61,8 @@ def into_conv(conv: RealConv, pool: LinearPool, shape: Shape) -> RealConv | None
 
         K[j*d*q + u] += w[j] / divisor,   stride s*q,   padding P*q + p
 
-    A zero that the convolution pads must stay a zero: no window of the pooling there may see the image.
+    A zero that the convolution pads must stay a zero: no window of the pooling there may see the image. And what comes
+    out must fit Lava.
 
     Args:
         conv: kernel w, stride s, dilation d, padding P.
@@ -87,7 +91,7 @@ def into_conv(conv: RealConv, pool: LinearPool, shape: Shape) -> RealConv | None
         (1, 1),
         conv.groups,
     )
-    return folded if conv_size(folded, shape) == outputs else None
+    return folded if conv_size(folded, shape) == outputs and fits_lava(folded) else None
 
 
 def behind_conv(conv: RealConv, pool: LinearPool) -> RealConv:
@@ -110,6 +114,11 @@ def behind_conv(conv: RealConv, pool: LinearPool) -> RealConv:
     stride = (conv.stride[0] * strides[0], conv.stride[1] * strides[1])
     share = prod(kernel) / _divisor(pool)
     return RealConv(weight / _divisor(pool), conv.bias * share, stride, conv.padding, (1, 1), conv.groups)
+
+
+def fits_lava(conv: RealConv) -> bool:
+    """Whether Lava can count that far."""
+    return all(n <= LONGEST for n in (*conv.weight.shape[2:], *conv.stride, *conv.padding, *conv.dilation))
 
 
 def sum_of_shifts(weight: Array, axis: int, times: int, by: int) -> Array:

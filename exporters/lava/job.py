@@ -20,6 +20,9 @@ from psu_deploy.exporters.lava import process_group
 Arithmetic = Literal["fixed_pt", "floating_pt"]
 
 MAIN = Path(__file__).parent / "process" / "main.py"
+NETWORK = "network.net"
+"""Of the job folder: what the child opens, whatever becomes of the file it was read from."""
+
 LAST_LINES = 20
 """Of what the child said, shown when it fails."""
 
@@ -47,7 +50,7 @@ class JobResult:
 
 def run_job(
     python: Path,
-    network: Path,
+    network: Path | bytes,
     x: NDArray[Any],
     *,
     arithmetic: Arithmetic,
@@ -60,7 +63,7 @@ def run_job(
 
     Args:
         python: interpreter with Lava, see `environment.find`.
-        network: the .net file.
+        network: the .net file, or what is in it.
         x: (samples*steps, *features): whole numbers for "fixed_pt", real ones for "floating_pt".
         arithmetic: of the neurons and synapses.
         steps: of a sample.
@@ -72,10 +75,11 @@ def run_job(
         InputError: if x does not have the rows or the numbers that were announced.
         EngineError: if Lava crashed, hung, or gave something else.
     """
-    job = {"network": str(network.resolve()), "arithmetic": arithmetic, "steps": steps, "samples": samples}
+    job = {"network": NETWORK, "arithmetic": arithmetic, "steps": steps, "samples": samples}
     rows = _rows(x, arithmetic, steps * samples)
     with tempfile.TemporaryDirectory(prefix="psu-deploy-lava-") as name:
         folder = Path(name)
+        (folder / NETWORK).write_bytes(network if isinstance(network, bytes) else network.read_bytes())
         np.save(folder / "x.npy", rows)
         (folder / "job.json").write_text(json.dumps(job | {"record": sorted(set(record))}))
         _run(python, folder, timeout)
@@ -106,7 +110,7 @@ def _run(python: Path, folder: Path, timeout: float) -> None:
                 command,
                 cwd=folder,
                 env=os.environ | threads,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nothing is ever written: it closes when we end, and then so does the child
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -119,6 +123,8 @@ def _run(python: Path, folder: Path, timeout: float) -> None:
             raise EngineError(_failure(f"was not done after {timeout:g} seconds and was stopped", folder)) from error
         finally:
             process_group.end(child)
+            assert child.stdin is not None
+            child.stdin.close()
     if code or not (folder / "done.json").is_file():
         raise EngineError(_failure(f"stopped with exit status {code}" if code else "ended without a result", folder))
 

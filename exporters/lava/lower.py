@@ -19,9 +19,11 @@ from psu_deploy.exporters.lava.chain import (
     Synapse,
 )
 from psu_deploy.exporters.lava.folding import (
+    LONGEST,
     LinearPool,
     behind_conv,
     conv_size,
+    fits_lava,
     into_conv,
     into_dense,
     pool_as_conv,
@@ -141,7 +143,7 @@ class _Walk:
 
     def _pool(self, pool: LinearPool) -> None:
         if isinstance(self.synapse, RealConv):
-            self.synapse = behind_conv(self.synapse, pool)
+            self._open(behind_conv(self.synapse, pool), flatten=False)
         else:
             self.pools.append((pool, self.shape))
         self.shape = (self.shape[0], *pooled_size(pool, self.shape))
@@ -168,6 +170,11 @@ class _Walk:
         return self.blocks[-1].shape if self.blocks else self._input_shape
 
     def _open(self, synapse: Synapse, flatten: bool) -> None:
+        if isinstance(synapse, RealConv) and not fits_lava(synapse):
+            raise NotInLavaError(
+                f"a kernel, stride, padding or dilation beyond {LONGEST}, which Lava keeps in eight bits",
+                "use a smaller one, or a dense layer",
+            )
         self.synapse, self.flatten, self.pools, self.flat = synapse, flatten, [], False
 
     def _close(self, name: str, neuron: BlockNeuron) -> None:

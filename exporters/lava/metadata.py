@@ -13,6 +13,7 @@ from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.target import FORMAT
 from psu_deploy.machine import StateMachine
 
+_LARGEST = 2**23 - 1
 _LIBRARIES = ("psu-deploy", "h5py", "numpy")
 
 
@@ -63,7 +64,12 @@ def _positive(value: Any) -> bool:
 
 def _code(value: Any) -> bool:
     whole = type(value["low"]) is int and type(value["high"]) is int
-    return value.keys() == {"unit", "low", "high"} and _positive(value["unit"]) and whole and value["low"] <= 0
+    return (
+        value.keys() == {"unit", "low", "high"}
+        and _positive(value["unit"])
+        and whole
+        and -_LARGEST <= value["low"] <= 0 <= value["high"] <= _LARGEST
+    )
 
 
 _FITS: Mapping[str, Callable[[Any], bool]] = {

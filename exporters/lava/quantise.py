@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError, Problem, UnsupportedModelError
 from psu_deploy.exporters.lava import neurons
-from psu_deploy.exporters.lava.bounds import SPIKES, Interval, fits, largest, neuron_intervals, synapse_interval
+from psu_deploy.exporters.lava.bounds import SPIKES, fits, largest, neuron_intervals, sent_interval, synapse_interval
 from psu_deploy.exporters.lava.chain import Block, Chain, Gate, RealDense
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
 from psu_deploy.exporters.lava.network import (
@@ -30,7 +30,6 @@ from psu_deploy.exporters.lava.network import (
     IntegerNetwork,
     Integers,
     Neuron,
-    Relay,
 )
 from psu_deploy.exporters.lava.neurons import NotRepresentableError, Units
 from psu_deploy.exporters.lava.real import real_numbers
@@ -47,6 +46,9 @@ _FINEST_GRID = 2.0**-8
 _RESERVE = 2.0**20
 """Thresholds, resets and biases may be this many units large, so that they fit beside what is summed."""
 
+_SHARED = 4
+"""How much louder than another a channel may be where one scale serves all: two bits are lost at most."""
+
 INPUT_RANGES = ("max", "percentile")
 _PERCENTILE = 99.9
 
@@ -61,6 +63,7 @@ class Choice:
         scale: (C,), what one of its weights is worth.
         bits: of a weight.
         bounds: name of a state -> the largest magnitude it can ever have.
+        sent: the smallest and the largest of its results.
     """
 
     layer: IntegerLayer
@@ -68,6 +71,7 @@ class Choice:
     scale: Units
     bits: int
     bounds: dict[str, float]
+    sent: tuple[float, float]
 
 
 def quantise(chain: Chain, code: InputCode, horizon: int | None, steps: int) -> tuple[IntegerNetwork, list[Choice]]:
@@ -93,7 +97,7 @@ def quantise(chain: Chain, code: InputCode, horizon: int | None, steps: int) -> 
             low, high, unit = *SPIKES, 1.0
             continue
         choices.append(choice)
-        low, high = _sent(choice, low, high, limit)
+        low, high = choice.sent
         unit = float(choice.unit.max())
     if problems:
         raise UnsupportedModelError(problems, "export to Lava")
@@ -134,7 +138,8 @@ def _choose(block: Block, low: float, high: float, unit: float, steps: int | Non
             if fits(bounds):
                 real = real_numbers(block)
                 layer = IntegerLayer(block.name, synapse, form.neuron, block.shape, block.flatten, real)
-                return Choice(layer, form.unit, scale, bits, {name: largest(i) for name, i in bounds.items()})
+                sizes = {name: largest(interval) for name, interval in bounds.items()}
+                return Choice(layer, form.unit, scale, bits, sizes, sent_interval(form.neuron, bounds))
     return None
 
 
@@ -182,16 +187,22 @@ def _whole_synapse(block: Block, scale: Units, bias: Integers) -> Dense | Conv:
 
 
 def _scales(block: Block, bits: int, unit: float) -> Units:
-    """What one unit of a weight is worth, per channel; one for all where Loihi's own LIF comes behind."""
+    """What one unit of a weight is worth, per channel; one for all where lava's own LIF can come behind."""
     weight, bias, neuron = block.synapse.weight, block.synapse.bias, block.neuron
     rows = np.abs(weight.reshape(len(weight), -1))
     sizes = np.unique(rows[rows > 0])
     ones = len(sizes) == 1 and not bias.any()  # identities and poolings are exact
     scale = np.full(len(rows), sizes[0]) if ones else rows.max(1) / (2 ** (bits - 1) - 1)
     scale = np.maximum(scale, np.maximum(_beside(neuron), np.abs(bias)) / (unit * _RESERVE))
-    if isinstance(neuron, ops.LIFNeuron) and neuron.reset == "hard":
+    if isinstance(neuron, ops.LIFNeuron) and neuron.reset == "hard" and _may_share(scale):
         scale = np.full_like(scale, scale.max())
     return np.where(scale > 0, scale, scale.max() or 1.0)
+
+
+def _may_share(scale: Units) -> bool:
+    """Whether one scale for all leaves every channel most of its bits: lava's own LIF has one threshold for all."""
+    alive = scale[scale > 0]
+    return bool(len(alive) == 0 or alive.max() <= _SHARED * alive.min())
 
 
 def _beside(neuron: Any) -> float:
@@ -203,16 +214,6 @@ def _beside(neuron: Any) -> float:
         reset = 0.0 if neuron.reset is None else neurons.gain_of(neuron.reset) / UNITY
         return max(abs(neuron.threshold), reset) / neurons.gain_of(neuron.integrate)
     return 0.0
-
-
-def _sent(choice: Choice, low: float, high: float, steps: int | None) -> tuple[float, float]:
-    """The interval of what a layer sends."""
-    neuron = choice.layer.neuron
-    if not isinstance(neuron, Relay):
-        return SPIKES
-    a: Interval = synapse_interval(choice.layer.synapse, low, high)
-    ends = a if neuron.operator is None else neuron_intervals(neuron, a, steps)["y"]
-    return float(ends[0].min()), float(ends[1].max())
 
 
 def _remembers_for_ever(block: Block) -> bool:

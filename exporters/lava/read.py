@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.lava.bounds import fits, neuron_intervals, sent_interval, synapse_interval
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
 from psu_deploy.exporters.lava.folding import conv_size
 from psu_deploy.exporters.lava.metadata import check_metadata
@@ -85,11 +86,50 @@ def _network(layers: Tree, ours: Tree, metadata: Tree) -> IntegerNetwork:
         shape, flatten = layer.shape, False
     if len(found) != len(metadata["layers"]) or not found:
         raise _MalformedError(f"{len(found)} layers of weights, the metadata name {len(metadata['layers'])}")
+    sizes = {layer.name: prod(layer.shape) for layer in found}
+    neurons = {name: prod(features) for name, features in metadata["neurons"].items()}
+    if prod(metadata["input_shape"]) != prod(input_shape) or prod(metadata["output_shape"]) != prod(shape):
+        raise _MalformedError("the metadata tell of another input or output than the layers have")
+    if not neurons.items() <= sizes.items():
+        raise _MalformedError(f"the metadata tell of neurons {neurons}, the layers are {sizes}")
     code = InputCode(**metadata["code"])
     units = np.asarray(metadata["units"], np.float64)
     if len(units) not in (1, shape[0]):
         raise _MalformedError(f"{len(units)} units of the output for {shape[0]} channels")
-    return IntegerNetwork(tuple(found), input_shape, code, metadata["horizon"], units)
+    network = IntegerNetwork(tuple(found), input_shape, code, metadata["horizon"], units)
+    _check_steps(network)
+    _check_bounds(network)
+    return network
+
+
+def _check_steps(network: IntegerNetwork) -> None:
+    """Every step of the horizon must have its row in every matrix."""
+    rows = [len(part.columns) for layer in network.layers for part in _sums(layer.neuron) if len(part.columns) > 1]
+    if rows and (network.horizon is None or network.horizon > min(rows)):
+        raise _MalformedError(f"a horizon of {network.horizon} steps, but a matrix of {min(rows)}")
+
+
+def _sums(neuron: Neuron) -> list[Sums]:
+    match neuron:
+        case PSU():
+            parts: list[Operator | None] = [neuron.integrate, neuron.estimate]
+            parts.append(None if neuron.reset is None else neuron.reset.operator)
+        case Relay():
+            parts = [neuron.operator]
+        case _:
+            parts = []
+    return [part for part in parts if isinstance(part, Sums)]
+
+
+def _check_bounds(network: IntegerNetwork) -> None:
+    """No state may leave 24 bits: the fixed point of a file that somebody changed must still be what it says."""
+    low, high = float(network.code.low), float(network.code.high)
+    for layer in network.layers:
+        a = synapse_interval(layer.synapse, low, high)
+        intervals = {"a": a, **neuron_intervals(layer.neuron, a, network.horizon)}
+        if not fits(intervals):
+            raise _MalformedError(f"layer {layer.name!r}: its states could leave 24 bits")
+        low, high = sent_interval(layer.neuron, intervals)
 
 
 def _layer(tree: Tree, name: str, kind: str, given: Shape, flatten: bool, real: dict[str, Any]) -> IntegerLayer:

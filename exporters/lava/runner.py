@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -19,7 +18,7 @@ from psu_deploy.exporters.lava.network import IntegerNetwork
 from psu_deploy.exporters.lava.read import read
 from psu_deploy.exporters.lava.reference import Reference, encode
 from psu_deploy.exporters.lava.report import QuantisationReport
-from psu_deploy.exporters.lava.target import SIMULATORS, SUFFIX
+from psu_deploy.exporters.lava.target import SIMULATORS
 from psu_deploy.machine import Trace
 from psu_deploy.machine.inputs import (
     check_batch_size,
@@ -67,7 +66,7 @@ class LavaRunner:
         self._simulator = "lava" if simulator is None else simulator
         if self._simulator not in SIMULATORS:
             raise InputError(f"what runs a .net file is one of {', '.join(SIMULATORS)}, got {simulator!r}")
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise InputError(f"timeout is a number of seconds and must be above 0, got {timeout!r}")
         self._network, self._metadata = read(self._path)
         self._content = self._path.read_bytes()  # what Lava is given, whatever becomes of the file
@@ -223,19 +222,16 @@ class LavaRunner:
         fixed = self._simulator == "lava"
         shape = self._network.input_shape
         numbers = encode(self._network, x) if fixed else x.reshape(steps, samples, *shape).astype(np.float64)
-        with tempfile.TemporaryDirectory(prefix="psu-deploy-") as folder:
-            network = Path(folder) / f"network{SUFFIX}"
-            network.write_bytes(self._content)
-            result = run_job(
-                self._python,
-                network,
-                numbers.swapaxes(0, 1).reshape(steps * samples, *shape),
-                arithmetic="fixed_pt" if fixed else "floating_pt",
-                steps=steps,
-                samples=samples,
-                record=list(record),
-                timeout=self._timeout,
-            )
+        result = run_job(
+            self._python,
+            self._content,
+            numbers.swapaxes(0, 1).reshape(steps * samples, *shape),
+            arithmetic="fixed_pt" if fixed else "floating_pt",
+            steps=steps,
+            samples=samples,
+            record=list(record),
+            timeout=self._timeout,
+        )
 
         def back(rows: NDArray[Any], index: int) -> NDArray[Any]:
             shape = self._network.layers[index].shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,9 +19,10 @@ def say(text: Any) -> None:
     out.print(str(text), markup=False)
 
 
-def hint(command: str) -> None:
-    """Print the next command a person would want."""
-    err.print(f"next: {command}", style="dim", markup=False)
+def hint(*words: object) -> None:
+    """Print the next command a person would want; a word with blanks in it is quoted."""
+    text = " ".join(word if isinstance(word, str) and len(words) == 1 else shlex.quote(str(word)) for word in words)
+    err.print(f"next: {text}", style="dim", markup=False)
 
 
 def progress() -> Progress:

@@ -72,9 +72,9 @@ def export(
     if to == "lava":
         say(_report(artifact.path))
     table("exported and checked", ("", ""), _facts(artifact, simulator))
-    data = f" --data {calibration}" if calibration is not None else ""
     runs = {"portable": "norse", None: None}.get(simulator, simulator)
-    hint(f"psu-deploy verify {source} {artifact.path}{data}" + (f" --simulator {runs}" if runs else ""))
+    data = () if calibration is None else ("--data", calibration)
+    hint("psu-deploy", "verify", source, artifact.path, *data, *(("--simulator", runs) if runs else ()))
 
 
 def _facts(artifact: Artifact, simulator: str | None) -> list[tuple[str, Any]]:

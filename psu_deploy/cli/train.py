@@ -55,5 +55,5 @@ def train(
     ]
     prepared = "" if deploy_for is None else f", prepared for {deploy_for}"
     table(f"{task} with {neuron}{prepared}, in {out}", ("", ""), rows)
-    target = {None: "onnx", "nir": "nir --simulator portable"}.get(deploy_for, deploy_for)
-    hint(f"psu-deploy export {out} --to {target} --out {out}")
+    simulator = ("--simulator", "portable") if deploy_for == "nir" else ()
+    hint("psu-deploy", "export", out, "--to", deploy_for or "onnx", *simulator, "--out", out)

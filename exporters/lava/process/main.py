@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from watch import end_with_parent
 
 DTYPES = {"fixed_pt": "int32", "floating_pt": "float64"}
 
@@ -19,6 +20,7 @@ DTYPES = {"fixed_pt": "int32", "floating_pt": "float64"}
 def main(folder: Path) -> None:
     """Run the job, and say at the very end that it is done."""
     begun = time.perf_counter()
+    end_with_parent(folder)
     job = json.loads((folder / "job.json").read_text())
     steps = _checked_steps(job, folder)
     source, latency = _build(job, folder, steps)
