@@ -50,7 +50,7 @@ class JobResult:
 
 def run_job(
     python: Path,
-    network: Path | bytes,
+    network: bytes,
     x: NDArray[Any],
     *,
     arithmetic: Arithmetic,
@@ -63,7 +63,7 @@ def run_job(
 
     Args:
         python: interpreter with Lava, see `environment.find`.
-        network: the .net file, or what is in it.
+        network: what is in the .net file.
         x: (samples*steps, *features): whole numbers for "fixed_pt", real ones for "floating_pt".
         arithmetic: of the neurons and synapses.
         steps: of a sample.
@@ -79,7 +79,7 @@ def run_job(
     rows = _rows(x, arithmetic, steps * samples)
     with tempfile.TemporaryDirectory(prefix="psu-deploy-lava-") as name:
         folder = Path(name)
-        (folder / NETWORK).write_bytes(network if isinstance(network, bytes) else network.read_bytes())
+        (folder / NETWORK).write_bytes(network)
         np.save(folder / "x.npy", rows)
         (folder / "job.json").write_text(json.dumps(job | {"record": sorted(set(record))}))
         _run(python, folder, timeout)

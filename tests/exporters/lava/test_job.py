@@ -45,7 +45,7 @@ def child(tmp_path, monkeypatch):
 
     def call(x=X, python=sys.executable, timeout=30.0, arithmetic="fixed_pt", **options):
         given = {"steps": 3, "samples": 2} | options
-        return run_job(Path(python), tmp_path / "a.net", x, arithmetic=arithmetic, timeout=timeout, **given)
+        return run_job(Path(python), b"", x, arithmetic=arithmetic, timeout=timeout, **given)
 
     return put
 
@@ -218,7 +218,9 @@ class TestLava:
         layers = [layer(n.dense(5), n.lif(), 4), layer(n.dense(4), n.psu(), 4), layer(n.dense(4, 2), ir.Relay(), 2)]
         path = write(tmp_path / "a.net", layers, (5,))
         x = n.spikes(6, 1, 5)
-        result = run_job(lava_python, path, x[:, 0], arithmetic="fixed_pt", steps=6, samples=1, record=[1], timeout=60)
+        result = run_job(
+            lava_python, path.read_bytes(), x[:, 0], arithmetic="fixed_pt", steps=6, samples=1, record=[1], timeout=60
+        )
         expected = run(layers, x)
         assert np.array_equal(result.output, expected[-1][:, 0])
         assert list(result.layers) == [1]
@@ -249,13 +251,29 @@ class TestLava:
                 del file[name]
                 file[name] = value
         with pytest.raises(EngineError, match=sentence):
-            run_job(lava_python, path, np.zeros((2, 5), int), arithmetic="fixed_pt", steps=2, samples=1, timeout=30)
+            run_job(
+                lava_python,
+                path.read_bytes(),
+                np.zeros((2, 5), int),
+                arithmetic="fixed_pt",
+                steps=2,
+                samples=1,
+                timeout=30,
+            )
 
     def test_a_sample_that_is_too_long(self, lava_python, tmp_path):
         n = Numbers(0, 4)
         path = write(tmp_path / "a.net", [layer(n.dense(5), n.psu(n.sums(3, 3)), 4)], (5,))
         with pytest.raises(EngineError, match="synapse 0, integrate, is defined for 3 steps, a sample has 4"):
-            run_job(lava_python, path, np.zeros((4, 5), int), arithmetic="fixed_pt", steps=4, samples=1, timeout=20)
+            run_job(
+                lava_python,
+                path.read_bytes(),
+                np.zeros((4, 5), int),
+                arithmetic="fixed_pt",
+                steps=4,
+                samples=1,
+                timeout=20,
+            )
 
     def test_an_actor_that_dies(self, lava_python, tmp_path):
         """Inside Lava, after everything has started."""
@@ -263,7 +281,15 @@ class TestLava:
         levels = ir.Levels(np.full((2, 4), -(10**6)), np.array([1]))
         path = write(tmp_path / "a.net", [layer(n.dense(5), n.psu(estimator=levels), 4)], (5,))
         with pytest.raises(EngineError, match="IndexError"):
-            run_job(lava_python, path, np.zeros((4, 5), int), arithmetic="fixed_pt", steps=4, samples=1, timeout=20)
+            run_job(
+                lava_python,
+                path.read_bytes(),
+                np.zeros((4, 5), int),
+                arithmetic="fixed_pt",
+                steps=4,
+                samples=1,
+                timeout=20,
+            )
         assert_nothing_new(before)
 
     def test_stopped_in_the_middle(self, lava_python, tmp_path):
@@ -272,7 +298,7 @@ class TestLava:
         path = write(tmp_path / "a.net", [layer(n.dense(5), n.psu(), 4)], (5,))
         x = np.zeros((200_000, 5), np.int32)
         with pytest.raises(EngineError, match="not done after 4 seconds"):
-            run_job(lava_python, path, x, arithmetic="fixed_pt", steps=100, samples=2000, timeout=4)
+            run_job(lava_python, path.read_bytes(), x, arithmetic="fixed_pt", steps=100, samples=2000, timeout=4)
         assert_nothing_new(before)
 
 
@@ -283,3 +309,42 @@ def test_signal_of_the_system_is_not_swallowed():
     process_group.end(child)
     process_group._signal(child.pid, signal.SIGTERM)
     assert os.getpid()
+
+
+class TestItsParentDies:
+    """Then nobody waits for it any more, and nobody would end it."""
+
+    @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+    def test_it_ends_and_its_folder_goes(self, lava_python, tmp_path, end):
+        n, before = Numbers(0, 4), shared()
+        path = write(tmp_path / "a.net", [layer(n.dense(5), n.psu(), 4)], (5,))
+        script = (
+            "import sys, tempfile, numpy as np; from pathlib import Path\n"
+            "from psu_deploy.exporters.lava.job import run_job\n"
+            "tempfile.tempdir = sys.argv[3]\n"
+            "x = np.zeros((200_000, 5), int)\n"
+            "run_job(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes(), x, arithmetic='fixed_pt', steps=100,"
+            " samples=2000, timeout=200)\n"
+        )
+        folder = tmp_path / "jobs"
+        folder.mkdir()
+        parent = subprocess.Popen([sys.executable, "-c", script, str(lava_python), str(path), str(folder)])
+        wait_for(lambda: len(shared() - before) > 5)  # Lava runs
+        parent.send_signal(end)
+        parent.wait()
+        wait_for(lambda: not any(folder.iterdir()))
+        wait_for(lambda: not running(folder))
+        assert_nothing_new(before)
+
+
+def running(folder):
+    """Processes that were started with this folder."""
+    found = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True)
+    return found.stdout.split()
+
+
+def wait_for(condition, seconds=40.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -25,7 +25,9 @@ def in_lava(python, path, x, record, arithmetic="fixed_pt"):
     """Layer -> (T, B, features) of x (T, B, *features)."""
     T, B = x.shape[:2]
     rows = x.swapaxes(0, 1).reshape(B * T, *x.shape[2:])
-    result = run_job(python, path, rows, arithmetic=arithmetic, steps=T, samples=B, record=record, timeout=100)
+    result = run_job(
+        python, path.read_bytes(), rows, arithmetic=arithmetic, steps=T, samples=B, record=record, timeout=100
+    )
     last = max(record)
     assert np.array_equal(result.output, result.layers[last])
     return {k: rows.reshape(B, T, -1).swapaxes(0, 1) for k, rows in result.layers.items()}
