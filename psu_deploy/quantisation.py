@@ -20,7 +20,8 @@ class Int8Weight(nn.Module):
 
     Every channel, that is every index of the first axis, has a scale of its own, because a BatchNorm behind the layer
     scales channels too: after it is folded in, `rint(W'[c] / (max |W'[c]| / 127))` are the very same whole numbers, up
-    to their sign. Half precision is rounded from float32; its 8 or 11 bits hold the product only roughly.
+    to their sign. A target with one scale per layer rounds once more, and so does a pooling that is folded in. Half
+    precision is rounded from float32; its 8 or 11 bits hold the product only roughly.
 
     It learns nothing; a state_dict holds the weight itself, with all its bits, as `parametrizations.weight.original`.
 

@@ -44,7 +44,7 @@ def lower(machine: StateMachine) -> Chain:
     problems = problems_of(machine)
     if problems:
         raise UnsupportedModelError(problems, "export to Lava")
-    walk = _Walk(_lava_shape(machine.input_shape))
+    walk = _Walk(_lava_shape(machine.input_shape), {node.name for node in machine.nodes})
     for node in machine.nodes:
         try:
             walk.visit(node, machine.shapes[node.inputs[0]])
@@ -63,6 +63,7 @@ class _Walk:
 
     Attributes:
         shape: features at the end, as Lava counts them.
+        taken: names that no block of our own making may have.
         blocks: those that are complete.
         pools: that wait, with the shape each is given.
         synapse: that waits.
@@ -73,6 +74,7 @@ class _Walk:
     """
 
     shape: Shape
+    taken: set[str]
     blocks: list[Block] = field(default_factory=list)
     pools: list[tuple[LinearPool, Shape]] = field(default_factory=list)
     synapse: Synapse | None = None
@@ -108,7 +110,7 @@ class _Walk:
 
     def finish(self) -> Chain:
         if self.synapse is not None or self.pools or not self.blocks:
-            self._neuron(self.name or "identity", None)
+            self._neuron(self.name or self._new_name("identity"), None)
         return Chain(tuple(self.blocks), self._input_shape, self.readout)
 
     def _linear(self, layer: ops.Linear) -> None:
@@ -130,7 +132,7 @@ class _Walk:
         size = conv_size(conv, self.shape)
         folded = into_conv(conv, *self.pools[0]) if len(self.pools) == 1 else None
         if self.pools and folded is None:
-            self._close(f"{name}.pooled", None)
+            self._close(self._new_name(f"{name}.pooled"), None)
         self._open(conv if folded is None else folded, flatten=False)
         self.shape = (len(conv.weight), *size)
 
@@ -165,6 +167,12 @@ class _Walk:
             self._open(_identity(self.shape), flatten=False)
         self._close(name, neuron)
 
+    def _new_name(self, wanted: str) -> str:
+        while wanted in self.taken:
+            wanted += "_"
+        self.taken.add(wanted)
+        return wanted
+
     def _source(self) -> Shape:
         """Features at the end of the last block: what the next weights read."""
         return self.blocks[-1].shape if self.blocks else self._input_shape
@@ -191,7 +199,7 @@ class _Walk:
         for earlier, given in before:
             self._open(pool_as_conv(earlier, given[0]), flatten=False)
             self.shape = (given[0], *pooled_size(earlier, given))
-            self._close(f"pool{len(self.blocks)}", None)
+            self._close(self._new_name(f"pool{len(self.blocks)}"), None)
         self._open(pool_as_conv(pool, shape[0]), flatten=False)
         self.shape = end
 

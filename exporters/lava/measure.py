@@ -11,6 +11,7 @@ import numpy as np
 from psu_deploy.exporters.lava.chain import Chain
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, State, initial_state
 from psu_deploy.exporters.lava.network import Conv, IntegerNetwork, Integers
+from psu_deploy.exporters.lava.neurons import time_constant_error
 from psu_deploy.exporters.lava.quantise import Choice
 from psu_deploy.exporters.lava.reference import Reference, encode
 from psu_deploy.exporters.lava.report import LayerReport, QuantisationReport
@@ -110,6 +111,7 @@ def _layer(block: Any, choice: Choice, tally: _Tally) -> LayerReport:
         dead=float(fell_silent),
         words=words,
         simulation_only=words > STATE_WORDS,
+        time_constant_error=time_constant_error(block.neuron),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,9 @@ def cuba(neuron: ops.LIFNeuron, a_unit: float, bias: Integers) -> Cuba | None:
         least = threshold(neuron.threshold / unit, neuron.fire_on)[0]
     except NotRepresentableError:
         return None
-    mantissa = math.ceil(least / 2**CUBA_UP) - 1  # it fires above, and its threshold counts in units of the weights
+    # It fires above, and its threshold counts in units of the weights. Where nothing leaks V does too: this is exact.
+    above = (least - 1) / 2**CUBA_UP
+    mantissa = round(above) if 0 < decay < UNITY else math.floor(above)
     fine = neuron.reset == "hard" and 0 <= mantissa <= _CUBA_THRESHOLD and np.abs(bias).max() <= _CUBA_BIAS
     return Cuba(decay, mantissa) if fine else None
 
@@ -138,6 +141,27 @@ def gain_of(operator: operators.Operator) -> float:
         case operators.Window(columns=numbers):
             return float(np.abs(numbers).max()) or 1.0
     raise InternalError(f"no integer form of {type(operator).__name__}")
+
+
+def decays_of(neuron: Any) -> list[float]:
+    """Factors by which states of a neuron, or a filter, of the machine shrink per step."""
+    match neuron:
+        case ops.LIFNeuron(tau=tau):
+            return [1.0 if tau is None else 1.0 - 1.0 / tau]
+        case ops.SpikingNeuron():
+            parts = list(neuron.operators.values())
+        case ops.Filter(operator=operator):
+            parts = [operator]
+        case _:
+            parts = []
+    single = [part.decay for part in parts if isinstance(part, operators.Leak)]
+    return single + [float(d) for part in parts if isinstance(part, operators.Exponentials) for d in part.decays]
+
+
+def time_constant_error(neuron: Any) -> float:
+    """By how much rounding changes a time constant `1/(1 - decay)`, relative; the largest of the neuron."""
+    leaks = [(1.0 - decay, 1.0 - whole_decay(decay) / UNITY) for decay in decays_of(neuron) if decay < 1]
+    return max((abs(leak / whole - 1.0) for leak, whole in leaks), default=0.0)
 
 
 def whole_decay(decay: float) -> int:

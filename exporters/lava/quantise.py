@@ -20,7 +20,7 @@ from psu_deploy.errors import InputError, Problem, UnsupportedModelError
 from psu_deploy.exporters.lava import neurons
 from psu_deploy.exporters.lava.bounds import SPIKES, fits, largest, neuron_intervals, sent_interval, synapse_interval
 from psu_deploy.exporters.lava.chain import Block, Chain, Gate, RealDense
-from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
+from psu_deploy.exporters.lava.fixed_point import STATE_MAX
 from psu_deploy.exporters.lava.network import (
     Conv,
     Cuba,
@@ -33,7 +33,7 @@ from psu_deploy.exporters.lava.network import (
 )
 from psu_deploy.exporters.lava.neurons import NotRepresentableError, Units
 from psu_deploy.exporters.lava.real import real_numbers
-from psu_deploy.machine import operators, ops
+from psu_deploy.machine import ops
 
 BITS = (8, 7, 6, 5, 4, 3)
 """Of a weight, tried in this order."""
@@ -211,27 +211,14 @@ def _beside(neuron: Any) -> float:
         share = 1.0 / neuron.tau if neuron.tau is not None and neuron.decay_input else 1.0
         return abs(neuron.threshold) / share
     if isinstance(neuron, ops.SpikingNeuron):
-        reset = 0.0 if neuron.reset is None else neurons.gain_of(neuron.reset) / UNITY
+        reset = 0.0 if neuron.reset is None else neurons.gain_of(neuron.reset)
         return max(abs(neuron.threshold), reset) / neurons.gain_of(neuron.integrate)
     return 0.0
 
 
 def _remembers_for_ever(block: Block) -> bool:
     """Whether a state has no leak at all, so that only the number of steps bounds it."""
-    neuron = block.neuron
-    if isinstance(neuron, ops.LIFNeuron):
-        return neuron.tau is None
-    operators_ = neuron.operators.values() if isinstance(neuron, ops.SpikingNeuron) else []
-    return any(map(_keeps, [neuron.operator] if isinstance(neuron, ops.Filter) else operators_))
-
-
-def _keeps(operator: operators.Operator) -> bool:
-    match operator:
-        case operators.Leak(decay=decay):
-            return decay >= 1
-        case operators.Exponentials(decays=decays):
-            return bool((decays >= 1).any())
-    return False
+    return max(neurons.decays_of(block.neuron), default=0.0) >= 1
 
 
 def _too_large(block: Block, low: float, high: float, unit: float, steps: int | None) -> Problem:

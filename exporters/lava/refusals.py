@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
 
 from psu_deploy.errors import Problem
-from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.exporters.lava.neurons import decays_of
+from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.graph import INPUT
 
 _CHAIN = "a network in netx is one chain of layers, without branches that meet again"
@@ -50,22 +48,6 @@ def _reasons(machine: StateMachine, index: int, node: Node) -> Iterator[tuple[st
         isinstance(later.layer, _ENDS) for later in machine.nodes[index + 1 :]
     ):
         yield "its numbers would go on into other layers", "let it be the network's end"
-    for operator in _operators(layer):
-        decays = _decays(operator)
-        if len(decays) and not (decays.min() >= 0 and decays.max() <= 1):
-            yield f"a decay of {decays.min():g} .. {decays.max():g}; Loihi has 0 to 1", "train with decays in 0..1"
-
-
-def _operators(layer: Any) -> list[operators.Operator]:
-    if isinstance(layer, ops.SpikingNeuron):
-        return list(layer.operators.values())
-    return [layer.operator] if isinstance(layer, ops.Filter) else []
-
-
-def _decays(operator: operators.Operator) -> Any:
-    match operator:
-        case operators.Leak(decay=decay):
-            return np.array([decay])
-        case operators.Exponentials(decays=decays):
-            return decays
-    return np.array([])
+    for decay in decays_of(layer):
+        if not 0 <= decay <= 1:
+            yield f"a decay of {decay:g}; Loihi has 0 to 1", "train with decays in 0..1"

@@ -31,6 +31,7 @@ class LayerReport:
         dead: share of neurons that never fired though they did before.
         words: 24-bit words of state per neuron.
         simulation_only: more words than a neuron on a chip should have.
+        time_constant_error: by how much rounding changed a time constant, relative; the largest.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LayerReport:
     dead: float
     words: int
     simulation_only: bool
+    time_constant_error: float = 0.0
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -63,6 +65,9 @@ class LayerReport:
             found.append(f"layer {self.name!r}: {self.dead:.1%} of its neurons fell silent")
         if self.flip_rate is not None and self.flip_rate > _MUCH:
             found.append(f"layer {self.name!r}: {self.flip_rate:.1%} of its spikes flipped; prepare and fine-tune")
+        if self.time_constant_error > _MUCH:
+            off = f"{self.time_constant_error:.0%}"
+            found.append(f"layer {self.name!r}: a time constant is off by {off}: decays count in 1/4096")
         if self.simulation_only:
             found.append(
                 f"layer {self.name!r} is simulation only: {self.words} words of state per neuron are more than "

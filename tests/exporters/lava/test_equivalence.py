@@ -1,0 +1,43 @@
+"""Random networks in Lava itself: its fixed point repeats our integers, its floating point our machine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import psu_deploy as psu
+from tests.exporters.lava import networks
+
+T, SAMPLES = 5, 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(24))
+def test_lava_repeats_every_number(lava_python, tmp_path, seed):
+    machine = networks.machine(seed, T)
+    x = networks.spikes(machine, T, SAMPLES, seed, ("binary", "counts", "real")[seed // 3 % 3])
+    artifact = psu.export(machine, tmp_path / "net.net", target="lava", calibration=x)
+    lava, integer = psu.load(artifact, timeout=120), psu.load(artifact, simulator="integer")
+    expected, found = integer.trace(x), lava.trace(x)
+    assert expected.spikes.keys() == found.spikes.keys() == set(machine.spiking)
+    for name, spikes in expected.spikes.items():
+        np.testing.assert_array_equal(found.spikes[name], spikes)
+    np.testing.assert_array_equal(found.output, expected.output)
+    assert any(spikes.any() for spikes in expected.spikes.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(0, 24, 4))
+def test_verify(lava_python, tmp_path, seed):
+    """In fixed point measured and repeated, in floating point judged."""
+    machine = networks.machine(seed, T)
+    x = networks.spikes(machine, T, SAMPLES, seed, ("binary", "counts", "real")[seed // 4 % 3])
+    artifact = psu.export(machine, tmp_path / "net.net", target="lava", calibration=x)
+    fixed = psu.verify(machine, psu.load(artifact, timeout=120), x)
+    assert fixed.ok, fixed
+    assert [comparison.rule for comparison in fixed.comparisons] == ["measured", "exact"]
+    floating = psu.verify(machine, psu.load(artifact, simulator="lava-float", timeout=120), x)
+    assert floating.ok, floating
+    assert [comparison.rule for comparison in floating.comparisons] == ["judged"]
