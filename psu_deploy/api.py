@@ -135,7 +135,7 @@ def _forms_of(runner: Runner, machine: StateMachine) -> list[_Form]:
     """An artifact on its engine, behind the exact definition of it where there is one.
 
     A runner may say what it is called, how its rounding differs (`arithmetic`), that it computes with rounded numbers
-    (`rounds`), and which runner it must repeat (`repeats`).
+    (`rounds`), which runner it must repeat (`repeats`), and what is worth knowing about its run on x (`notes(x)`).
     """
     definition = getattr(runner, "repeats", None)
     before = [] if definition is None else _forms_of(definition, machine)
@@ -189,7 +189,10 @@ def _notes(machine: StateMachine, runner: Any, x: Any) -> list[str]:
     _check_same_input(runner.input_shape, machine)
     other = runner.content_hash if isinstance(runner, StateMachine) else runner.artifact.machine_hash
     _note_hash(other, machine, notes)
-    return notes if isinstance(runner, StateMachine) else [*notes, *runner.artifact.approximations]
+    if isinstance(runner, StateMachine):
+        return notes
+    own = runner.notes(x) if hasattr(runner, "notes") else []
+    return [*notes, *runner.artifact.approximations, *own]
 
 
 def _shared_seeds(machine: StateMachine) -> list[str]:

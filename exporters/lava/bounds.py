@@ -1,7 +1,7 @@
 """Interval arithmetic over the integer network: how large every number can become, whatever the input.
 
 An interval is a pair of arrays (low, high), one entry per channel, low <= 0 <= high. Rounding is towards zero, so
-products in real numbers bound those in whole numbers. A state that has no bound in T steps is infinite.
+products in real numbers bound those in whole numbers. A state that grows for ever has a bound far beyond 24 bits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from psu_deploy.exporters.lava.network import (
 
 Bound = NDArray[np.float64]
 Interval = tuple[Bound, Bound]
+
+_FOR_EVER = 2.0**100
+"""A sum without end; infinity times nothing would be no number."""
 
 SPIKES: tuple[float, float] = (0.0, 1.0)
 
@@ -147,7 +150,7 @@ def _geometric(decays: NDArray[np.int64], steps: int | None) -> Bound:
     """`sum over k < T of decay^k`."""
     shares = decays / UNITY
     if steps is None:
-        return np.array([np.inf if share >= 1 else 1 / (1 - share) for share in shares])
+        return np.array([_FOR_EVER if share >= 1 else 1 / (1 - share) for share in shares])
     return np.array([float(steps) if share >= 1 else (1 - share**steps) / (1 - share) for share in shares])
 
 

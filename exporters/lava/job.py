@@ -120,7 +120,9 @@ def _run(python: Path, folder: Path, timeout: float) -> None:
         try:
             code = child.wait(timeout)
         except subprocess.TimeoutExpired as error:
-            raise EngineError(_failure(f"was not done after {timeout:g} seconds and was stopped", folder)) from error
+            raise EngineError(
+                _failure(f"was not done after {timeout:g} seconds and was stopped; give it more with timeout", folder)
+            ) from error
         finally:
             process_group.end(child)
             assert child.stdin is not None

@@ -71,7 +71,9 @@ def measure(
     error = np.abs(x.reshape(*x.shape[:2], *network.input_shape) - encode(network, x) * code.unit).max()
     flips = sum(tally.flips for tally in tallies) / max(1, compared)
     levels = (code.low, code.high)
-    return QuantisationReport(layers, len(x), x.shape[1], compared, flips, code.unit, levels, float(error))
+    return QuantisationReport(
+        layers, len(x), x.shape[1], compared, flips, code.unit, levels, float(error), network.horizon
+    )
 
 
 def _count(machine: StateMachine, network: IntegerNetwork, x: Any, tallies: Sequence[_Tally]) -> None:

@@ -81,19 +81,22 @@ def quantise(chain: Chain, code: InputCode, horizon: int | None, steps: int) -> 
         chain: in real numbers.
         code: of the input.
         horizon: of the machine; None = any number of steps.
-        steps: of the calibration data; the horizon of a network whose states can grow for ever (a leak of none).
+        steps: of the calibration data; the horizon of a network whose states have no room to grow for ever, because
+            they leak too little or not at all.
 
     Raises:
         UnsupportedModelError: naming every layer whose states do not fit into 24 bits.
     """
     choices: list[Choice] = []
+    limited = False
     problems: list[Problem] = []
     low, high, unit = float(code.low), float(code.high), code.unit
     for block in chain.blocks:
-        limit = horizon if horizon is not None or not _remembers_for_ever(block) else steps
-        choice = _choose(block, low, high, unit, limit)
+        choice = _choose(block, low, high, unit, horizon)
+        if choice is None and horizon is None:  # for ever is too long; and so it is for all layers
+            choice, limited = _choose(block, low, high, unit, steps), True
         if choice is None:
-            problems.append(_too_large(block, low, high, unit, limit))
+            problems.append(_too_large(block, low, high, unit, steps if horizon is None else horizon))
             low, high, unit = *SPIKES, 1.0
             continue
         choices.append(choice)
@@ -101,8 +104,8 @@ def quantise(chain: Chain, code: InputCode, horizon: int | None, steps: int) -> 
         unit = float(choice.unit.max())
     if problems:
         raise UnsupportedModelError(problems, "export to Lava")
-    if any(map(_remembers_for_ever, chain.blocks)):
-        horizon = steps if horizon is None else horizon
+    if limited:
+        horizon = steps
     layers = tuple(choice.layer for choice in choices)
     return IntegerNetwork(layers, chain.input_shape, code, horizon, choices[-1].unit), choices
 
@@ -214,11 +217,6 @@ def _beside(neuron: Any) -> float:
         reset = 0.0 if neuron.reset is None else neurons.gain_of(neuron.reset)
         return max(abs(neuron.threshold), reset) / neurons.gain_of(neuron.integrate)
     return 0.0
-
-
-def _remembers_for_ever(block: Block) -> bool:
-    """Whether a state has no leak at all, so that only the number of steps bounds it."""
-    return max(neurons.decays_of(block.neuron), default=0.0) >= 1
 
 
 def _too_large(block: Block, low: float, high: float, unit: float, steps: int | None) -> Problem:

@@ -62,6 +62,12 @@ def encode(network: IntegerNetwork, x: NDArray[Any]) -> Integers:
     return numbers.reshape(*x.shape[:2], *network.input_shape)
 
 
+def clipped_share(network: IntegerNetwork, x: NDArray[Any]) -> float:
+    """Share of a real input that lies beyond the range its code has: these numbers are cut."""
+    numbers = np.rint(x.astype(np.float64) / network.code.unit)
+    return float(((numbers < network.code.low) | (numbers > network.code.high)).mean())
+
+
 def synapse_output(layer: IntegerLayer, x: Integers) -> Integers:
     """`saturate(W x) + b` of every step, (T, B, *features) -> (T, B, *shape)."""
     lead = x.shape[:2]

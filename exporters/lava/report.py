@@ -92,6 +92,7 @@ class QuantisationReport:
         input_unit: what one is worth at the input.
         input_levels: smallest and largest number at the input.
         input_error: largest |x - unit * number| on the calibration data.
+        horizon: number of steps the network is defined for; None = any number.
     """
 
     layers: tuple[LayerReport, ...]
@@ -102,11 +103,14 @@ class QuantisationReport:
     input_unit: float
     input_levels: tuple[int, int]
     input_error: float
+    horizon: int | None = None
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """Of every layer, in words."""
-        return tuple(alarm for layer in self.layers for alarm in layer.alarms)
+        """Of the data and of every layer, in words."""
+        short = self.horizon is not None and self.steps < self.horizon
+        of_data = [f"the calibration data have {self.steps} of the {self.horizon} steps"] if short else []
+        return (*of_data, *(alarm for layer in self.layers for alarm in layer.alarms))
 
     @property
     def simulation_only(self) -> bool:
@@ -144,8 +148,14 @@ class QuantisationReport:
         low, high = self.input_levels
         coded = f"  input {low}..{high} in units of {self.input_unit:.4g}, off by up to {self.input_error:.2g}"
         return "\n".join(
-            [title, coded, *(f"  {line.rstrip()}" for line in lines), *(f"alarm: {a}" for a in self.alarms)]
+            [title, coded, *(f"  {line.rstrip()}" for line in lines), *_LEGEND, *(f"alarm: {a}" for a in self.alarms)]
         )
+
+
+_LEGEND = (
+    "  bits: of a weight + behind the point of a state; bound: the largest state that any input can cause, seen: that",
+    "  this one caused, as shares of 24 bits; firing before and after rounding; state: words per neuron, * too many",
+)
 
 
 def _row(layer: LayerReport) -> tuple[str, ...]:

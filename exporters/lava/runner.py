@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -16,7 +17,7 @@ from psu_deploy.exporters.lava.environment import find
 from psu_deploy.exporters.lava.job import run_job
 from psu_deploy.exporters.lava.network import IntegerNetwork
 from psu_deploy.exporters.lava.read import read
-from psu_deploy.exporters.lava.reference import Reference, encode
+from psu_deploy.exporters.lava.reference import Reference, clipped_share, encode
 from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.target import SIMULATORS
 from psu_deploy.machine import Trace
@@ -31,6 +32,7 @@ from psu_deploy.machine.inputs import (
 )
 from psu_deploy.runtime import Artifact
 
+_log = logging.getLogger(__name__)
 _DTYPES = ("float32",)
 TIMEOUT = 600.0
 """Seconds for one run in Lava."""
@@ -109,6 +111,16 @@ class LavaRunner:
         """What rounding did, layer by layer, as it was measured at export."""
         return QuantisationReport.from_dict(self._metadata["report"])
 
+    def notes(self, x: Any) -> list[str]:
+        """What is worth knowing about a run on x: how much of it is cut off."""
+        share = clipped_share(self._network, _numpy(x)) if self.rounds else 0.0
+        code = self._network.code
+        low, high = code.low * code.unit, code.high * code.unit
+        said = (
+            f"{share:.2%} of the input lies outside {low:g} .. {high:g}, the range of the calibration data, and is cut"
+        )
+        return [f"{said} to it; export again with calibration data like this"] if share else []
+
     @property
     def facts(self) -> dict[str, Any]:
         """What the file says about itself, the quantisation report among it."""
@@ -178,6 +190,8 @@ class LavaRunner:
             raise StateError('Lava runs whole sequences from their start; use run(x), or load with simulator="integer"')
         self._check_horizon(len(x))
         self._begun = True
+        for note in self.notes(x):
+            _log.warning(note)
         return self._decoder.read_out(self._send(_numpy(x), ()).output)
 
     def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:

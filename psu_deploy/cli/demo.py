@@ -116,10 +116,10 @@ def _step_microseconds(runner: Any, x: Any, rounds: int = 50) -> float:
 
 
 _TITLE = (
-    "handwritten digits, 8 steps: test accuracy in parallel (torch), serially (onnxruntime), "
+    "handwritten digits, 8 steps: test accuracy in parallel (torch), serially (onnxruntime),\n"
     "with int8 weights and 24-bit states, and in Lava"
 )
-_COLUMNS = ("neuron", "parallel", "serial", "spikes compared", "flips", "state", "step", "int8", "Lava")
+_COLUMNS = ("neuron", "parallel", "serial", "flips", "state", "step", "int8", "Lava")
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
@@ -127,7 +127,6 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         outcome.neuron,
         f"{outcome.parallel_accuracy:.2%}",
         f"{outcome.serial_accuracy:.2%}",
-        f"{outcome.report.spikes_compared:,}",
         str(outcome.report.spike_flips),
         f"{outcome.state_bytes:,} B",
         f"{outcome.step_microseconds:.0f} us",

@@ -52,7 +52,7 @@ def _lava() -> str:
         found = find()
     except PsuDeployError as error:
         return f"Lava: {error}"
-    return f"Lava: {found.python} ({found.origin})"
+    return f"Lava: ok, {found.python} ({found.origin})"
 
 
 def _state(package: str, module: str, extra: str) -> tuple[str, str]:
@@ -63,5 +63,12 @@ def _state(package: str, module: str, extra: str) -> tuple[str, str]:
     try:
         importlib.import_module(module)
     except Exception as error:  # noqa: BLE001  whatever an import dies of is what the doctor reports
-        return installed, f"broken: {type(error).__name__}: {error}"
+        return installed, f"broken: {type(error).__name__}: {error}{_remedy(error)}"
     return installed, "ok"
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about what is known to go wrong."""
+    if "torchvision" in str(error):
+        return "; torchvision does not fit this torch: install both from one index, or pip uninstall torchvision"
+    return ""

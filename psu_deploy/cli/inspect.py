@@ -54,12 +54,8 @@ def _inspect_artifact(path: Path) -> None:
     steps = None if artifact.horizon is None else artifact.horizon - artifact.latency
     rows = [
         ("target", artifact.target),
-        ("runs in", getattr(runner, "name", artifact.target)),
-        *(
-            (key, facts[key])
-            for key in ("reader", "dt", "code", "input_shape", "output_shape", "readout")
-            if key in facts
-        ),
+        ("runs in", "Lava" if artifact.target == "lava" else getattr(runner, "name", artifact.target)),
+        *((key, facts[key]) for key in ("reader", "dt", "input_shape", "output_shape", "readout") if key in facts),
         ("fidelity", artifact.fidelity),
         *(("approximation", text) for text in artifact.approximations),
         ("defined for", "any number of steps" if steps is None else f"{steps} steps"),

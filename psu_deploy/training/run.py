@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from psu_deploy.errors import InputError, require
+from psu_deploy.errors import InputError, MissingExtraError, require
 from psu_deploy.preparation import prepare
 from psu_deploy.training.data import Arrays
 from psu_deploy.training.folder import RunFolder, build_model, prepared_model
@@ -202,8 +202,13 @@ def _resolve(device: str) -> Literal["cpu", "cuda"]:
 
 
 def _import_lightning() -> None:
-    with quiet_import():
-        require("lightning.pytorch", extra="train")
+    try:
+        with quiet_import():
+            require("lightning.pytorch", extra="train")
+    except RuntimeError as error:  # a torchvision of another torch: lightning imports it where it finds it
+        raise MissingExtraError(
+            f"lightning is installed but does not import here: {error}; `psu-deploy doctor` says what to do"
+        ) from error
 
 
 def _own_generators(device: str) -> AbstractContextManager[None]:

@@ -185,7 +185,7 @@ class TestEnvironment:
         monkeypatch.setattr(environment, "find", lambda: self.FOUND)
         result = call("doctor")
         assert result.code == 0
-        assert "Lava: /somewhere/bin/python (a test)" in result.out
+        assert "Lava: ok, /somewhere/bin/python (a test)" in result.out
 
     def test_what_is_not_there_is_no_illness(self, monkeypatch):
         monkeypatch.setattr(environment, "find", self.missing)

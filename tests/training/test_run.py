@@ -205,3 +205,15 @@ def test_a_missing_extra_is_one_sentence(module: str, monkeypatch: pytest.Monkey
         importlib.import_module("psu_deploy.training")
     message = f"'{module}' is not installed; it comes with the 'train' extra: pip install \"psu-deploy[train]\""
     assert str(raised.value) == message
+
+
+def test_a_lightning_that_does_not_import_is_one_sentence(tmp_path, monkeypatch):
+    """It imports a torchvision where it finds one, and that of another torch raises RuntimeError."""
+
+    def broken(module, extra):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("psu_deploy.training.run.require", broken)
+    with pytest.raises(MissingExtraError, match=r"operator torchvision::nms does not exist; `psu-deploy doctor` says"):
+        train(Recipe(epochs=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -236,3 +236,51 @@ def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(psu.ArtifactError, match="cannot write"):
         psu.export(machine(), tmp_path / "file" / "net.net", target="lava", calibration=x())
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_calibration_data_shorter_than_the_horizon(export):
+    """Steps that were never measured are an alarm; a network without a horizon has none."""
+    horizon = machine().max_steps
+    assert horizon > 3
+    assert f"the calibration data have 3 of the {horizon} steps" in alarms(export(calibration=x(3)))
+    assert "calibration data have" not in alarms(export(calibration=x(horizon)))
+    leaky = machine(machines.neuron(machines.LEAK))
+    assert "calibration data have" not in alarms(export(leaky, x(3)))
+
+
+def test_a_time_constant_that_4096_parts_cannot_say(export):
+    """1 - 1/5000 rounds to 4095/4096: a time constant of 4096 steps."""
+    slow = machine(ops.LIFNeuron(5000.0, False, 1.0, "soft", ">="))
+    artifact = export(slow)
+    assert "layer 'l1': a time constant is off by 18%" in alarms(artifact)
+    assert artifact.horizon - artifact.latency == T  # for ever would be 4096 times the input
+    assert "time constant" not in alarms(export(machine(ops.LIFNeuron(50.0, False, 1.0, "soft", ">="))))
+
+
+def test_a_convolution_that_lava_cannot_count_to(export):
+    long = ops.Conv1d(np.ones((2, 1, 200)), None, (1,), ((0, 0),), (1,), 1)
+    source = oracle.machine((1, 300), long, machines.NEURONS["rpsu"])
+    with pytest.raises(
+        psu.UnsupportedModelError, match=r"l0 +Conv1d +a kernel, stride, padding or dilation beyond 127"
+    ):
+        export(source, np.ones((2, 1, 1, 300), np.float32))
+
+
+def test_a_pooling_that_folded_in_would_be_too_long_is_a_layer_of_its_own(export):
+    """AvgPool1d(8) and a kernel of 20 would be one of 160."""
+    pool = ops.AvgPool((8,), (8,), ((0, 0),))
+    conv = ops.Conv1d(np.ones((2, 1, 20)), None, (1,), ((0, 0),), (1,), 1)
+    source = oracle.machine((1, 300), pool, conv, machines.neuron(machines.LEAK))
+    assert export(source, np.ones((2, 1, 1, 300), np.float32)).latency == 2
+
+
+@pytest.mark.parametrize(("louder", "kind"), [(3.0, "CUBA"), (200.0, "LIF")])
+def test_a_quiet_channel_keeps_its_bits(export, louder, kind):
+    """lava's own LIF has one threshold, so one scale for all: only where that costs no channel more than two bits."""
+    weight = np.random.default_rng(0).uniform(0.5, 1.0, (8, 4))
+    weight[0] = louder
+    source = oracle.machine((4,), ops.Linear(weight, None), ops.LIFNeuron(2.0, True, 0.4, "hard", ">"))
+    binary = (np.random.default_rng(0).random((T, 3, 4)) < 0.5).astype(np.float32)
+    layer = psu.load(export(source, binary), simulator="integer").report.layers[0]
+    assert layer.kind.endswith(kind)
+    assert layer.weight_error < 0.03

@@ -168,7 +168,8 @@ class TestNothingIsLeftBehind:
         monkeypatch.setattr(process_group, "GRACE", 0.5)
         before, started = shared(), time.monotonic()
         with pytest.raises(
-            EngineError, match=r"not done after 1.5 seconds and was stopped; the last it said"
+            EngineError,
+            match=r"not done after 1.5 seconds and was stopped; give it more with timeout; the last it said",
         ) as caught:
             child(FAMILY.format(deaf=deaf, then="time.sleep(100)"))(timeout=1.5)
         self.assert_gone(str(caught.value), before, started)

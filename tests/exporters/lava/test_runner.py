@@ -296,3 +296,21 @@ def test_random_networks_step_as_they_run(tmp_path):
         whole = runner.run(given)
         runner.reset(2)
         np.testing.assert_array_equal(np.stack([runner.step(row) for row in given]), whole)
+
+
+def test_input_beyond_the_calibration_data_is_cut_and_said(runner, caplog):
+    """Spikes were what it was calibrated on; a three counts as one."""
+    loud = x()
+    loud[0, 0] = 3.0
+    share = re.escape(f"{4 / loud.size:.2%} of the input lies outside 0 .. 1")
+    np.testing.assert_array_equal(runner.run(loud), runner.run(loud.clip(0, 1)))
+    assert len(caplog.records) == 1
+    assert re.match(share, caplog.records[0].message)
+    report = psu.verify(machine(), runner, loud)
+    assert any(re.match(share, note) for note in report.notes)
+
+
+def test_input_like_the_calibration_data_is_not(runner, caplog):
+    runner.run(x())
+    assert not caplog.records
+    assert not runner.notes(x())
