@@ -170,7 +170,7 @@ def test_a_time_invariant_window():
 def test_what_never_forgets_needs_a_number_of_steps(neuron):
     a = (np.array([-1.0]), np.array([1.0]))
     name = "v" if isinstance(neuron, ir.Cuba) else "V"
-    assert (bounds.neuron_intervals(neuron, a, None)[name][1] > 1e6 * STATE_MAX).all()
+    assert (bounds.neuron_intervals(neuron, a, None)[name][1] > 1e6 * 2**23).all()
     assert not bounds.fits(bounds.neuron_intervals(neuron, a, None))
     up = 64 if isinstance(neuron, ir.Cuba) else 2**neuron.up
     pushed = 0 if isinstance(neuron, ir.Cuba) else np.maximum(-neuron.subtract, 0)[:1].max()
