@@ -47,7 +47,7 @@ def lower(machine: StateMachine) -> Chain:
     walk = _Walk(_lava_shape(machine.input_shape), {node.name for node in machine.nodes})
     for node in machine.nodes:
         try:
-            walk.visit(node, machine.shapes[node.inputs[0]])
+            walk.visit(node)
         except NotInLavaError as error:
             problem = Problem(node.name, type(node.layer).__name__, error.reason, error.remedy)
             raise UnsupportedModelError([problem], "export to Lava") from error
@@ -86,7 +86,7 @@ class _Walk:
     def __post_init__(self) -> None:
         self._input_shape = self.shape
 
-    def visit(self, node: Node, features: Shape) -> None:
+    def visit(self, node: Node) -> None:
         layer = node.layer
         if isinstance(layer, _WEIGHTS):
             self.name = node.name
@@ -102,7 +102,7 @@ class _Walk:
             case ops.MaxPool():
                 self._max_pool(node.name, layer)
             case ops.Flatten():
-                self._flatten()
+                self.flat = True
             case ops.Readout():
                 self.readout = layer.kind
             case ops.SpikingNeuron() | ops.LIFNeuron() | ops.Filter():
@@ -158,9 +158,6 @@ class _Walk:
         self._open(pool_as_conv(pool, self.shape[0]), flatten=False)
         self.shape = (self.shape[0], *size)
         self._close(name, Gate())
-
-    def _flatten(self) -> None:
-        self.flat = True
 
     def _neuron(self, name: str, neuron: BlockNeuron) -> None:
         if self.synapse is None and not self.pools:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -280,7 +279,6 @@ class _Decoder:
         real = output.astype(np.float64)
         if output.dtype.kind in "iu":
             real = real * self.network.units.reshape(-1, *[1] * (output.ndim - 3))
-        assert prod(self.metadata["output_shape"]) == prod(output.shape[2:])
         real = real.reshape(*output.shape[:2], *self.metadata["output_shape"])
         rows = [self._read_out(row) for row in real]
         return np.stack(rows).astype(np.float32)
