@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import pairwise
-from math import prod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy import exporters
-from psu_deploy.capture import floating_like, to_state_machine, trace_module
+from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import InputError
-from psu_deploy.machine import StateMachine, Trace, ops
+from psu_deploy.forms import compare_forms, forms_of
+from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.inputs import check_sequence
-from psu_deploy.runtime import Artifact, Runner
-from psu_deploy.verify import Arithmetic, Comparison, EquivalenceReport, Judge, Rule, aligned_run, compare, merge
-
-_DECISIONS_AT_ONCE = 8_000_000
-"""Spikes of one run held in memory at a time, with all that is known about each: about 100 bytes per form."""
+from psu_deploy.runtime import Artifact, Runner, Structure
+from psu_deploy.verify import EquivalenceReport
 
 
 def export(
@@ -75,96 +69,46 @@ def load(artifact: Artifact | str | Path, **options: Any) -> Runner:
 
 
 def verify(
-    model: nn.Module | StateMachine, artifact: Artifact | str | Path | Runner | StateMachine, x: Any
+    model: nn.Module | StateMachine,
+    artifact: Artifact | str | Path | Runner | StateMachine,
+    x: Any,
+    *,
+    allow_silent: bool = False,
 ) -> EquivalenceReport:
-    """Run a network in every form it has, and compare spike by spike.
+    """Hold an artifact against its network: first what it holds, then what it does, in every form, spike by spike.
 
-    A module is run in parallel, as its state machine, and as the artifact: two comparisons. A machine and its artifact:
-    one. Spikes are compared exactly; see `EquivalenceReport.ok` for what counts as equal. An artifact that computes
-    with rounded numbers (Lava) comes in twice: their exact definition against the machine, which measures what rounding
-    changed, and its engine against that definition, which it must repeat number for number.
+    Before anything runs, the artifact's graph and numbers are compared with what exporting the network writes, one by
+    one. Then a module is run in parallel, as its state machine, and as the artifact: two comparisons. A machine and its
+    artifact: one. Spikes are compared exactly; see `EquivalenceReport.ok` for what counts as equal. An artifact that
+    computes with rounded numbers (Lava) comes in twice: their exact definition against the machine, which measures what
+    rounding changed, and its engine against that definition, which it must repeat number for number.
 
     Args:
         model: the module or the machine.
         artifact: what was exported from it, its path, an open runner, or a machine (module against machine only).
         x: input, (T, B, *input_shape), float32, numpy or torch.
+        allow_silent: call a network equivalent although nothing in it fires on x; what speaks for it then is that the
+            artifact holds the numbers of an export.
     """
     machine = _machine(model, None if isinstance(model, StateMachine) else _features(x))
     x = _numpy_like(x, model)
     check_sequence(x, machine.input_shape, machine.max_steps, ("float32", "float64"))
     runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
     notes = _notes(machine, runner, x)
-    comparisons = _compare(machine, _forms(model, machine, runner), x)
-    return EquivalenceReport(comparisons, (*notes, *_unexercised(comparisons[0])))
+    structure = _structure(machine, runner)
+    comparisons = compare_forms(machine, forms_of(model, machine, runner), x)
+    return EquivalenceReport(comparisons, tuple(notes), structure, allow_silent)
 
 
-@dataclass(frozen=True)
-class _Form:
-    """One way to run a network.
-
-    Args:
-        name: as the report shows it.
-        run: x -> trace, aligned to x.
-        judge: the machine that computes what it computes.
-        arithmetic: in which operations it computes otherwise than that machine.
-        rule: what is asked of it, held against the form before it.
-    """
-
-    name: str
-    run: Callable[[Any], Trace]
-    judge: StateMachine
-    arithmetic: Arithmetic = field(default_factory=Arithmetic)
-    rule: Rule = "judged"
-
-
-def _forms(model: nn.Module | StateMachine, machine: StateMachine, runner: Runner | StateMachine) -> list[_Form]:
-    forms = [_Form("machine", partial(aligned_run, machine, machine.trace), machine)]
-    if isinstance(model, nn.Module):
-        unfolded = to_state_machine(model, machine.input_shape, simplified=False)
-        forms.insert(0, _Form("module", lambda x: trace_module(model, machine, _like_parameters(x, model)), unfolded))
-    if not isinstance(runner, StateMachine):
-        forms += _forms_of(runner, machine)
-    elif len(forms) == 1:
-        forms.append(_Form("other machine", partial(aligned_run, runner, runner.trace), machine))
-    else:
-        forms[1] = _Form("machine", partial(aligned_run, runner, runner.trace), machine)
-    return forms
-
-
-def _forms_of(runner: Runner, machine: StateMachine) -> list[_Form]:
-    """An artifact on its engine, behind the exact definition of it where there is one.
-
-    A runner may say what it is called, how its rounding differs (`arithmetic`), that it computes with rounded numbers
-    (`rounds`), which runner it must repeat (`repeats`), and what is worth knowing about its run on x (`notes(x)`).
-    """
-    definition = getattr(runner, "repeats", None)
-    before = [] if definition is None else _forms_of(definition, machine)
-    name = getattr(runner, "name", runner.artifact.target)
-    arithmetic = getattr(runner, "arithmetic", Arithmetic())
-    rule: Rule = "exact" if before else "measured" if getattr(runner, "rounds", False) else "judged"
-    return [*before, _Form(name, partial(aligned_run, machine, runner.trace), machine, arithmetic, rule)]
-
-
-def _compare(machine: StateMachine, forms: Sequence[_Form], x: Any) -> tuple[Comparison, ...]:
-    """Every form against the next, as many samples at a time as fit into memory."""
-    neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
-    samples = max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x)))
-    starts = range(0, x.shape[1], samples)
-    parts = [_compare_samples(machine, forms, x[:, start : start + samples]) for start in starts]
-    return tuple(merge(list(zip(starts, column, strict=True))) for column in zip(*parts, strict=True))
-
-
-def _compare_samples(machine: StateMachine, forms: Sequence[_Form], x: Any) -> list[Comparison]:
-    judges = {
-        (form.judge, form.arithmetic): Judge(form.judge, x, precision=str(x.dtype), arithmetic=form.arithmetic)
-        for form in forms
-    }
-    runs = [(form.name, form.run(x)) for form in forms]
-    pairs = zip(pairwise(forms), pairwise(runs), strict=True)
-    return [
-        compare(machine, x, a, b, judges=(judges[f.judge, f.arithmetic], judges[g.judge, g.arithmetic]), rule=g.rule)
-        for (f, g), (a, b) in pairs
-    ]
+def _structure(machine: StateMachine, runner: Any) -> Structure:
+    """What the artifact holds, against what exporting the machine writes."""
+    if isinstance(runner, StateMachine):
+        same = runner.content_hash == machine.content_hash
+        return Structure() if same else Structure(unchecked="the two machines hold other layers or numbers")
+    if not hasattr(runner, "structure"):
+        return Structure(unchecked=f"what runs {runner.artifact.target} files cannot hold them against an export")
+    found: Structure = runner.structure(machine)
+    return found
 
 
 def _notes(machine: StateMachine, runner: Any, x: Any) -> list[str]:
@@ -208,16 +152,6 @@ def _shared_seeds(machine: StateMachine) -> list[str]:
     ]
 
 
-def _unexercised(comparison: Comparison) -> list[str]:
-    """Layers that never or always fired: equal, but little is proven by it."""
-    words = {0.0: "never fired", 1.0: "fired at every step"}
-    return [
-        f"layer {layer.name!r} {words[layer.firing_rate]} on this input, which proves little about it; try other data"
-        for layer in comparison.layers
-        if layer.firing_rate in words
-    ]
-
-
 def _check_options(function: Callable[..., Any], options: dict[str, Any], whose: str) -> None:
     """Raise `InputError` if a target has no such option."""
     known = inspect.signature(function).parameters
@@ -252,13 +186,6 @@ def _numpy_like(x: Any, model: nn.Module | StateMachine) -> Any:
     tensors = (*model.parameters(), *model.buffers()) if isinstance(model, nn.Module) else ()
     single = any(t.dtype is torch.float32 for t in tensors)
     return x.astype(np.float32) if single and x.dtype == np.float64 else x
-
-
-def _like_parameters(x: Any, model: nn.Module) -> Tensor:
-    """x on the module's device, in its dtype."""
-    tensor = torch.from_numpy(np.array(x))
-    has_numbers = any(t.is_floating_point() for t in (*model.parameters(), *model.buffers()))
-    return tensor.to(floating_like(model)) if has_numbers else tensor
 
 
 def _check_same_input(input_shape: tuple[int, ...], machine: StateMachine) -> None:

@@ -32,6 +32,17 @@ def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
         metadata: key -> value, written as JSON under `psu_deploy.<key>`, with what is known only here added:
             `states`, `neurons`, `input`, `output`.
     """
+    proto = build(machine, metadata)
+    try:
+        proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+        onnx.checker.check_model(proto, full_check=True)
+    except (ValueError, EncodeError) as error:
+        raise ArtifactError(f"the model is too large for one ONNX file (2 GiB): {error}") from error
+    return proto
+
+
+def build(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
+    """The model as it is written down, before ONNX has looked at it: the same nodes and names for the same machine."""
     graph = _Graph(machine)
     model = ir.Model(
         ir.Graph(
@@ -47,13 +58,7 @@ def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
         producer_version=metadata["versions"]["psu-deploy"],
         metadata_props={PREFIX + key: json.dumps(value) for key, value in (metadata | graph.metadata()).items()},
     )
-    proto = ir.to_proto(model)
-    try:
-        proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
-        onnx.checker.check_model(proto, full_check=True)
-    except (ValueError, EncodeError) as error:
-        raise ArtifactError(f"the model is too large for one ONNX file (2 GiB): {error}") from error
-    return proto
+    return ir.to_proto(model)
 
 
 class _Graph:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import onnx
 from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters.onnx.emit import emit
 from psu_deploy.exporters.onnx.file import read_artifact
-from psu_deploy.exporters.onnx.metadata import FORMAT
+from psu_deploy.exporters.onnx.metadata import facts_of
 from psu_deploy.exporters.onnx.runner import OnnxRunner
 from psu_deploy.exporters.onnx.target import SUFFIX
 from psu_deploy.machine import StateMachine
@@ -43,25 +42,11 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
     target = Path(path)
     if target.suffix != SUFFIX:
         raise InputError(f"an ONNX file must end in {SUFFIX}, got {target}")
-    model = emit(machine, _metadata(machine))
+    model = emit(machine, facts_of(machine))
     with atomic_path(target) as temporary:
         onnx.save(model, temporary)
         _self_check(machine, temporary)
     return read_artifact(target)
-
-
-def _metadata(machine: StateMachine) -> dict[str, object]:
-    packages = ("psu-deploy", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
-    return {
-        "format": FORMAT,
-        "fidelity": "faithful",
-        "approximations": [],
-        "horizon": machine.horizon,
-        "latency": machine.latency,
-        "static_input": machine.static_input,
-        "machine_hash": machine.content_hash,
-        "versions": {name: version(name) for name in packages},
-    }
 
 
 def _self_check(machine: StateMachine, path: Path) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.decisions import Decision, UndecidedError, decisions_of
 from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.runtime import Artifact
 
@@ -33,8 +34,13 @@ def read_bytes(path: Path) -> bytes:
 
 def read_model(path: Path) -> onnx.ModelProto:
     """The file as a protobuf."""
+    return parse_model(path, read_bytes(path))
+
+
+def parse_model(path: Path, content: bytes) -> onnx.ModelProto:
+    """The content of a file as a protobuf."""
     try:
-        return onnx.load_model_from_string(read_bytes(path))
+        return onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ArtifactError(f"{path} is truncated or is not an ONNX file: {error}") from error
 
@@ -47,6 +53,18 @@ def read_artifact(path: str | Path) -> Artifact:
     """
     source = Path(path)
     return artifact_of(source, read_metadata(source, read_model(source)))
+
+
+def read_decisions(path: Path, model: onnx.ModelProto, metadata: Mapping[str, Any]) -> dict[str, Decision]:
+    """How every neuron layer decides, as the graph has it.
+
+    Raises:
+        ArtifactError: if the spikes of a layer are no outcome of a comparison.
+    """
+    try:
+        return decisions_of(model.graph, metadata["neurons"])
+    except UndecidedError as error:
+        raise ArtifactError(f"{path} is not a step graph of ours: {error}; export it again") from error
 
 
 def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,24 @@ import onnx
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
+from psu_deploy.machine import StateMachine
 
 FORMAT = "psu-deploy.onnx.1"
+
+
+def facts_of(machine: StateMachine) -> dict[str, object]:
+    """What a file says of the machine it was made from, and of who wrote it."""
+    packages = ("psu-deploy", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
+    return {
+        "format": FORMAT,
+        "fidelity": "faithful",
+        "approximations": [],
+        "horizon": machine.horizon,
+        "latency": machine.latency,
+        "static_input": machine.static_input,
+        "machine_hash": machine.content_hash,
+        "versions": {name: version(name) for name in packages},
+    }
 
 
 def read_metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:

@@ -16,10 +16,12 @@ import onnxruntime as ort
 import torch
 
 from psu_deploy.errors import InputError, StateError
-from psu_deploy.exporters.onnx.file import artifact_of, open_session, read_bytes, read_model
+from psu_deploy.exporters.onnx.decisions import Decision
+from psu_deploy.exporters.onnx.file import artifact_of, open_session, parse_model, read_bytes, read_decisions
 from psu_deploy.exporters.onnx.metadata import read_metadata
+from psu_deploy.exporters.onnx.structure import structure_of
 from psu_deploy.exporters.onnx.target import TARGET
-from psu_deploy.machine import StateTensor, Trace
+from psu_deploy.machine import StateMachine, StateTensor, Trace
 from psu_deploy.machine.graph import STEP, check_state
 from psu_deploy.machine.inputs import (
     check_batch_size,
@@ -30,7 +32,7 @@ from psu_deploy.machine.inputs import (
     check_static,
     check_step,
 )
-from psu_deploy.runtime import Artifact
+from psu_deploy.runtime import Artifact, Structure
 
 _DTYPES = (TARGET.dtype,)
 _FLOAT = np.dtype(TARGET.dtype)
@@ -63,9 +65,12 @@ class OnnxRunner:
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self._path = Path(path)
         self._threads = threads
-        self._metadata = read_metadata(self._path, read_model(self._path))
+        self._content = read_bytes(self._path)  # what runs is what was checked, whatever becomes of the file
+        model = parse_model(self._path, self._content)
+        self._metadata = read_metadata(self._path, model)
+        self._decisions = read_decisions(self._path, model, self._metadata)
         self._artifact = artifact_of(self._path, self._metadata)
-        self._session = open_session(self._path, read_bytes(self._path), threads)
+        self._session = open_session(self._path, self._content, threads)
         self._features = tuple(self._metadata["input"]["shape"])
         self._spec = {
             s["name"]: StateTensor(tuple(s["shape"]), s["dtype"], s["batched"]) for s in self._metadata["states"]
@@ -187,7 +192,11 @@ class OnnxRunner:
             results = dict(zip(names, session.run(names, {"x": x_t, **now}), strict=True))
             rows.append({"x": x_t, **now, **results})
             now = {s["name"]: results[s["output"]] for s in self._metadata["states"]}
-        return _stack(rows, self._metadata["neurons"], now)
+        return _stack(rows, self._metadata["neurons"], self._decisions, now)
+
+    def structure(self, machine: StateMachine) -> Structure:
+        """How the file's graph and constants stand against what exporting a machine writes. Nothing runs."""
+        return structure_of(parse_model(self._path, self._content), self._decisions, machine)
 
     def _check_sequence(self, x: Any) -> None:
         check_sequence(x, self._features, self._artifact.horizon, _DTYPES)
@@ -231,13 +240,12 @@ class OnnxRunner:
         return binding
 
     def _tracing_session(self) -> tuple[Any, list[str]]:
-        model = read_model(self._path)
+        model = parse_model(self._path, self._content)
         outputs = [output.name for output in model.graph.output]
         inputs = [i.name for i in model.graph.input]
         neurons = self._metadata["neurons"].values()
-        wanted = [
-            neuron[key] for neuron in neurons for key in ("spikes", "potential", "reset", "margin") if neuron[key]
-        ]
+        wanted = [neuron[key] for neuron in neurons for key in ("spikes", "potential", "reset") if neuron[key]]
+        wanted += [decision.value for decision in self._decisions.values()]
         for name in dict.fromkeys(wanted):
             if name not in (*outputs, *inputs):
                 outputs.append(name)
@@ -261,8 +269,10 @@ def _shape(spec: StateTensor, batch: int) -> tuple[int, ...]:
     return (batch, *spec.shape) if spec.batched else ()
 
 
-def _stack(rows: list[dict[str, Any]], neurons: Mapping[str, Any], state: dict[str, Any]) -> Trace:
-    """Rows of named values, one per step, as a trace."""
+def _stack(
+    rows: list[dict[str, Any]], neurons: Mapping[str, Any], decisions: Mapping[str, Decision], state: dict[str, Any]
+) -> Trace:
+    """Rows of named values, one per step, as a trace; margins are of what the graph itself compares."""
 
     def column(name: str) -> np.ndarray[Any, Any]:
         return np.stack([row[name] for row in rows])
@@ -273,8 +283,5 @@ def _stack(rows: list[dict[str, Any]], neurons: Mapping[str, Any], state: dict[s
         trace.potential[layer] = column(names["potential"])
         has_reset = names["reset"] is not None
         trace.reset[layer] = column(names["reset"]) if has_reset else np.zeros_like(trace.potential[layer])
-        difference = trace.potential[layer] - trace.reset[layer]
-        trace.margin[layer] = difference - np.float32(names["threshold"])
-        if names["margin"] is not None:
-            trace.margin[layer] = column(names["margin"])
+        trace.margin[layer] = column(decisions[layer].value) - np.float32(decisions[layer].threshold)
     return trace

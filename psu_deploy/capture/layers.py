@@ -60,10 +60,11 @@ def batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, features: Shape) -> ops.
         raise ConversionError("no running statistics: its result depends on the batch", "use track_running_stats=True")
     scale = 1.0 / np.sqrt(array(module.running_var) + module.eps)
     shift = -array(module.running_mean) * scale
+    summed = np.abs(shift)
     if module.affine:
         weight, bias = array(module.weight), array(module.bias)
-        scale, shift = scale * weight, shift * weight + bias
-    return ops.ChannelAffine(scale, shift)
+        scale, shift, summed = scale * weight, shift * weight + bias, summed * np.abs(weight) + np.abs(bias)
+    return ops.ChannelAffine(scale, shift, summed)
 
 
 def avg_pool(module: nn.AvgPool1d | nn.AvgPool2d, features: Shape) -> ops.Layer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import Field, fields
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,14 @@ from psu_deploy.errors import InputError
 
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
+
+UNSAVED = {"saved": False}
+"""Metadata of a dataclass field that says nothing about what is computed: no file and no content hash has it."""
+
+
+def saved_fields(owner: Any) -> list[Field[Any]]:
+    """Fields of a dataclass, or of an instance, that make it what it is."""
+    return [field for field in fields(owner) if field.metadata.get("saved", True)]
 
 
 def feature_shape(value: Any) -> Shape:

@@ -7,12 +7,14 @@ A layer with memory lists it in `state_shapes`: role -> shape per sample; all st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
+
+import numpy as np
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.along_time import Delay, Filter, Hold, Readout, TimeConv, Wait
-from psu_deploy.machine.fields import Array, Shape, freeze, one_of, pairs, whole_numbers
+from psu_deploy.machine.fields import UNSAVED, Array, Shape, freeze, one_of, pairs, whole_numbers
 from psu_deploy.machine.layer import Layer
 from psu_deploy.machine.neurons import BernoulliNeuron, LIFNeuron, Neuron, SpikingNeuron
 
@@ -112,16 +114,26 @@ class ChannelAffine(Layer):
     Args:
         scale: (C,).
         shift: (C,).
+        summed: (C,), how large the numbers are that a module adds up for the shift while it runs: they are rounded, and
+            may cancel. `|bias| + |mean*scale|` for a BatchNorm. No part of what is computed, and not saved. None = the
+            shift is there as it is.
     """
 
     scale: Array
     shift: Array
+    summed: Array | None = field(default=None, metadata=UNSAVED)
 
     def __post_init__(self) -> None:
         freeze(self, "scale", 1)
         freeze(self, "shift", 1)
-        if self.scale.shape != self.shift.shape:
+        freeze(self, "summed", 1, optional=True)
+        if self.scale.shape != self.shift.shape or self.shift_size.shape != self.shift.shape:
             raise InputError(f"ChannelAffine: scale {self.scale.shape} and shift {self.shift.shape} differ")
+
+    @property
+    def shift_size(self) -> Array:
+        """(C,), what the rounding of the shift is relative to."""
+        return np.abs(self.shift) if self.summed is None else self.summed
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if not inputs[0] or inputs[0][0] != len(self.scale):

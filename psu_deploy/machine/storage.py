@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.machine import operators, ops
-from psu_deploy.machine.fields import Array
+from psu_deploy.machine.fields import Array, saved_fields
 from psu_deploy.machine.files import atomic_path
 from psu_deploy.machine.graph import Graph, Node
 
@@ -118,7 +118,7 @@ def _encode(value: Any, key: str, arrays: dict[str, Array]) -> Any:
         arrays[key] = value
         return {"tensor": key}
     if is_dataclass(value):
-        encoded = {f.name: _encode(getattr(value, f.name), f"{key}.{f.name}", arrays) for f in fields(value)}
+        encoded = {f.name: _encode(getattr(value, f.name), f"{key}.{f.name}", arrays) for f in saved_fields(value)}
         return {"type": type(value).__name__} | encoded
     return value
 
@@ -150,6 +150,6 @@ def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
     if kind is None:
         raise InputError(f"unknown type {value.get('type')!r}")
     arguments = {name: _decode(item, arrays) for name, item in value.items() if name != "type"}
-    if set(arguments) != {field.name for field in fields(kind)}:
+    if set(arguments) != {field.name for field in saved_fields(kind)}:
         raise InputError(f"{kind.__name__} has fields {sorted(arguments)}")
     return kind(**arguments)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from psu_deploy.machine import Trace
+from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.runtime.artifact import Artifact
+from psu_deploy.runtime.structure import Structure
 
 
 class Runner(Protocol):
@@ -41,4 +42,8 @@ class Runner(Protocol):
 
     def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:
         """Run a sequence on its own, from the initial or a given state, and keep what every neuron layer did."""
+        ...
+
+    def structure(self, machine: StateMachine) -> Structure:
+        """How what the file holds stands against what exporting a machine writes, number for number. Nothing runs."""
         ...

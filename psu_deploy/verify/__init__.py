@@ -3,11 +3,13 @@
 from psu_deploy.verify.alignment import aligned_run
 from psu_deploy.verify.certificate import Certificate, Decision, Judge, certify
 from psu_deploy.verify.compare import compare
+from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison, Rule
 from psu_deploy.verify.merge import merge
-from psu_deploy.verify.report import Comparison, EquivalenceReport, LayerComparison, Rule
-from psu_deploy.verify.rounding import Arithmetic
+from psu_deploy.verify.report import EquivalenceReport
+from psu_deploy.verify.roundoff import Arithmetic
 
 __all__ = [
+    "Answers",
     "Arithmetic",
     "Certificate",
     "Comparison",

@@ -18,7 +18,8 @@ from torch import Tensor
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.fields import Array
 from psu_deploy.verify.alignment import aligned, drained, in_machine_time
-from psu_deploy.verify.rounding import AS_THE_MACHINE, Arithmetic, Bounds, rounding_bounds
+from psu_deploy.verify.rounding import Bounds, rounding_bounds
+from psu_deploy.verify.roundoff import AS_THE_MACHINE, Arithmetic
 
 
 class Decision(NamedTuple):

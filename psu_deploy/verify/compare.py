@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.verify.certificate import Certificate, Decision, Judge
-from psu_deploy.verify.report import Comparison, LayerComparison, Rule
+from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison, Rule
+from psu_deploy.verify.usefulness import open_decisions, open_outputs, unbounded
 
 
 def compare(
@@ -53,9 +55,30 @@ def compare(
     certificates = [judge.certify(trace) for judge, trace in zip(judges, traces, strict=True)]
     failures = [f"{name}: {reason}" for name, c in zip(names, certificates, strict=True) for reason in c.wrong]
     disputed = tuple(dict.fromkeys(d for c in certificates for d in c.disputed))
-    layers = tuple(_layer(name, *traces) for name in machine.spiking)
+    thresholds = {node.name: float(getattr(node.layer, "threshold", 0.0)) for node in machine.nodes}
+    layers = tuple(_judged(_layer(name, *traces), thresholds[name], certificates) for name in machine.spiking)
     divergence = None if same else _first_divergence(machine, traces, certificates[0])
-    return Comparison(*names, layers, disputed, _output_error(*traces), tuple(failures), divergence)
+    outputs = max(open_outputs(c.exact.output[-len(c.bounds.output) :], c.bounds.output) for c in certificates)
+    return Comparison(
+        *names,
+        layers,
+        disputed,
+        _output_error(*traces),
+        tuple(failures),
+        divergence,
+        answers=_answers(*traces),
+        open_outputs=outputs,
+    )
+
+
+def _judged(layer: LayerComparison, threshold: float, certificates: Sequence[Certificate]) -> LayerComparison:
+    """With what the bounds of the two runs leave open; the worse of the two counts."""
+    bounds = [(c.exact.margin[layer.name], c.bounds.margin[layer.name]) for c in certificates]
+    return replace(
+        layer,
+        open=max(open_decisions(margin, bound, threshold) for margin, bound in bounds),
+        unbounded=max(unbounded(bound) for _, bound in bounds),
+    )
 
 
 def _unjudged(machine: StateMachine, names: tuple[str, str], traces: tuple[Trace, Trace], rule: Rule) -> Comparison:
@@ -63,7 +86,7 @@ def _unjudged(machine: StateMachine, names: tuple[str, str], traces: tuple[Trace
     layers = tuple(_layer(name, *traces) for name in machine.spiking)
     divergence = _first_flip(machine, traces)
     found = None if divergence is None else Decision(*divergence, float("nan"), float("nan"))
-    return Comparison(*names, layers, (), _output_error(*traces), (), found, rule)
+    return Comparison(*names, layers, (), _output_error(*traces), (), found, rule, answers=_answers(*traces))
 
 
 def _holes(machine: StateMachine, x: Any, trace: Trace) -> list[str]:
@@ -97,6 +120,15 @@ def _layer(name: str, first: Trace, second: Trace) -> LayerComparison:
 def _output_error(first: Trace, second: Trace) -> float:
     steps = min(len(first.output), len(second.output))
     return float(np.abs(first.output[-steps:] - second.output[-steps:]).max())
+
+
+def _answers(first: Trace, second: Trace) -> Answers:
+    """The largest output of the last step, sample by sample: what a classifier says."""
+    rows = [trace.output[-1].reshape(trace.output.shape[1], -1) for trace in (first, second)]
+    if rows[0].shape[1] < 2:
+        return Answers(0, 0)
+    said = [row.argmax(1) for row in rows]
+    return Answers(len(said[0]), int((said[0] != said[1]).sum()))
 
 
 def _first_divergence(machine: StateMachine, traces: tuple[Trace, Trace], judged: Certificate) -> Decision | None:

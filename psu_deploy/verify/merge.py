@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from psu_deploy.verify.certificate import Decision
-from psu_deploy.verify.report import Comparison, LayerComparison
+from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison
 
 
 def merge(parts: Sequence[tuple[int, Comparison]]) -> Comparison:
@@ -30,6 +30,8 @@ def merge(parts: Sequence[tuple[int, Comparison]]) -> Comparison:
         tuple(dict.fromkeys(failure for comparison in comparisons for failure in comparison.failures)),
         min(divergences, key=lambda d: (d.t, depth.get(d.layer, 0), d.sample), default=None),
         first.rule,
+        Answers(sum(c.answers.given for c in comparisons), sum(c.answers.changed for c in comparisons)),
+        max(c.open_outputs for c in comparisons),
     )
 
 
@@ -47,6 +49,8 @@ def _layer(parts: Sequence[LayerComparison]) -> LayerComparison:
         sum(part.spike_flips for part in parts),
         sum(part.firing_rate * part.spikes_compared for part in parts) / compared,
         max(errors, default=None),
+        sum(part.open for part in parts),
+        sum(part.unbounded for part in parts),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from psu_deploy.errors import InternalError
 from psu_deploy.machine import Node, StateMachine, operators, ops
-from psu_deploy.machine.passes import PASSES, FoldChannelAffine, Pass, RemoveDeadLayers, simplify
+from psu_deploy.machine.passes import PASSES, FoldChannelAffine, Pass, RemoveDeadLayers, SettleShifts, simplify
 from tests.helpers import ROUNDING
 
 
@@ -199,4 +199,4 @@ class TestPass:
             Keeps()(dead)
 
     def test_order(self):
-        assert [type(one_pass) for one_pass in PASSES] == [RemoveDeadLayers, FoldChannelAffine]
+        assert [type(one_pass) for one_pass in PASSES] == [RemoveDeadLayers, FoldChannelAffine, SettleShifts]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine import operators as o
 from psu_deploy.verify import certify, compare
 from tests.exporters.onnx.machines import chain
@@ -217,7 +217,8 @@ class TestDifferent:
         wrong = StateMachine(tuple(kept), SHAPE)
         report = psu.verify(model, psu.export(wrong, tmp_path / "net.onnx"), x)
         assert not report.ok
-        assert report.verdict == "NOT EQUIVALENT: onnx: layer '1' is missing"
+        assert report.verdict.startswith("NOT EQUIVALENT: its metadata 'states' are ")
+        assert report.verdict.endswith("; onnx: layer '1' is missing")
 
     def test_another_number_of_neurons(self, model, x, tmp_path):
         artifact = psu.export(network(hidden=17), tmp_path / "net.onnx", input_shape=SHAPE)
@@ -233,13 +234,19 @@ class TestDifferent:
     def test_a_module_against_another_machine(self, model, x):
         assert not psu.verify(model, psu.to_state_machine(network(seed=1), SHAPE), x).ok
 
-    def test_other_weights_are_noted_even_if_nothing_flips(self, model, x, tmp_path):
+    def test_other_weights_are_found_even_if_nothing_flips(self, model, x, tmp_path):
+        """One weight is the next float32."""
         other = network()
         with torch.no_grad():
-            other[4].weight[0, 0] *= 1 + 2**-23
+            other[4].weight[0, 1] *= 1 + 2**-23
         artifact = psu.export(other, tmp_path / "net.onnx", input_shape=SHAPE)
         report = psu.verify(model, artifact, x)
-        assert report.ok
+        assert not report.ok
+        assert (report.spike_flips, report.comparisons[1].failures) == (0, ())
+        weights = [float(m[4].weight[0, 1]) for m in (other, model)]
+        said = "constant '4.weight' is {!r} at (0, 1), exporting this network gives {!r}".format(*weights)
+        assert report.differences == (said,)
+        assert report.verdict == f"NOT EQUIVALENT: {said}"
         (note,) = report.notes
         assert artifact.machine_hash[:12] in note
         assert "export it again if that is not intended" in note
@@ -368,7 +375,7 @@ class TestKnifeEdge:
         assert (report.spike_flips, report.knife_edge_decisions) == (9, 1)
         assert report.verdict == (
             "EQUIVALENT up to rounding: 9 of 9 spikes differ, all behind 1 knife-edge decision(s) "
-            "whose margin is below the rounding error"
+            "whose margin is below the rounding error; outputs differ by up to 1, 0 of 1 answers of the readout changed"
         )
 
     def test_a_real_error_behind_it_is_not_excused(self):
@@ -449,14 +456,6 @@ class TestRefusals:
     def test_what_is_no_model(self, artifact, x):
         with pytest.raises(psu.InputError, match="model must be a torch module or a StateMachine, got str"):
             psu.verify("net", artifact, x)
-
-
-def test_a_layer_that_never_fires_is_noted(x):
-    machine = StateMachine(
-        (Node("n", ops.SpikingNeuron(o.Identity(), None, o.Sigmoid(), None, 1e3, ">="), ("x",)),), SHAPE
-    )
-    (note,) = psu.verify(machine, machine, x).notes
-    assert note.startswith("layer 'n' never fired on this input")
 
 
 def test_several_spikes_in_one_step_are_no_spike():

@@ -1,0 +1,105 @@
+"""The forms that a network has, module, machine, artifact: run side by side, each compared with the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from psu_deploy.capture import floating_like, to_state_machine, trace_module
+from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.runtime import Runner
+from psu_deploy.verify import Arithmetic, Comparison, Judge, Rule, aligned_run, compare, merge
+
+_DECISIONS_AT_ONCE = 8_000_000
+"""Spikes of one run held in memory at a time, with all that is known about each: about 100 bytes per form."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to run a network.
+
+    Args:
+        name: as the report shows it.
+        run: x -> trace, aligned to x.
+        judge: the machine that computes what it computes.
+        arithmetic: in which operations it computes otherwise than that machine.
+        rule: what is asked of it, held against the form before it.
+    """
+
+    name: str
+    run: Callable[[Any], Trace]
+    judge: StateMachine
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
+    rule: Rule = "judged"
+
+
+def forms_of(model: nn.Module | StateMachine, machine: StateMachine, runner: Runner | StateMachine) -> list[Form]:
+    """Every form there is of a network, in the order in which they are made of each other.
+
+    Args:
+        model: the module, or its machine.
+        machine: what the module was captured as; the machine itself.
+        runner: of the artifact, or another machine.
+    """
+    forms = [Form("machine", partial(aligned_run, machine, machine.trace), machine)]
+    if isinstance(model, nn.Module):
+        unfolded = to_state_machine(model, machine.input_shape, simplified=False)
+        forms.insert(0, Form("module", lambda x: trace_module(model, machine, _like_parameters(x, model)), unfolded))
+    if not isinstance(runner, StateMachine):
+        forms += _runner_forms(runner, machine)
+    elif len(forms) == 1:
+        forms.append(Form("other machine", partial(aligned_run, runner, runner.trace), machine))
+    else:
+        forms[1] = Form("machine", partial(aligned_run, runner, runner.trace), machine)
+    return forms
+
+
+def _runner_forms(runner: Runner, machine: StateMachine) -> list[Form]:
+    """An artifact on its engine, behind the exact definition of it where there is one.
+
+    A runner may say what it is called, how its rounding differs (`arithmetic`), that it computes with rounded numbers
+    (`rounds`), which runner it must repeat (`repeats`), and what is worth knowing about its run on x (`notes(x)`).
+    """
+    definition = getattr(runner, "repeats", None)
+    before = [] if definition is None else _runner_forms(definition, machine)
+    name = getattr(runner, "name", runner.artifact.target)
+    arithmetic = getattr(runner, "arithmetic", Arithmetic())
+    rule: Rule = "exact" if before else "measured" if getattr(runner, "rounds", False) else "judged"
+    return [*before, Form(name, partial(aligned_run, machine, runner.trace), machine, arithmetic, rule)]
+
+
+def compare_forms(machine: StateMachine, forms: Sequence[Form], x: Any) -> tuple[Comparison, ...]:
+    """Every form against the next, as many samples at a time as fit into memory."""
+    neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
+    samples = max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x)))
+    starts = range(0, x.shape[1], samples)
+    parts = [_compare_samples(machine, forms, x[:, start : start + samples]) for start in starts]
+    return tuple(merge(list(zip(starts, column, strict=True))) for column in zip(*parts, strict=True))
+
+
+def _compare_samples(machine: StateMachine, forms: Sequence[Form], x: Any) -> list[Comparison]:
+    judges = {
+        (form.judge, form.arithmetic): Judge(form.judge, x, precision=str(x.dtype), arithmetic=form.arithmetic)
+        for form in forms
+    }
+    runs = [(form.name, form.run(x)) for form in forms]
+    pairs = zip(pairwise(forms), pairwise(runs), strict=True)
+    return [
+        compare(machine, x, a, b, judges=(judges[f.judge, f.arithmetic], judges[g.judge, g.arithmetic]), rule=g.rule)
+        for (f, g), (a, b) in pairs
+    ]
+
+
+def _like_parameters(x: Any, model: nn.Module) -> Tensor:
+    """x on the module's device, in its dtype."""
+    tensor = torch.from_numpy(np.array(x))
+    has_numbers = any(t.is_floating_point() for t in (*model.parameters(), *model.buffers()))
+    return tensor.to(floating_like(model)) if has_numbers else tensor

@@ -1,0 +1,82 @@
+"""A report as a table for people and as JSON for machines."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from psu_deploy.verify.certificate import Decision
+from psu_deploy.verify.comparison import Comparison, Rule
+
+if TYPE_CHECKING:
+    from psu_deploy.verify.report import EquivalenceReport
+
+_RULES: dict[Rule, str] = {"judged": "", "measured": " (measured)", "exact": " (number for number)"}
+
+
+def as_text(report: EquivalenceReport) -> str:
+    """A table per comparison, notes, and the verdict last."""
+    parts = [_comparison_text(comparison) for comparison in report.comparisons]
+    differences = [f"the file: {difference}" for difference in report.differences]
+    notes = [f"note: {note}" for note in report.notes]
+    return "\n\n".join([*parts, *differences, *notes, report.verdict])
+
+
+def as_data(report: EquivalenceReport) -> dict[str, Any]:
+    """Everything as plain data."""
+    divergence = report.first_divergence
+    return {
+        "ok": report.ok,
+        "status": report.status,
+        "verdict": report.verdict,
+        "spikes_compared": report.spikes_compared,
+        "spike_flips": report.spike_flips,
+        "knife_edge_decisions": report.knife_edge_decisions,
+        "max_abs_error": _number(report.max_abs_error),
+        "answers": report.answers._asdict(),
+        "unexercised": list(report.unexercised),
+        "unproven": list(report.unproven),
+        "first_divergence": None if divergence is None else _decision(divergence),
+        "structure": None if report.structure is None else asdict(report.structure),
+        "notes": list(report.notes),
+        "comparisons": [_comparison(comparison) for comparison in report.comparisons],
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "first": comparison.first,
+        "second": comparison.second,
+        "ok": comparison.ok,
+        "rule": comparison.rule,
+        "max_abs_error": _number(comparison.max_abs_error),
+        "answers": comparison.answers._asdict(),
+        "open_outputs": comparison.open_outputs,
+        "failures": list(comparison.failures),
+        "layers": [asdict(layer) for layer in comparison.layers],
+        "disputed": [_decision(decision) | {"knife_edge": decision.knife_edge} for decision in comparison.disputed],
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return decision._asdict() | {"margin": _number(decision.margin), "bound": _number(decision.bound)}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _comparison_text(comparison: Comparison) -> str:
+    rows = [("layer", "spikes compared", "flips", "firing rate", "max |dV|")]
+    for layer in comparison.layers:
+        error = "-" if layer.max_potential_error is None else f"{layer.max_potential_error:.2e}"
+        row = (layer.name, f"{layer.spikes_compared:,}", f"{layer.spike_flips:,}", f"{layer.firing_rate:.3f}", error)
+        rows.append(row)
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    title = (
+        f"{comparison.first} vs {comparison.second}{_RULES[comparison.rule]}: max |dy| {comparison.max_abs_error:.2e}"
+    )
+    return "\n".join([title, *(f"  {line}" for line in lines)])

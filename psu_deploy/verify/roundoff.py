@@ -1,0 +1,147 @@
+"""Magnitude and error side by side: the arithmetic that rounding bounds are made of.
+
+A *pair* is a tensor of twice the batch: M, how large the terms of a sum are, and behind it E, how far off it may be.
+What is linear in both goes through the layers of the machine itself, with absolute numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psu_deploy.machine.fields import Array
+
+UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
+"""Half the distance from 1 to the next number."""
+
+UNDERFLOW = {"float32": 2.0**-100, "float64": 2.0**-900}
+"""Numbers below 2**-126 (2**-1022) lose bits, or become zero where the hardware flushes them. These are far above that,
+so that the bounds themselves never get there, where arithmetic is slow too; and far below anything that matters."""
+
+SAFETY = 2.0
+"""For what a library does inside one operation: BatchNorm, for one, makes its scale and shift on the fly."""
+
+SIGMOID_ERROR = 8.0
+"""Error of a sigmoid in units of u; libraries reach 1 to 4."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What an engine computes in other operations than the machine does. `SpikingNeuron` and `LIFNeuron` only.
+
+    Attributes:
+        reset_by_difference: a leaky reset of gain g is `R[t] = Q[t] - g*S'[t]`, `Q[t] = decay*Q[t-1] + g*S'[t]`,
+            where the machine has `R[t] = decay*Q[t-1]`.
+        remembers_margin: what is compared, with V_th or with a threshold of the staircase, is `old + (new - old)`, old
+            being what was compared in the step before; of the size of the threshold at most before the first.
+    """
+
+    reset_by_difference: bool = False
+    remembers_margin: bool = False
+
+
+AS_THE_MACHINE = Arithmetic()
+"""The operations of the machine, whatever the order of its sums."""
+
+
+class Roundoff:
+    """Adds roundings to pairs, in the precision that is judged.
+
+    M and E are sums of positive terms, so they lose nothing to cancellation, and what they lose to rounding is a part
+    of them as small as the unit roundoff, far inside `SAFETY`.
+
+    Args:
+        precision: of the arithmetic that is judged, "float32" or "float64".
+        arithmetic: in which operations the judged run differs from the machine.
+    """
+
+    def __init__(self, precision: str, arithmetic: Arithmetic) -> None:
+        self.arithmetic = arithmetic
+        self.unit = SAFETY * UNIT_ROUNDOFF[precision]
+        self.tiny = SAFETY * UNDERFLOW[precision]
+        self.dtype = torch.float32 if precision == "float32" else torch.float64
+        self._tensors: dict[int, tuple[Array, Tensor]] = {}
+        self._absolute: dict[int, tuple[Any, Any]] = {}
+        self._compared: dict[str, Tensor] = {}
+
+    def pair(self, value: Tensor) -> Tensor:
+        """M = |value|, E = 0; a step counter, which has no axes, stays what it is."""
+        if value.ndim == 0:
+            return value
+        own = value.to(self.dtype)
+        return torch.cat([own.abs(), torch.zeros_like(own)])
+
+    def tensor(self, array: Array) -> Tensor:
+        """A constant in the judged precision. Cached by identity, with the array, so that no other gets its id."""
+        if id(array) not in self._tensors:
+            self._tensors[id(array)] = (array, torch.tensor(array, dtype=self.dtype))
+        return self._tensors[id(array)][1]
+
+    def scalar(self, value: float) -> Tensor:
+        """A number."""
+        return torch.tensor(value, dtype=self.dtype)
+
+    def sizes(self, array: Array) -> Tensor:
+        """|array|."""
+        return torch.tensor(np.abs(array), dtype=self.dtype)
+
+    def absolute(self, layer: Any) -> Any:
+        """The same layer, operator or estimator with absolute numbers and without its constant; cached as above."""
+        if id(layer) not in self._absolute:
+            self._absolute[id(layer)] = (layer, _absolute(layer))
+        return self._absolute[id(layer)][1]
+
+    def rounded(self, pair: Tensor, terms: int, offset: Tensor | None = None) -> Tensor:
+        """Add the rounding of a sum of `terms` products and a constant: `(terms + 2) u M`."""
+        magnitude, error = pair.chunk(2)
+        magnitude = magnitude if offset is None else magnitude + offset
+        return self.with_error(torch.cat([magnitude, error]), terms + 2, magnitude)
+
+    def with_error(self, pair: Tensor, roundings: int, magnitude: Tensor) -> Tensor:
+        """Add so many roundings of numbers of this magnitude."""
+        own, error = pair.chunk(2)
+        return torch.cat([own, error + roundings * (self.unit * magnitude + self.tiny)])
+
+    def compared(self, name: str, pair: Tensor, threshold: float) -> Tensor:
+        """Bound of the error of `sum - threshold`, what an engine compares with zero."""
+        size = self.scalar(abs(threshold))
+        return self.remembered(name, self.rounded(pair, 2, size), size).chunk(2)[1]
+
+    def remembered(self, name: str, pair: Tensor, size: Tensor) -> Tensor:
+        """With the rounding of an engine that computes what it compares with a threshold of that size from the last."""
+        if not self.arithmetic.remembers_margin:
+            return pair
+        magnitude = pair.chunk(2)[0] + size
+        before = self._compared.get(name, size)
+        self._compared[name] = magnitude
+        return self.with_error(pair, 4, magnitude + before)
+
+
+def product(pairs: Sequence[Tensor]) -> Tensor:
+    """(M1 + E1)(M2 + E2) - M1 M2 is how far a product can be off."""
+    magnitude, error = pairs[0].chunk(2)
+    for factor in pairs[1:]:
+        other, other_error = factor.chunk(2)
+        error = magnitude * other_error + error * other + error * other_error
+        magnitude = magnitude * other
+    return torch.cat([magnitude, error])
+
+
+def _absolute(layer: Any) -> Any:
+    changed: dict[str, Any] = {}
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if field.name in ("bias", "shift"):
+            changed[field.name] = None if value is None or hasattr(layer, "weight") else 0 * value
+        elif isinstance(value, np.ndarray):
+            changed[field.name] = np.abs(value)
+        elif isinstance(value, float):
+            changed[field.name] = abs(value)
+        elif is_dataclass(value):
+            changed[field.name] = _absolute(value)
+    return replace(layer, **changed)
