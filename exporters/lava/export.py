@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.measure import measure
 from psu_deploy.exporters.lava.metadata import metadata_of
 from psu_deploy.exporters.lava.network import IntegerNetwork
-from psu_deploy.exporters.lava.quantise import input_code, quantise
+from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
 from psu_deploy.exporters.lava.read import read
 from psu_deploy.exporters.lava.reference import Reference, encode
 from psu_deploy.exporters.lava.runner import artifact_of
@@ -59,9 +60,10 @@ def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, 
     calibration = np.asarray(calibration, np.float32)
     if machine.static_input:
         check_static(calibration)
-    network, choices = quantise(chain, input_code(calibration, input_range), machine.max_steps, len(calibration))
+    facts = calibrated(calibration, input_range)
+    network, choices = quantise(chain, code_of(facts), machine.max_steps, facts.steps)
     report = measure(machine, chain, network, choices, calibration)
-    metadata = metadata_of(machine, chain, network) | {"report": report.to_dict()}
+    metadata = metadata_of(machine, chain, network) | {"calibration": asdict(facts), "report": report.to_dict()}
     with atomic_path(destination) as temporary:
         write(temporary, network, metadata)
         _self_check(temporary, network, calibration[:, :_CHECKED_SAMPLES])

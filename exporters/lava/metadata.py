@@ -9,6 +9,7 @@ from typing import Any
 
 from psu_deploy.exporters.lava.chain import Chain
 from psu_deploy.exporters.lava.network import IntegerNetwork
+from psu_deploy.exporters.lava.quantise import INPUT_RANGES
 from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.target import FORMAT
 from psu_deploy.machine import StateMachine
@@ -47,6 +48,8 @@ def check_metadata(values: Any) -> dict[str, Any]:
     for key, fits in _FITS.items():
         if key not in values or not fits(values[key]):
             raise ValueError(f"metadata {key!r} is {values.get(key)!r}")
+    if "calibration" in values and not _calibration(values["calibration"]):  # older files have none
+        raise ValueError(f"metadata 'calibration' are {values['calibration']!r}")
     return values
 
 
@@ -69,6 +72,18 @@ def _code(value: Any) -> bool:
         and _positive(value["unit"])
         and whole
         and -_LARGEST <= value["low"] <= 0 <= value["high"] <= _LARGEST
+    )
+
+
+def _calibration(value: Any) -> bool:
+    return (
+        value.keys() == {"input_range", "largest", "grid", "negative", "steps"}
+        and value["input_range"] in INPUT_RANGES
+        and (_positive(value["largest"]) or value["largest"] == 0.0)
+        and (value["grid"] is None or _positive(value["grid"]))
+        and isinstance(value["negative"], bool)
+        and type(value["steps"]) is int
+        and value["steps"] > 0
     )
 
 

@@ -190,7 +190,8 @@ def factor(ratio: Units, limit: int = UNITY) -> tuple[Integers, Integers]:
     size = np.abs(ratio)
     if (size > limit).any():
         raise NotRepresentableError
-    shift = np.floor(np.log2(limit / np.maximum(size, limit / 2.0**_MOST_SHIFT))).astype(np.int64)
+    # The exponent of a float, not its logarithm: that is the same number on every processor.
+    shift = np.frexp(limit / np.maximum(size, limit / 2.0**_MOST_SHIFT))[1].astype(np.int64) - 1
     return np.rint(ratio * 2.0**shift).astype(np.int64), shift
 
 

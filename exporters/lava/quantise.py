@@ -110,13 +110,31 @@ def quantise(chain: Chain, code: InputCode, horizon: int | None, steps: int) -> 
     return IntegerNetwork(layers, chain.input_shape, code, horizon, choices[-1].unit), choices
 
 
-def input_code(x: NDArray[Any], input_range: str) -> InputCode:
-    """How input like x becomes whole numbers: exactly where it lies on a grid, else in 255 steps to either side.
+@dataclass(frozen=True)
+class Calibration:
+    """What typical input tells about the numbers at the input: all that its code follows from.
 
-    Args:
-        x: calibration data, (T, B, *features).
+    Attributes:
         input_range: "max": the largest magnitude met is the last step; "percentile": the 99.9th percentile is, and what
             lies beyond is clipped.
+        largest: that magnitude.
+        grid: the coarsest power of two, from 1 down, of which all numbers are multiples; None = they are not of any.
+        negative: whether there are numbers below zero.
+        steps: length of the data.
+    """
+
+    input_range: str
+    largest: float
+    grid: float | None
+    negative: bool
+    steps: int
+
+
+def calibrated(x: NDArray[Any], input_range: str) -> Calibration:
+    """What calibration data (T, B, *features) tell.
+
+    Raises:
+        InputError: if there is no such input_range.
     """
     if input_range not in INPUT_RANGES:
         raise InputError(f"input_range must be one of {', '.join(INPUT_RANGES)}, got {input_range!r}")
@@ -125,10 +143,16 @@ def input_code(x: NDArray[Any], input_range: str) -> InputCode:
     grid = 1.0
     while grid > _FINEST_GRID and (np.rint(x / grid) != x / grid).any():
         grid /= 2
-    exact = most / grid <= _INPUT_LEVELS and (np.rint(x / grid) == x / grid).all()
-    unit = grid if exact else most / _INPUT_LEVELS
+    on_grid = bool((np.rint(x / grid) == x / grid).all())
+    return Calibration(input_range, most, grid if on_grid else None, bool((x < 0).any()), len(x))
+
+
+def code_of(calibration: Calibration) -> InputCode:
+    """How such input becomes whole numbers: exactly where it lies on a grid, else in 255 steps to either side."""
+    most, grid = calibration.largest, calibration.grid
+    unit = grid if grid is not None and most / grid <= _INPUT_LEVELS else most / _INPUT_LEVELS
     levels = max(1, round(most / unit))
-    return InputCode(unit, -levels if (x < 0).any() else 0, levels)
+    return InputCode(unit, -levels if calibration.negative else 0, levels)
 
 
 def _choose(block: Block, low: float, high: float, unit: float, steps: int | None) -> Choice | None:

@@ -18,8 +18,9 @@ from psu_deploy.exporters.lava.network import IntegerNetwork
 from psu_deploy.exporters.lava.read import read
 from psu_deploy.exporters.lava.reference import Reference, clipped_share, encode
 from psu_deploy.exporters.lava.report import QuantisationReport
+from psu_deploy.exporters.lava.structure import structure_of
 from psu_deploy.exporters.lava.target import SIMULATORS
-from psu_deploy.machine import Trace
+from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.inputs import (
     check_batch_size,
     check_horizon,
@@ -29,7 +30,7 @@ from psu_deploy.machine.inputs import (
     check_static,
     check_step,
 )
-from psu_deploy.runtime import Artifact
+from psu_deploy.runtime import Artifact, Structure
 
 _log = logging.getLogger(__name__)
 _DTYPES = ("float32",)
@@ -214,6 +215,10 @@ class LavaRunner:
             for name, index in places.items()
         }
         return Trace(output=other._decoder.read_out(sent.output), spikes=spikes)
+
+    def structure(self, machine: StateMachine) -> Structure:
+        """How the file's integers stand against those that exporting a machine gives. Nothing runs."""
+        return structure_of(self._content, self._metadata, machine)
 
     def _copy(self, simulator: str) -> LavaRunner:
         """Another runner of the same file, at its start."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,29 @@ LEVELS = (3, 7, 15, 31, 63, 127)
 """Tried in this order."""
 
 
-def approximated(machine: StateMachine, calibration: Any, max_flip_rate: float) -> tuple[StateMachine, tuple[str, ...]]:
-    """The machine with staircases for sigmoids, and what was done, in words; nothing if it has no sigmoid.
+@dataclass(frozen=True)
+class Approximation:
+    """What was done to a machine.
+
+    Attributes:
+        machine: with staircases for sigmoids.
+        levels: of every staircase; None = there was no sigmoid, and nothing was done.
+        notes: what was done and what it cost, in words.
+    """
+
+    machine: StateMachine
+    levels: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def approximated(machine: StateMachine, calibration: Any, max_flip_rate: float) -> Approximation:
+    """The machine with staircases for sigmoids, of the fewest levels that flip no more spikes than asked for.
 
     Raises:
         InputError: if there is a sigmoid but no calibration data, or they do not fit.
     """
     if not any(map(_looks_through_sigmoid, machine.nodes)):
-        return machine, ()
+        return Approximation(machine)
     if not 0 <= max_flip_rate <= 1:
         raise InputError(f"max_flip_rate is a share of spikes, between 0 and 1, got {max_flip_rate}")
     if calibration is None:
@@ -37,7 +52,8 @@ def approximated(machine: StateMachine, calibration: Any, max_flip_rate: float) 
         if rates[levels] <= max_flip_rate:
             break
     best = min(rates, key=lambda levels: (rates[levels] > max_flip_rate, rates[levels], levels))
-    return with_staircases(machine, best), _account(best, rates[best], max_flip_rate, calibration.shape)
+    notes = _account(best, rates[best], max_flip_rate, calibration.shape)
+    return Approximation(with_staircases(machine, best), best, notes)
 
 
 def with_staircases(machine: StateMachine, levels: int) -> StateMachine:

@@ -62,8 +62,10 @@ def export(
     target = target_named(simulator)
     facts: dict[str, Any] = {"machine_hash": machine.content_hash, "fidelity": "faithful", "approximations": []}
     if allow_approximation:
-        machine, notes = approximated(machine, calibration, max_flip_rate)
-        facts |= {"fidelity": "approximate", "approximations": list(notes)} if notes else {}
+        found = approximated(machine, calibration, max_flip_rate)
+        machine = found.machine
+        if found.levels is not None:
+            facts |= {"fidelity": "approximate", "approximations": list(found.notes), "levels": found.levels}
     graph = emit(machine, target, facts)
     with atomic_path(destination) as temporary:
         nir.write(temporary, graph)

@@ -14,6 +14,8 @@ import numpy as np
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.nir.target import DT, FORMAT, KEY, TARGETS
 
+_MOST_LEVELS = 4096
+
 
 def write_metadata(graph: nir.NIRGraph, values: Mapping[str, Any]) -> None:
     """Put our metadata into a graph."""
@@ -44,6 +46,7 @@ def _check(values: Any, graph: nir.NIRGraph) -> None:
     if values["format"] != FORMAT:
         raise ValueError(f"format {values['format']!r}; this release reads {FORMAT!r}")
     wrong = [key for key, fits in _FITS.items() if not fits(values[key])]
+    wrong += [key for key, fits in _MAY_FIT.items() if key in values and not fits(values[key])]
     if wrong:
         raise ValueError(f"{wrong[0]!r} is {values[wrong[0]]!r}")
     unknown = {neuron["node"] for neuron in values["neurons"].values()} - set(graph.nodes)
@@ -86,3 +89,6 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "neurons": lambda v: isinstance(v, dict) and all(map(_neuron, v.values())),
 }
 """Key -> whether a value makes sense."""
+
+_MAY_FIT: dict[str, Callable[[Any], bool]] = {"levels": lambda v: type(v) is int and 1 <= v <= _MOST_LEVELS}
+"""The same of keys that not every file has."""

@@ -15,8 +15,9 @@ import torch
 from psu_deploy.errors import ArtifactError, InputError, StateError
 from psu_deploy.exporters.nir.engines import ENGINES, READS, Engine
 from psu_deploy.exporters.nir.metadata import our_metadata
+from psu_deploy.exporters.nir.structure import structure_of
 from psu_deploy.exporters.nir.target import TARGETS
-from psu_deploy.machine import Trace
+from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.inputs import (
     check_batch_size,
     check_reset,
@@ -26,7 +27,7 @@ from psu_deploy.machine.inputs import (
     check_step,
 )
 from psu_deploy.nir_files import read_graph
-from psu_deploy.runtime import Artifact
+from psu_deploy.runtime import Artifact, Structure
 from psu_deploy.verify import Arithmetic
 
 _DTYPES = ("float32",)
@@ -173,6 +174,10 @@ class NirRunner:
             for layer, neuron in self._neurons.items()
         }
         return Trace(output=output, spikes=spikes)
+
+    def structure(self, machine: StateMachine) -> Structure:
+        """How the file's nodes, edges and numbers stand against what exporting a machine writes. Nothing runs."""
+        return structure_of(self._graph, self._metadata, machine)
 
     def _new_engine(self) -> Engine:
         return ENGINES[self._name](self._graph, [neuron["node"] for neuron in self._neurons.values()])

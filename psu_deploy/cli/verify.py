@@ -29,9 +29,12 @@ def verify(
         ),
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="Lava: seconds for one run; default 600.")] = None,
+    allow_silent: Annotated[
+        bool, typer.Option("--allow-silent", help="Call it equivalent although nothing in the network fires.")
+    ] = False,
 ) -> None:
-    """Compare every form of a network spike by spike. Exit code 1 if a spike differs that
-    rounding does not explain.
+    """Hold an export against its network: every number in it first, then every form spike by spike. Exit code 1 if a
+    number is another, if a spike differs that rounding does not explain, or if nothing is proven.
 
     With a run folder, three ways: the trained module in parallel, the serial machine, the artifact, on the test data.
     With a saved machine, two ways, on random spikes.
@@ -57,7 +60,8 @@ def verify(
         given = {"simulator": simulator, "timeout": timeout}
         options = {name: value for name, value in given.items() if value is not None}
         runner = api.load(artifact, **options)
-        result = api.verify(network.machine if network.model is None else network.model, runner, x)
+        model = network.machine if network.model is None else network.model
+        result = api.verify(model, runner, x, allow_silent=allow_silent)
     say(result)
     if report is not None:
         result.save(report)

@@ -129,6 +129,6 @@ class Comparison:
 def _open_layer(layer: LayerComparison) -> str:
     share = layer.open / max(1, layer.spikes_compared)
     return (
-        f"in layer {layer.name!r} the rounding bound leaves {share:.1%} of the decisions open, at most {OPEN_LIMIT:.0%} "
-        "may be: numbers that are summed for it are too large beside what they come to"
+        f"in layer {layer.name!r} the rounding bound leaves {share:.1%} of the decisions open, at most {OPEN_LIMIT:.0%}"
+        " may be: numbers that are summed for it are too large beside what they come to"
     )

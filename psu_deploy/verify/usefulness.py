@@ -1,8 +1,8 @@
 """Is a rounding bound of use? One that is infinite, or as large as what it bounds, excuses everything.
 
 A decision is *open* where its bound says nothing: the bound is infinite, or it reaches the margin and is not small
-beside what its layer compares. A potential that lies exactly on a threshold, as sums of whole numbers do, leaves no decision
-open: its bound is tiny, and anything but rounding would show.
+beside what its layer compares. A potential that lies exactly on a threshold, as sums of whole numbers do, leaves no
+decision open: its bound is tiny, and anything but rounding would show.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ class TestDifferent:
         wrong = StateMachine(tuple(kept), SHAPE)
         report = psu.verify(model, psu.export(wrong, tmp_path / "net.onnx"), x)
         assert not report.ok
-        assert report.verdict.startswith("NOT EQUIVALENT: its metadata 'states' are ")
+        assert report.verdict.startswith("NOT EQUIVALENT: its metadata 'neurons' are ")
         assert report.verdict.endswith("; onnx: layer '1' is missing")
 
     def test_another_number_of_neurons(self, model, x, tmp_path):
@@ -243,7 +243,7 @@ class TestDifferent:
         report = psu.verify(model, artifact, x)
         assert not report.ok
         assert (report.spike_flips, report.comparisons[1].failures) == (0, ())
-        weights = [float(m[4].weight[0, 1]) for m in (other, model)]
+        weights = [m[4].weight[0, 1].item() for m in (other, model)]
         said = "constant '4.weight' is {!r} at (0, 1), exporting this network gives {!r}".format(*weights)
         assert report.differences == (said,)
         assert report.verdict == f"NOT EQUIVALENT: {said}"

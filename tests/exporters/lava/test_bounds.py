@@ -14,7 +14,7 @@ from psu_deploy.exporters.lava import bounds
 from psu_deploy.exporters.lava import fixed_point as fx
 from psu_deploy.exporters.lava import network as ir
 from psu_deploy.exporters.lava.lower import lower
-from psu_deploy.exporters.lava.quantise import input_code, quantise
+from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
 from psu_deploy.exporters.lava.reference import Reference, synapse_output
 from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
@@ -190,7 +190,7 @@ PSU = machines.neuron(machines.LEAK, None, machines.STRICT, threshold=0.1)
 
 
 def chosen(machine, x):
-    network, choices = quantise(lower(machine), input_code(x, "max"), machine.max_steps, len(x))
+    network, choices = quantise(lower(machine), code_of(calibrated(x, "max")), machine.max_steps, len(x))
     return network, choices
 
 

@@ -14,7 +14,7 @@ from psu_deploy.exporters.lava import network as ir
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.measure import measure
 from psu_deploy.exporters.lava.neurons import factor, threshold, whole_decay
-from psu_deploy.exporters.lava.quantise import input_code, quantise
+from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
 from psu_deploy.exporters.lava.reference import Reference, encode
 from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
@@ -33,12 +33,12 @@ def spikes(T, B, n, seed=0):
 
 
 def made(machine, x, input_range="max"):
-    return quantise(lower(machine), input_code(x, input_range), machine.max_steps, len(x))
+    return quantise(lower(machine), code_of(calibrated(x, input_range)), machine.max_steps, len(x))
 
 
 def report(machine, x):
     chain = lower(machine)
-    network, choices = quantise(chain, input_code(x, "max"), machine.max_steps, len(x))
+    network, choices = quantise(chain, code_of(calibrated(x, "max")), machine.max_steps, len(x))
     return measure(machine, chain, network, choices, x)
 
 
@@ -244,7 +244,7 @@ def test_a_factor_has_as_many_bits_as_fit():
 )
 def test_grids(values, code):
     x = np.array(values, np.float32).reshape(2, 1, 2)
-    found = input_code(x, "max")
+    found = code_of(calibrated(x, "max"))
     assert (found.low, found.high) == code[1:]
     assert found.unit == pytest.approx(code[0], rel=1e-12)
     numbers = np.clip(np.rint(x / found.unit), found.low, found.high)
@@ -256,8 +256,8 @@ def test_grids(values, code):
 def test_the_percentile_leaves_an_outlier_out():
     x = np.random.default_rng(0).normal(0, 1, (10, 10, 100)).astype(np.float32)
     x[3, 3, 3] = 1000.0
-    assert input_code(x, "max").unit == pytest.approx(1000 / 255)
-    found = input_code(x, "percentile")
+    assert code_of(calibrated(x, "max")).unit == pytest.approx(1000 / 255)
+    found = code_of(calibrated(x, "percentile"))
     assert found.unit == pytest.approx(np.percentile(np.abs(x.astype(float)), 99.9) / 255)
     assert (found.low, found.high) == (-255, 255)
 
@@ -265,12 +265,12 @@ def test_the_percentile_leaves_an_outlier_out():
 def test_the_percentile_of_next_to_nothing():
     x = np.zeros((10, 10, 100), np.float32)
     x[3, 3, 3] = 3.0
-    assert input_code(x, "percentile") == ir.InputCode(1.0, 0, 3)
+    assert code_of(calibrated(x, "percentile")) == ir.InputCode(1.0, 0, 3)
 
 
 def test_an_unknown_range():
     with pytest.raises(psu.InputError, match="input_range must be one of max, percentile, got 'mean'"):
-        input_code(np.zeros((1, 1, 1)), "mean")
+        calibrated(np.zeros((1, 1, 1)), "mean")
 
 
 # -- what came of it ---------------------------------------------------------------------------------------------------
