@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from psu_deploy import exporters
 from psu_deploy.capture import to_state_machine
-from psu_deploy.errors import InputError
+from psu_deploy.errors import InputError, PsuDeployError
 from psu_deploy.forms import compare_forms, forms_of
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.inputs import check_sequence
@@ -96,7 +96,12 @@ def verify(
     runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
     notes = _notes(machine, runner, x)
     structure = _structure(machine, runner)
-    comparisons = compare_forms(machine, forms_of(model, machine, runner), x)
+    try:
+        comparisons = compare_forms(machine, forms_of(model, machine, runner), x)
+    except PsuDeployError as error:
+        if not structure.differences:
+            raise
+        return EquivalenceReport((), (*notes, f"it does not run: {error}"), structure, allow_silent)
     return EquivalenceReport(comparisons, tuple(notes), structure, allow_silent)
 
 

@@ -59,9 +59,9 @@ def structure_of(content: bytes, metadata: Mapping[str, Any], machine: StateMach
 
 def _tree(path: Path) -> dict[str, Any]:
     """Everything in a file but its metadata."""
-    ours = read_tree(path, GROUP, "ours", "lava")
-    del ours["metadata"]
-    return {"layer": read_tree(path, "layer", "lava-dl's netx", "lava"), GROUP: ours}
+    trees = {group: read_tree(path, group, "ours", "lava", known=True) for group in ("layer", GROUP)}
+    del trees[GROUP]["metadata"]
+    return trees
 
 
 def _facts(metadata: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[str]:

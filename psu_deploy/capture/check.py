@@ -17,6 +17,8 @@ from psu_deploy.machine.reference import Moment, evaluate
 _TOLERANCE = 1e-3
 """Relative to the largest number; far above float32 rounding, far below any change of meaning."""
 
+_ROUNDING = 2.0**-20
+"""Of a number that is summed, relative: some roundings of float32."""
 
 _NEURONS_CHECKED = 16
 """Per layer; the serial run of a learned T x T matrix costs T * T numbers per neuron."""
@@ -43,7 +45,7 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
         same = _close(_run_along_time(layer, inputs[0].tensor), result.tensor)
     else:
         computed = evaluate(layer, [_batched(value) for value in inputs], Moment(_like(result.tensor), {}, 0))
-        same = _close(computed, _batched(result))
+        same = _close(computed, _batched(result), _summed(layer))
     if not same:
         raise ConversionError(f"does not compute what {type(layer).__name__} computes", _REMEDY)
 
@@ -96,9 +98,14 @@ def _batched(value: Value) -> Tensor:
     return value.tensor.flatten(0, 1) if value.layout.leading == 2 else value.tensor
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
+def _close(a: Tensor, b: Tensor, summed: float = 0.0) -> bool:
     scale = max(1.0, float(b.abs().max())) if b.numel() else 1.0
-    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0.0, atol=_TOLERANCE * scale))
+    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0.0, atol=_TOLERANCE * scale + _ROUNDING * summed))
+
+
+def _summed(layer: ops.Layer) -> float:
+    """The largest number that a module adds up while it runs, beside its input: it may cancel, its rounding does not."""
+    return float(layer.shift_size.max()) if isinstance(layer, ops.ChannelAffine) and layer.shift_size.size else 0.0
 
 
 def _like(tensor: Tensor) -> Callable[[Array], Tensor]:

@@ -18,7 +18,7 @@ PATIENCE = 30.0
 """Seconds for reading a file; one more for every ten million bytes."""
 
 
-def read_tree(source: Path, group: str, kind: str, extra: str) -> dict[str, Any]:
+def read_tree(source: Path, group: str, kind: str, extra: str, *, known: bool = False) -> dict[str, Any]:
     """All that lies under one group: name -> number, array, text, or again a dictionary.
 
     Args:
@@ -26,6 +26,7 @@ def read_tree(source: Path, group: str, kind: str, extra: str) -> dict[str, Any]
         group: at its root.
         kind: what such a file is, for messages: "NIR".
         extra: of this package that brings h5py for it.
+        known: that this content was read or written here before, so that no other process need try it.
 
     Raises:
         ArtifactError: if the file is missing, damaged, not HDF5, has no such group, or holds what is no plain data.
@@ -35,7 +36,8 @@ def read_tree(source: Path, group: str, kind: str, extra: str) -> dict[str, Any]
 
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist or is not a file")
-    _rehearse(Path(walk.__file__), source, group)
+    if not known:
+        _rehearse(Path(walk.__file__), source, group)
     try:
         return walk.walk(source, group, kind)
     except walk.UnreadableError as error:
