@@ -104,7 +104,7 @@ def _close(a: Tensor, b: Tensor, summed: float = 0.0) -> bool:
 
 
 def _summed(layer: ops.Layer) -> float:
-    """The largest number that a module adds up while it runs, beside its input: it may cancel, its rounding does not."""
+    """The largest number that a module adds up while it runs, beside its input: it may cancel, its rounding stays."""
     return float(layer.shift_size.max()) if isinstance(layer, ops.ChannelAffine) and layer.shift_size.size else 0.0
 
 

@@ -1,4 +1,4 @@
-"""When a verdict may say EQUIVALENT: bounds that are of use, neurons that fired, rounding as the module really has it."""
+"""When a verdict may say EQUIVALENT: bounds of use, neurons that fired, rounding as the module really has it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TestBatchNorm:
         return model
 
     @pytest.mark.parametrize("last", [False, True])
-    @pytest.mark.parametrize("mean", [1.0, 1e3, 1e5])
+    @pytest.mark.parametrize("mean", [1.0, 1e3, 1e4])
     def test_a_right_network_is_called_right(self, last, mean, tmp_path):
         model = self.network(last, mean)
         x = X.copy()
@@ -131,7 +131,7 @@ class TestVacuousBounds:
         assert report.status == "NOT PROVEN"
 
     def test_ties_are_no_reason_to_doubt(self):
-        """Whole numbers meet a threshold of 1 exactly, at every second step: the bound is tiny, and settles the rest."""
+        """Whole numbers meet a threshold of 1 exactly in every second step: the bound is tiny, and settles the rest."""
         machine = chain(
             (4,), ops.SpikingNeuron(o.Identity(), None, o.Sigmoid(), None, 1.0, ">="), ops.Linear(np.ones((1, 4)))
         )
