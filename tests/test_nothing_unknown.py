@@ -118,8 +118,8 @@ def _to(target: str, suffix: str, **options: Any) -> Callable[[StateMachine, Pat
 
 
 READERS = {
-    "save": Reader(lambda machine, folder: machine.save(folder / "net.psm"), "a machine's file"),
-    "hash": Reader(lambda machine, folder: machine.content_hash, "a machine's file"),
+    "save": Reader(lambda machine, folder: machine.save(folder / "net.psm"), "the .psm format"),
+    "hash": Reader(lambda machine, folder: machine.content_hash, "the .psm format"),
     "onnx": Reader(_to("onnx", ".onnx"), "the ONNX exporter"),
     "nir": Reader(_to("nir", ".nir"), "the NIR exporter"),
     "nir, portable": Reader(_to("nir", ".nir", simulator="portable"), "the NIR exporter"),

@@ -91,7 +91,7 @@ def unknown_kind(reader: str, path: str, part: Part, role: str, table: Mapping[t
 
 def parts_of(layer: Layer) -> dict[str, CausalOperator | Estimator]:
     """Field -> operator or estimator, of those a layer has."""
-    names = [field.name for field in fields(layer)] if is_dataclass(layer) else []
+    names: list[str] = [field.name for field in fields(layer)] if is_dataclass(layer) else []
     values = {name: getattr(layer, name) for name in names}
     return {name: value for name, value in values.items() if isinstance(value, CausalOperator | Estimator)}
 

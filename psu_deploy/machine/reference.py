@@ -118,11 +118,7 @@ class Interpreter:
 
 
 def evaluate(layer: ops.Layer, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
-    """One step of a layer: its output; its next state goes into the moment.
-
-    Raises:
-        UnsupportedModelError: if there is no rule for this kind of layer.
-    """
+    """One step of a layer: its output; its next state goes into the moment. An unknown kind is refused."""
     return _rule(_EVALUATORS, layer, "layer")(layer, inputs, moment)
 
 
@@ -294,20 +290,12 @@ _EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], Moment], Tensor]] = {
 
 
 def advance(operator: operators.Operator, role: str, x: Tensor, moment: Moment) -> Tensor:
-    """One step of a causal operator: its output; its next state goes into the moment.
-
-    Raises:
-        UnsupportedModelError: if there is no rule for this kind of operator.
-    """
+    """One step of a causal operator: its output; its next state goes into the moment. An unknown kind is refused."""
     return _rule(_OPERATORS, operator, "operator")(operator, role, x, moment)
 
 
 def estimate(estimator: operators.Estimator, value: Tensor, moment: Moment) -> Tensor:
-    """The estimated spike S' of every E.
-
-    Raises:
-        UnsupportedModelError: if there is no rule for this kind of estimator.
-    """
+    """The estimated spike S' of every E. An unknown kind is refused."""
     return _rule(_ESTIMATORS, estimator, "estimator")(estimator, value, moment)
 
 

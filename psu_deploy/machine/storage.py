@@ -96,7 +96,7 @@ def content_hash(graph: Graph) -> str:
 
 def _check_kinds(graph: Graph) -> None:
     known = dict.fromkeys(_KINDS.values())
-    Vocabulary("a machine's file", known, known, known).check(graph.nodes, "save the machine")
+    Vocabulary("the .psm format", known, known, known).check(graph.nodes, "save the machine")
 
 
 def _check_format(source: Path, metadata: Mapping[str, str]) -> None:
