@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -30,18 +32,22 @@ from psu_deploy.exporters.lava.folding import (
     pooled_size,
     two_axes,
 )
-from psu_deploy.exporters.lava.refusals import problems_of
+from psu_deploy.exporters.lava.forms import OPERATORS, row_of
+from psu_deploy.exporters.lava.neurons import ESTIMATORS
+from psu_deploy.exporters.lava.refusals import REFUSED, problems_of
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.kinds import Refusal, Vocabulary
 
 
 def lower(machine: StateMachine) -> Chain:
     """The machine as a chain of synapses and neurons, in real numbers.
 
     Raises:
-        UnsupportedModelError: listing everything that netx, or Loihi's fixed point, has no form for.
+        UnsupportedModelError: listing everything that netx, or Loihi's fixed point, has no form for, and every kind
+            that nobody here knows.
     """
-    problems = problems_of(machine)
+    problems = problems_of(machine, VOCABULARY)
     if problems:
         raise UnsupportedModelError(problems, "export to Lava")
     walk = _Walk(_lava_shape(machine.input_shape), {node.name for node in machine.nodes})
@@ -52,9 +58,6 @@ def lower(machine: StateMachine) -> Chain:
             problem = Problem(node.name, type(node.layer).__name__, error.reason, error.remedy)
             raise UnsupportedModelError([problem], "export to Lava") from error
     return walk.finish()
-
-
-_WEIGHTS = (ops.Linear, ops.Conv1d, ops.Conv2d, ops.AvgPool, ops.SumPool)
 
 
 @dataclass
@@ -87,33 +90,15 @@ class _Walk:
         self._input_shape = self.shape
 
     def visit(self, node: Node) -> None:
-        layer = node.layer
-        if isinstance(layer, _WEIGHTS):
-            self.name = node.name
-        match layer:
-            case ops.Linear():
-                self._linear(layer)
-            case ops.Conv1d() | ops.Conv2d():
-                self._conv(node.name, two_axes(layer))
-            case ops.ChannelAffine():
-                self._affine(layer)
-            case ops.AvgPool() | ops.SumPool():
-                self._pool(layer)
-            case ops.MaxPool():
-                self._max_pool(node.name, layer)
-            case ops.Flatten():
-                self.flat = True
-            case ops.Readout():
-                self.readout = layer.kind
-            case ops.SpikingNeuron() | ops.LIFNeuron() | ops.Filter():
-                self._neuron(node.name, layer)
+        row_of(_RULES, node.layer)(self, node.name, node.layer)
 
     def finish(self) -> Chain:
         if self.synapse is not None or self.pools or not self.blocks:
-            self._neuron(self.name or self._new_name("identity"), None)
+            self.neuron(self.name or self._new_name("identity"), None)
         return Chain(tuple(self.blocks), self._input_shape, self.readout)
 
-    def _linear(self, layer: ops.Linear) -> None:
+    def linear(self, name: str, layer: ops.Linear) -> None:
+        self.name = name
         weight = layer.weight
         bias = np.zeros(len(weight)) if layer.bias is None else layer.bias
         if isinstance(self.synapse, RealConv):
@@ -126,7 +111,9 @@ class _Walk:
             self._open(RealDense(weight, bias), flatten=len(self._source()) == 3)
         self.shape = (len(weight),)
 
-    def _conv(self, name: str, conv: RealConv) -> None:
+    def conv(self, name: str, layer: ops.Conv1d | ops.Conv2d) -> None:
+        self.name = name
+        conv = two_axes(layer)
         if self.synapse is not None:
             raise NotInLavaError("weights behind weights, without a neuron in between", "put a neuron between them")
         size = conv_size(conv, self.shape)
@@ -136,21 +123,22 @@ class _Walk:
         self._open(conv if folded is None else folded, flatten=False)
         self.shape = (len(conv.weight), *size)
 
-    def _affine(self, layer: ops.ChannelAffine) -> None:
+    def affine(self, name: str, layer: ops.ChannelAffine) -> None:
         if self.synapse is None or (self.flat and isinstance(self.synapse, RealConv)):
             raise NotInLavaError("a BatchNorm that is not behind weights", "put it behind a Linear or convolution")
         weight, bias = self.synapse.weight, self.synapse.bias
         scale = layer.scale.reshape(-1, *[1] * (weight.ndim - 1))
         self.synapse = replace(self.synapse, weight=weight * scale, bias=bias * layer.scale + layer.shift)
 
-    def _pool(self, pool: LinearPool) -> None:
+    def pool(self, name: str, pool: LinearPool) -> None:
+        self.name = name
         if isinstance(self.synapse, RealConv):
             self._open(behind_conv(self.synapse, pool), flatten=False)
         else:
             self.pools.append((pool, self.shape))
         self.shape = (self.shape[0], *pooled_size(pool, self.shape))
 
-    def _max_pool(self, name: str, pool: ops.MaxPool) -> None:
+    def max_pool(self, name: str, pool: ops.MaxPool) -> None:
         spikes = bool(self.blocks) and isinstance(self.blocks[-1].neuron, ops.Neuron | Gate)
         if not spikes or self.synapse is not None or self.pools:
             raise NotInLavaError("MaxPool of anything but spikes", "move it behind the neuron, or use AvgPool")
@@ -159,7 +147,16 @@ class _Walk:
         self.shape = (self.shape[0], *size)
         self._close(name, Gate())
 
-    def _neuron(self, name: str, neuron: BlockNeuron) -> None:
+    def flatten_features(self, name: str, layer: ops.Flatten) -> None:
+        self.flat = True
+
+    def hold(self, name: str, layer: ops.Hold) -> None:
+        """Nothing: what is held of a static input is the same in every step anyway."""
+
+    def read_out(self, name: str, layer: ops.Readout) -> None:
+        self.readout = layer.kind
+
+    def neuron(self, name: str, neuron: BlockNeuron) -> None:
         if self.synapse is None and not self.pools:
             self._open(_identity(self.shape), flatten=False)
         self._close(name, neuron)
@@ -199,6 +196,28 @@ class _Walk:
             self._close(self._new_name(f"pool{len(self.blocks)}"), None)
         self._open(pool_as_conv(pool, shape[0]), flatten=False)
         self.shape = end
+
+
+_RULES: dict[type, Callable[[_Walk, str, Any], None] | Refusal] = {
+    ops.Linear: _Walk.linear,
+    ops.Conv1d: _Walk.conv,
+    ops.Conv2d: _Walk.conv,
+    ops.ChannelAffine: _Walk.affine,
+    ops.AvgPool: _Walk.pool,
+    ops.SumPool: _Walk.pool,
+    ops.MaxPool: _Walk.max_pool,
+    ops.Flatten: _Walk.flatten_features,
+    ops.Filter: _Walk.neuron,
+    ops.Hold: _Walk.hold,
+    ops.Readout: _Walk.read_out,
+    ops.SpikingNeuron: _Walk.neuron,
+    ops.LIFNeuron: _Walk.neuron,
+    **REFUSED,
+}
+"""Kind -> what becomes of the chain's end: (walk, name, layer)."""
+
+VOCABULARY = Vocabulary("the Lava exporter", _RULES, OPERATORS, ESTIMATORS)
+"""Every kind that has a row."""
 
 
 def _lava_shape(features: Shape) -> Shape:

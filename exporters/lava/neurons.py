@@ -7,14 +7,26 @@ A state of a layer counts in units: `real = integer * unit`, one unit per channe
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.errors import InternalError
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
+from psu_deploy.exporters.lava.forms import (
+    OPERATORS,
+    RESETS,
+    Now,
+    RealDecay,
+    RealOperator,
+    RealSums,
+    RealTraces,
+    form_of,
+    reset_of,
+    row_of,
+)
 from psu_deploy.exporters.lava.network import (
     LIF,
     PSU,
@@ -32,6 +44,7 @@ from psu_deploy.exporters.lava.network import (
 )
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array
+from psu_deploy.machine.kinds import Refusal, parts_of
 from psu_deploy.sigmoid_table import ARGUMENT_BITS
 
 Units = NDArray[np.float64]
@@ -71,12 +84,16 @@ def psu(neuron: ops.SpikingNeuron, a_unit: Units, up: int, fraction: Integers) -
     integrate = scaled(neuron.integrate, x_unit)
     estimate = None if neuron.estimate is None else scaled(neuron.estimate, x_unit)
     seen = integrate.unit if estimate is None else estimate.unit
-    reset = None if neuron.reset is None else _reset(neuron, seen, integrate.unit)
+    estimator: Estimator = Raw()
+    reset = None
+    if neuron.reset is not None:
+        estimator = row_of(ESTIMATORS, neuron.estimator).whole(neuron.estimator, seen)
+        reset = _reset(neuron.reset, estimator, seen, integrate.unit)
     return PSU(
         up,
         integrate.operator,
         None if estimate is None else estimate.operator,
-        Raw() if neuron.reset is None else _estimator(neuron.estimator, seen),
+        estimator,
         reset,
         threshold(neuron.threshold / integrate.unit, neuron.fire_on),
         fraction,
@@ -115,47 +132,28 @@ def relay(operator: operators.Operator | None, a_unit: Units, up: int, fraction:
 
 def scaled(operator: operators.Operator, x_unit: Units) -> Scaled:
     """A causal operator in whole numbers."""
-    match operator:
-        case operators.Identity():
+    return _whole(form_of(operator), x_unit)
+
+
+def _whole(form: RealOperator, x_unit: Units) -> Scaled:
+    match form:
+        case Now():
             return _traces(np.ones(1), np.zeros(1), 0.0, x_unit)
-        case operators.Leak(gain, decay):
-            return _traces(np.array([gain]), np.array([decay]), 0.0, x_unit)
-        case operators.Exponentials(gains, decays, bias):
+        case RealTraces(gains, decays, bias):
             return _traces(gains, decays, bias, x_unit)
-        case operators.PartialSums(matrix, bias):
-            return _sums(columns_of(matrix), bias, x_unit)
-        case operators.Window(columns, bias):
+        case RealSums(columns, bias):
             return _sums(columns, bias, x_unit)
-    raise InternalError(f"no integer form of {type(operator).__name__}")
-
-
-def gain_of(operator: operators.Operator) -> float:
-    """The largest factor of an input, which becomes part of the unit."""
-    match operator:
-        case operators.Identity():
-            return 1.0
-        case operators.Leak(gain=gain):
-            return abs(gain) or 1.0
-        case operators.Exponentials(gains=numbers) | operators.PartialSums(matrix=numbers):
-            return float(np.abs(numbers).max()) or 1.0
-        case operators.Window(columns=numbers):
-            return float(np.abs(numbers).max()) or 1.0
-    raise InternalError(f"no integer form of {type(operator).__name__}")
 
 
 def decays_of(neuron: Any) -> list[float]:
-    """Factors by which states of a neuron, or a filter, of the machine shrink per step."""
-    match neuron:
-        case ops.LIFNeuron(tau=tau):
-            return [1.0 if tau is None else 1.0 - 1.0 / tau]
-        case ops.SpikingNeuron():
-            parts = list(neuron.operators.values())
-        case ops.Filter(operator=operator):
-            parts = [operator]
-        case _:
-            parts = []
-    single = [part.decay for part in parts if isinstance(part, operators.Leak)]
-    return single + [float(d) for part in parts if isinstance(part, operators.Exponentials) for d in part.decays]
+    """Factors by which states of a neuron, or a filter, of the machine shrink per step; none of what is refused."""
+    if type(neuron) is ops.LIFNeuron:
+        return [1.0 if neuron.tau is None else 1.0 - 1.0 / neuron.tau]
+    found: list[float] = []
+    for role, part in parts_of(neuron).items():
+        row = (RESETS if role == "reset" else OPERATORS).get(type(part))
+        found += [] if row is None or isinstance(row, Refusal) else map(float, row(part).decays)
+    return found
 
 
 def time_constant_error(neuron: Any) -> float:
@@ -215,37 +213,59 @@ def _sums(columns: Array, bias: Array, x_unit: Units) -> Scaled:
     return Scaled(Sums(coefficients, _fitting(np.rint(bias[:, None] / unit))), unit)
 
 
-def columns_of(matrix: Array) -> Array:
-    """`columns[t, l] = A[t + l, t]`, zero beyond the last step."""
-    steps = len(matrix)
-    columns = np.zeros((steps, steps))
-    for t in range(steps):
-        columns[t, : steps - t] = matrix[t:, t]
-    return columns
+def _table(estimator: operators.Sigmoid | operators.SigmoidTable, unit: Units) -> Table:
+    return Table(*factor(np.minimum(unit * 2**ARGUMENT_BITS, _STEEPEST), _STEEPEST))
 
 
-def _estimator(estimator: operators.Estimator, unit: Units) -> Estimator:
-    match estimator:
-        case operators.Sigmoid() | operators.SigmoidTable():
-            return Table(*factor(np.minimum(unit * 2**ARGUMENT_BITS, _STEEPEST), _STEEPEST))
-        case operators.Staircase(thresholds, height, offset):
-            values = np.rint((offset + height * np.arange(len(thresholds) + 1)) * UNITY)
-            return Levels(threshold(thresholds[:, None] / unit, ">="), values.astype(np.int64))
-        case operators.RawCurrent():
-            return Raw()
-    raise InternalError(f"no integer form of {type(estimator).__name__}")
+def _levels(estimator: operators.Staircase, unit: Units) -> Levels:
+    heights = estimator.offset + estimator.height * np.arange(len(estimator.thresholds) + 1)
+    thresholds = threshold(estimator.thresholds[:, None] / unit, ">=")
+    return Levels(thresholds, np.rint(heights * UNITY).astype(np.int64))
 
 
-def _reset(neuron: ops.SpikingNeuron, seen: Units, v_unit: Units) -> Reset:
-    operator = neuron.reset
-    assert operator is not None
-    spike_unit = seen if isinstance(neuron.estimator, operators.RawCurrent) else np.full_like(v_unit, 1 / UNITY)
-    if isinstance(operator, operators.StrictLeak):
-        return Reset(*factor(operator.gain * spike_unit / v_unit), whole_decay(operator.decay))
-    gain = gain_of(operator)
-    found = scaled(operator, v_unit / gain)
-    assert isinstance(found.operator, Sums)
-    return Reset(*factor(gain * spike_unit / v_unit), None, found.operator)
+def _raw(estimator: operators.RawCurrent, unit: Units) -> Raw:
+    return Raw()
+
+
+def _plain_levels(estimator: operators.Staircase) -> dict[str, Any]:
+    thresholds = estimator.thresholds.tolist()
+    return {"kind": "Levels", "thresholds": thresholds, "height": estimator.height, "offset": estimator.offset}
+
+
+def _plain(kind: str) -> Callable[[Any], dict[str, Any]]:
+    return lambda _: {"kind": kind}
+
+
+@dataclass(frozen=True)
+class EstimatorForms:
+    """An estimator in both models.
+
+    Args:
+        whole: (estimator, what one of E is worth) -> it in whole numbers.
+        plain: estimator -> it in real numbers, as nested plain values.
+    """
+
+    whole: Callable[[Any, Units], Estimator]
+    plain: Callable[[Any], dict[str, Any]]
+
+
+ESTIMATORS: dict[type, EstimatorForms] = {
+    operators.Sigmoid: EstimatorForms(_table, _plain("Sigmoid")),
+    operators.RawCurrent: EstimatorForms(_raw, _plain("Raw")),
+    operators.Staircase: EstimatorForms(_levels, _plain_levels),
+    operators.SigmoidTable: EstimatorForms(_table, _plain("Table")),
+}
+"""Kind -> its forms."""
+
+
+def _reset(operator: operators.Operator, estimator: Estimator, seen: Units, v_unit: Units) -> Reset:
+    spike_unit = seen if isinstance(estimator, Raw) else np.full_like(v_unit, 1 / UNITY)
+    form = reset_of(operator)
+    if isinstance(form, RealDecay):
+        return Reset(*factor(form.gain * spike_unit / v_unit), whole_decay(form.decay))
+    sums = _sums(form.columns, form.bias, v_unit / form.largest)
+    assert isinstance(sums.operator, Sums)
+    return Reset(*factor(form.largest * spike_unit / v_unit), None, sums.operator)
 
 
 def _fitting(numbers: Units) -> Integers:

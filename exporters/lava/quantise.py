@@ -21,6 +21,7 @@ from psu_deploy.exporters.lava import neurons
 from psu_deploy.exporters.lava.bounds import SPIKES, fits, largest, neuron_intervals, sent_interval, synapse_interval
 from psu_deploy.exporters.lava.chain import Block, Chain, Gate, RealDense
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX
+from psu_deploy.exporters.lava.forms import form_of, reset_of
 from psu_deploy.exporters.lava.network import (
     Conv,
     Cuba,
@@ -198,9 +199,10 @@ def _forms(block: Block, a_unit: Units) -> Iterator[_Form]:
                     yield _Form(neurons.psu(neuron, a_unit, up, fraction), spikes, bias >> up)
                 case ops.LIFNeuron():
                     yield _Form(neurons.lif(neuron, a_unit, up, fraction), spikes, bias >> up)
-                case _:
-                    operator = None if neuron is None else neuron.operator
+                case ops.Filter(operator=operator):
                     yield _Form(*neurons.relay(operator, a_unit, up, fraction), bias >> up)
+                case None:
+                    yield _Form(*neurons.relay(None, a_unit, up, fraction), bias >> up)
         except NotRepresentableError:
             continue
 
@@ -238,8 +240,8 @@ def _beside(neuron: Any) -> float:
         share = 1.0 / neuron.tau if neuron.tau is not None and neuron.decay_input else 1.0
         return abs(neuron.threshold) / share
     if isinstance(neuron, ops.SpikingNeuron):
-        reset = 0.0 if neuron.reset is None else neurons.gain_of(neuron.reset)
-        return max(abs(neuron.threshold), reset) / neurons.gain_of(neuron.integrate)
+        reset = 0.0 if neuron.reset is None else reset_of(neuron.reset).largest
+        return max(abs(neuron.threshold), reset) / form_of(neuron.integrate).largest
     return 0.0
 
 

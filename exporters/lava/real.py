@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.errors import InternalError
 from psu_deploy.exporters.lava.chain import Block, BlockNeuron, Gate
-from psu_deploy.exporters.lava.neurons import columns_of
-from psu_deploy.machine import operators, ops
+from psu_deploy.exporters.lava.forms import RealDecay, RealSums, form_of, reset_of, row_of
+from psu_deploy.exporters.lava.neurons import ESTIMATORS
+from psu_deploy.machine import ops
 
 
 def real_numbers(block: Block) -> dict[str, Any]:
@@ -23,17 +23,22 @@ def _neuron(neuron: BlockNeuron) -> dict[str, Any]:
         case None:
             return {"type": "RELAY", "operator": None}
         case ops.Filter(operator=operator):
-            return {"type": "RELAY", "operator": _operator(operator)}
+            return {"type": "RELAY", "operator": form_of(operator).plain()}
         case Gate():
             return {"type": "GATE"}
         case ops.LIFNeuron():
             return _lif(neuron)
+        case ops.SpikingNeuron():
+            return _psu(neuron)
+
+
+def _psu(neuron: ops.SpikingNeuron) -> dict[str, Any]:
     return {
         "type": "PSU",
-        "integrate": _operator(neuron.integrate),
-        "estimate": None if neuron.estimate is None else _operator(neuron.estimate),
-        "estimator": _estimator(neuron.estimator),
-        "reset": _reset(neuron.reset),
+        "integrate": form_of(neuron.integrate).plain(),
+        "estimate": None if neuron.estimate is None else form_of(neuron.estimate).plain(),
+        "estimator": row_of(ESTIMATORS, neuron.estimator).plain(neuron.estimator),
+        "reset": None if neuron.reset is None else _reset(reset_of(neuron.reset)),
         "threshold": neuron.threshold,
         "fire_on": neuron.fire_on,
     }
@@ -51,36 +56,5 @@ def _lif(neuron: ops.LIFNeuron) -> dict[str, Any]:
     }
 
 
-def _operator(operator: operators.Operator) -> dict[str, Any]:
-    match operator:
-        case operators.Identity():
-            return {"kind": "Identity"}
-        case operators.Leak(gain, decay):
-            return {"kind": "Traces", "decays": [decay], "gains": [gain], "bias": 0.0}
-        case operators.Exponentials(gains, decays, bias):
-            return {"kind": "Traces", "decays": decays.tolist(), "gains": gains.tolist(), "bias": bias}
-        case operators.PartialSums(matrix, bias):
-            return {"kind": "Sums", "columns": columns_of(matrix).tolist(), "bias": bias.tolist()}
-        case operators.Window(columns, bias):
-            return {"kind": "Sums", "columns": columns.tolist(), "bias": bias.tolist()}
-    raise InternalError(f"no plain form of {type(operator).__name__}")
-
-
-def _estimator(estimator: operators.Estimator) -> dict[str, Any]:
-    match estimator:
-        case operators.Staircase(thresholds, height, offset):
-            return {"kind": "Levels", "thresholds": thresholds.tolist(), "height": height, "offset": offset}
-        case operators.SigmoidTable():
-            return {"kind": "Table"}
-        case operators.RawCurrent():
-            return {"kind": "Raw"}
-    return {"kind": "Sigmoid"}
-
-
-def _reset(operator: operators.Operator | None) -> dict[str, Any] | None:
-    match operator:
-        case None:
-            return None
-        case operators.StrictLeak(gain, decay):
-            return {"gain": gain, "decay": decay}
-    return {"operator": _operator(operator)}
+def _reset(form: RealDecay | RealSums) -> dict[str, Any]:
+    return form.plain() if isinstance(form, RealDecay) else {"operator": form.plain()}

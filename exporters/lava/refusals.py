@@ -5,39 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from psu_deploy.errors import Problem
+from psu_deploy.exporters.lava.forms import OPERATORS, RESETS
 from psu_deploy.exporters.lava.neurons import decays_of
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.graph import INPUT
+from psu_deploy.machine.kinds import Refusal, Vocabulary, parts_of
 
 _CHAIN = "a network in netx is one chain of layers, without branches that meet again"
 
-_KINDS: dict[type, tuple[str, str]] = {
-    ops.Add: (_CHAIN, "leave the skip connection out, or export to ONNX or NIR"),
-    ops.Multiply: ("netx has no products of signals", "leave the product out, or export to ONNX"),
-    ops.Activation: ("netx has no layer for it", "use a spiking neuron, or export to ONNX"),
-    ops.Delay: ("netx has no delay line", "export to ONNX or NIR"),
-    ops.Wait: ("netx has no delay line", "export to ONNX"),
-    ops.TimeConv: ("netx has no convolution along time", "use SlidingPSN, or export to ONNX"),
-    ops.BernoulliNeuron: ("fires at random, and there is no noise in it", "use PSU or LIF, or export to ONNX"),
+REFUSED: dict[type, Refusal] = {
+    ops.Add: Refusal(_CHAIN, "leave the skip connection out, or export to ONNX or NIR"),
+    ops.Multiply: Refusal("netx has no products of signals", "leave the product out, or export to ONNX"),
+    ops.Activation: Refusal("netx has no layer for it", "use a spiking neuron, or export to ONNX"),
+    ops.Delay: Refusal("netx has no delay line", "export to ONNX or NIR"),
+    ops.Wait: Refusal("netx has no delay line", "export to ONNX"),
+    ops.TimeConv: Refusal("netx has no convolution along time", "use SlidingPSN, or export to ONNX"),
+    ops.BernoulliNeuron: Refusal("fires at random, and there is no noise in it", "use PSU or LIF, or export to ONNX"),
 }
+"""Kinds of layer that no network in netx has."""
+
 _ENDS = (ops.Readout, ops.Flatten)
 """What may stand behind the last neuron or filter."""
 
 
-def problems_of(machine: StateMachine) -> list[Problem]:
-    """Everything that stands in the way, in network order."""
-    return [
-        Problem(node.name, type(node.layer).__name__, *found)
-        for index, node in enumerate(machine.nodes)
-        for found in _reasons(machine, index, node)
-    ]
+def problems_of(machine: StateMachine, vocabulary: Vocabulary) -> list[Problem]:
+    """Everything that stands in the way, in network order; kinds without a row in the tables too."""
+    problems: list[Problem] = []
+    for index, node in enumerate(machine.nodes):
+        problems += vocabulary.unknown(node)
+        kind = type(node.layer).__name__
+        problems += [Problem(node.name, kind, *found) for found in _reasons(machine, index, node)]
+    return problems
 
 
 def _reasons(machine: StateMachine, index: int, node: Node) -> Iterator[tuple[str, str]]:
     layer, features = node.layer, machine.shapes[node.inputs[0]]
     before = machine.nodes[index - 1].name if index else INPUT
-    if type(layer) in _KINDS:
-        yield _KINDS[type(layer)]
+    refusal = REFUSED.get(type(layer))
+    if refusal is not None:
+        yield refusal.reason, refusal.remedy
     elif node.inputs != (before,):
         yield _CHAIN, "leave the branch out, or export to ONNX or NIR"
     if isinstance(layer, ops.Linear) and len(features) != 1:
@@ -48,6 +54,15 @@ def _reasons(machine: StateMachine, index: int, node: Node) -> Iterator[tuple[st
         isinstance(later.layer, _ENDS) for later in machine.nodes[index + 1 :]
     ):
         yield "its numbers would go on into other layers", "let it be the network's end"
+    if refusal is None:
+        yield from _refused_operators(layer)
     for decay in decays_of(layer):
         if not 0 <= decay <= 1:
             yield f"a decay of {decay:g}; Loihi has 0 to 1", "train with decays in 0..1"
+
+
+def _refused_operators(layer: ops.Layer) -> Iterator[tuple[str, str]]:
+    for role, part in parts_of(layer).items():
+        row = (RESETS if role == "reset" else OPERATORS).get(type(part))
+        if isinstance(row, Refusal):
+            yield row.reason, row.remedy

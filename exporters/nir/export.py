@@ -9,9 +9,10 @@ import nir
 import numpy as np
 
 from psu_deploy.errors import InputError, InternalError, MissingExtraError
-from psu_deploy.exporters.nir.approximate import approximated
+from psu_deploy.exporters.nir.approximate import LEVELS, approximated, with_staircases
 from psu_deploy.exporters.nir.emit import emit
 from psu_deploy.exporters.nir.engines import ENGINES, READS
+from psu_deploy.exporters.nir.lower import check
 from psu_deploy.exporters.nir.metadata import our_metadata
 from psu_deploy.exporters.nir.runner import NirRunner, artifact_of, installed
 from psu_deploy.exporters.nir.target import SUFFIX, TARGETS, NirTarget, target_named
@@ -60,6 +61,7 @@ def export(
     if calibration is not None and not allow_approximation:
         raise InputError("calibration data measure an approximation; pass allow_approximation=True if you want one")
     target = target_named(simulator)
+    check(with_staircases(machine, LEVELS[0]) if allow_approximation else machine)  # the hash below needs known kinds
     facts: dict[str, Any] = {"machine_hash": machine.content_hash, "fidelity": "faithful", "approximations": []}
     if allow_approximation:
         found = approximated(machine, calibration, max_flip_rate)

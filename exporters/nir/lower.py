@@ -6,6 +6,7 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,18 @@ import torch
 from psu_deploy.errors import Problem, UnsupportedModelError
 from psu_deploy.exporters.nir import geometry
 from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Dense, Flatten, Network, Primitive, Step, Taps, mix, scale
-from psu_deploy.exporters.nir.neurons import lower_lif, lower_spiking_neuron, operator_output
-from psu_deploy.exporters.nir.sketch import NotInNirError, Sketch
+from psu_deploy.exporters.nir.neurons import ESTIMATORS, OPERATORS, lower_lif, lower_spiking_neuron, operator_output
+from psu_deploy.exporters.nir.sketch import NotInNirError, Sketch, rule_for
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.kinds import Refusal, Vocabulary
 
 
 def lower(machine: StateMachine) -> Network:
     """The canonical network of a machine.
 
     Raises:
-        UnsupportedModelError: listing every layer that NIR cannot express.
+        UnsupportedModelError: listing every layer that NIR cannot express, or that nobody here knows.
     """
     walk = _Walk(machine)
     for node in machine.nodes:
@@ -34,15 +36,35 @@ def lower(machine: StateMachine) -> Network:
     return walk.network()
 
 
+def check(machine: StateMachine) -> None:
+    """Refuse a machine that holds a kind nobody here knows, with everything else that stands in the way.
+
+    Raises:
+        UnsupportedModelError: as `lower`.
+    """
+    if any(VOCABULARY.unknown(node) for node in machine.nodes):
+        lower(machine)
+
+
 class _Walk:
+    """The network drawn so far.
+
+    Attributes:
+        machine: that is lowered.
+        sketch: takes the vertices.
+        problems: what stands in the way.
+        spiking: neuron layer -> vertex that emits its spikes.
+        readout: what the decoder does.
+    """
+
     def __init__(self, machine: StateMachine) -> None:
+        self.machine = machine
+        self.sketch = Sketch()
         self.problems: list[Problem] = []
-        self._machine = machine
-        self._sketch = Sketch()
+        self.spiking: dict[str, str] = {}
+        self.readout = "last"
         self._names: dict[str, str] = {"x": INPUT}
-        self._spiking: dict[str, str] = {}
         self._layers: dict[str, tuple[str, str]] = {}
-        self._readout = "last"
         read = {name for node in machine.nodes for name in node.inputs} | {machine.output}
         for node in machine.nodes:
             if node.name not in read:
@@ -56,132 +78,174 @@ class _Walk:
         inputs = tuple(self._names[name] for name in node.inputs)
         prefix = _safe(node.name, {INPUT, OUTPUT, *self._layers})
         self._layers[prefix] = node.name, type(node.layer).__name__
-        self._sketch.begin(prefix)
+        self.sketch.begin(prefix)
+        self._names[node.name] = inputs[0]  # what layers behind it read where it cannot be expressed
+        unknown = VOCABULARY.unknown(node)
+        if unknown:
+            self.problems += unknown
+            return
         try:
-            self._names[node.name] = self._lower(node, inputs)
+            self._names[node.name] = rule_for(_RULES, node.layer)(node.layer, _Place(self, node, inputs))
         except NotInNirError as error:
             self.problems.append(Problem(node.name, type(node.layer).__name__, error.reason, error.remedy))
-            self._names[node.name] = inputs[0]
 
     def network(self) -> Network:
-        output = self._names[self._machine.output]
+        output = self._names[self.machine.output]
         if output == INPUT:
-            self._sketch.begin("layer")
-            output = self._sketch.add("", mix([[1.0]]), INPUT)
-        vertices = tuple(self._sketch.vertices)
+            self.sketch.begin("layer")
+            output = self.sketch.add("", mix([[1.0]]), INPUT)
+        vertices = tuple(self.sketch.vertices)
         return Network(
-            vertices, self._machine.input_shape, output, self._spiking, readout=self._readout, layers=self._layers
+            vertices, self.machine.input_shape, output, self.spiking, readout=self.readout, layers=self._layers
         )
 
-    def _lower(self, node: Node, inputs: tuple[str, ...]) -> str:
-        shape = self._machine.shapes[node.inputs[0]]
-        match node.layer:
-            case ops.Readout():
-                return self._read_out(node, inputs)
-            case ops.SpikingNeuron() as neuron:
-                self._spiking[node.name] = lower_spiking_neuron(neuron, inputs[0], self._sketch)
-                return self._spiking[node.name]
-            case ops.LIFNeuron() as neuron:
-                self._spiking[node.name] = lower_lif(neuron, inputs[0], self._sketch)
-                return self._spiking[node.name]
-            case ops.Filter(operator):
-                return operator_output(operator, inputs[0], "", self._sketch)
-            case ops.Add():
-                return self._sum(inputs)
-            case ops.MaxPool() as pool:
-                return self._max_pool(pool, node, inputs[0], shape)
-            case ops.Hold():
-                return self._hold(inputs[0])
-            case ops.Flatten() if len(shape) == 1:
-                return inputs[0]
-            case ops.Delay(steps):
-                taps = self._sketch.add("taps", Taps(steps + 1), inputs[0])
-                return self._sketch.add("", mix([[0.0] * steps + [1.0]]), taps)
-            case ops.TimeConv() as conv:
-                return _time_conv(conv, inputs[0], self._sketch)
-        rule = _RULES.get(type(node.layer))
-        if rule is None:
-            raise NotInNirError(*_REASONS.get(type(node.layer), ("NIR has no primitive for it", "leave it out")))
-        return self._sketch.add("", rule(node.layer, shape), inputs[0])
 
-    def _sum(self, inputs: tuple[str, ...]) -> str:
-        """A graph has one edge from node to node: a term that is there twice is doubled first."""
-        counts = Counter(inputs)
-        terms = [
-            name if count == 1 else self._sketch.add(f"times_{index}", scale(float(count)), name)
-            for index, (name, count) in enumerate(counts.items())
-        ]
-        return self._sketch.add("", mix([[1.0]]), *terms)
+@dataclass(frozen=True)
+class _Place:
+    """Where a layer stands.
 
-    def _hold(self, source: str) -> str:
-        """What is held of a static input is the same in every step anyway."""
-        if not self._machine.static_input:
-            raise NotInNirError("the value of the first step, held while the input goes on", "leave Hold out")
-        return source
+    Args:
+        walk: that came to it.
+        node: the layer's.
+        inputs: vertices it reads.
+    """
 
-    def _read_out(self, node: Node, inputs: tuple[str, ...]) -> str:
-        if node.name != self._machine.output:
-            raise NotInNirError("a readout inside the network varies with time", "read out at the network's end only")
-        assert isinstance(node.layer, ops.Readout)
-        self._readout = node.layer.kind
-        return inputs[0]
+    walk: _Walk
+    node: Node
+    inputs: tuple[str, ...]
 
-    def _max_pool(self, pool: ops.MaxPool, node: Node, source: str, shape: Shape) -> str:
-        """The maximum of spikes is whether any of them is there."""
-        if not self._carries_spikes(node.inputs[0]):
-            raise NotInNirError("MaxPool of numbers that are not spikes", "pool spikes, or use AvgPool")
-        total = self._sketch.add("sum", geometry.sum_pool(pool, shape), source)
-        return self._sketch.add("", Step((0.5,), ">="), total)
+    @property
+    def shape(self) -> Shape:
+        """Features of the (first) input."""
+        return self.walk.machine.shapes[self.node.inputs[0]]
 
-    def _carries_spikes(self, name: str) -> bool:
-        node = next((node for node in self._machine.nodes if node.name == name), None)
-        if node is None:
-            return False
-        keeps = isinstance(node.layer, ops.MaxPool | ops.Flatten | ops.Delay | ops.Hold)
-        return isinstance(node.layer, ops.Neuron) or (keeps and self._carries_spikes(node.inputs[0]))
+    def add(self, primitive: Primitive) -> str:
+        """The layer as one vertex."""
+        return self.walk.sketch.add("", primitive, self.inputs[0])
 
 
-def _time_conv(conv: ops.TimeConv, source: str, sketch: Sketch) -> str:
+def _spiking_neuron(layer: ops.SpikingNeuron, at: _Place) -> str:
+    at.walk.spiking[at.node.name] = lower_spiking_neuron(layer, at.inputs[0], at.walk.sketch)
+    return at.walk.spiking[at.node.name]
+
+
+def _lif_neuron(layer: ops.LIFNeuron, at: _Place) -> str:
+    at.walk.spiking[at.node.name] = lower_lif(layer, at.inputs[0], at.walk.sketch)
+    return at.walk.spiking[at.node.name]
+
+
+def _filter(layer: ops.Filter, at: _Place) -> str:
+    return operator_output(layer.operator, at.inputs[0], at.walk.sketch)
+
+
+def _sum(layer: ops.Add, at: _Place) -> str:
+    """A graph has one edge from node to node: a term that is there twice is doubled first."""
+    sketch, counts = at.walk.sketch, Counter(at.inputs)
+    terms = [
+        name if count == 1 else sketch.add(f"times_{index}", scale(float(count)), name)
+        for index, (name, count) in enumerate(counts.items())
+    ]
+    return sketch.add("", mix([[1.0]]), *terms)
+
+
+def _hold(layer: ops.Hold, at: _Place) -> str:
+    """What is held of a static input is the same in every step anyway."""
+    if not at.walk.machine.static_input:
+        raise NotInNirError("the value of the first step, held while the input goes on", "leave Hold out")
+    return at.inputs[0]
+
+
+def _read_out(layer: ops.Readout, at: _Place) -> str:
+    if at.node.name != at.walk.machine.output:
+        raise NotInNirError("a readout inside the network varies with time", "read out at the network's end only")
+    at.walk.readout = layer.kind
+    return at.inputs[0]
+
+
+def _max_pool(layer: ops.MaxPool, at: _Place) -> str:
+    """The maximum of spikes is whether any of them is there."""
+    if not _carries_spikes(at.walk.machine, at.node.inputs[0]):
+        raise NotInNirError("MaxPool of numbers that are not spikes", "pool spikes, or use AvgPool")
+    total = at.walk.sketch.add("sum", geometry.sum_pool(layer, at.shape), at.inputs[0])
+    return at.walk.sketch.add("", Step((0.5,), ">="), total)
+
+
+def _carries_spikes(machine: StateMachine, name: str) -> bool:
+    node = next((node for node in machine.nodes if node.name == name), None)
+    if node is None:
+        return False
+    keeps = isinstance(node.layer, ops.MaxPool | ops.Flatten | ops.Delay | ops.Hold)
+    return isinstance(node.layer, ops.Neuron) or (keeps and _carries_spikes(machine, node.inputs[0]))
+
+
+def _delay(layer: ops.Delay, at: _Place) -> str:
+    taps = at.walk.sketch.add("taps", Taps(layer.steps + 1), at.inputs[0])
+    return at.walk.sketch.add("", mix([[0.0] * layer.steps + [1.0]]), taps)
+
+
+def _time_conv(layer: ops.TimeConv, at: _Place) -> str:
     """The last k inputs side by side, and one matrix over all of them."""
-    weight = geometry.ungrouped(conv.weight, conv.groups)
+    weight = geometry.ungrouped(layer.weight, layer.groups)
     newest_first = weight[:, :, ::-1].transpose(0, 2, 1).reshape(len(weight), -1)
-    bias = np.zeros(len(weight)) if conv.bias is None else conv.bias
-    return sketch.add("", Dense(newest_first, bias), sketch.add("taps", Taps(conv.order), source))
+    bias = np.zeros(len(weight)) if layer.bias is None else layer.bias
+    taps = at.walk.sketch.add("taps", Taps(layer.order), at.inputs[0])
+    return at.walk.sketch.add("", Dense(newest_first, bias), taps)
 
 
-def _linear(layer: ops.Linear, shape: Shape) -> Primitive:
-    if len(shape) != 1:
-        raise NotInNirError(
-            f"Linear over the last of {len(shape)} axes; NIR's has one", "flatten before it, or use a 1 x 1 convolution"
-        )
+def _linear(layer: ops.Linear, at: _Place) -> str:
+    if len(at.shape) != 1:
+        reason = f"Linear over the last of {len(at.shape)} axes; NIR's has one"
+        raise NotInNirError(reason, "flatten before it, or use a 1 x 1 convolution")
     bias = np.zeros(len(layer.weight)) if layer.bias is None else layer.bias
-    return Dense(layer.weight, bias)
+    return at.add(Dense(layer.weight, bias))
 
 
-def _flatten(layer: ops.Flatten, shape: Shape) -> Primitive:
-    return Flatten()
+def _conv(layer: ops.Conv1d | ops.Conv2d, at: _Place) -> str:
+    return at.add(geometry.convolution(layer, at.shape))
 
 
-def _channel_affine(layer: ops.ChannelAffine, shape: Shape) -> Primitive:
-    return geometry.elementwise(np.diag(layer.scale), layer.shift, shape)
+def _channel_affine(layer: ops.ChannelAffine, at: _Place) -> str:
+    return at.add(geometry.elementwise(np.diag(layer.scale), layer.shift, at.shape))
 
 
-_RULES: dict[type, Callable[[Any, Shape], Primitive]] = {
+def _avg_pool(layer: ops.AvgPool, at: _Place) -> str:
+    return at.add(geometry.avg_pool(layer, at.shape))
+
+
+def _sum_pool(layer: ops.SumPool, at: _Place) -> str:
+    return at.add(geometry.sum_pool(layer, at.shape))
+
+
+def _flatten(layer: ops.Flatten, at: _Place) -> str:
+    return at.inputs[0] if len(at.shape) == 1 else at.add(Flatten())
+
+
+_RULES: dict[type, Callable[[Any, _Place], str] | Refusal] = {
     ops.Linear: _linear,
-    ops.Conv1d: geometry.convolution,
-    ops.Conv2d: geometry.convolution,
+    ops.Conv1d: _conv,
+    ops.Conv2d: _conv,
     ops.ChannelAffine: _channel_affine,
-    ops.AvgPool: geometry.avg_pool,
-    ops.SumPool: geometry.sum_pool,
+    ops.AvgPool: _avg_pool,
+    ops.SumPool: _sum_pool,
+    ops.MaxPool: _max_pool,
     ops.Flatten: _flatten,
+    ops.Add: _sum,
+    ops.Multiply: Refusal("NIR has no product of two signals", "leave the gate or the attention out"),
+    ops.Activation: Refusal("NIR has no pointwise nonlinearity but the threshold", "use a neuron layer in its place"),
+    ops.Delay: _delay,
+    ops.Wait: _delay,  # the same vertices; that the network is late then is refused once, for all of it
+    ops.TimeConv: _time_conv,
+    ops.Filter: _filter,
+    ops.Hold: _hold,
+    ops.Readout: _read_out,
+    ops.SpikingNeuron: _spiking_neuron,
+    ops.LIFNeuron: _lif_neuron,
+    ops.BernoulliNeuron: Refusal("it fires at random, and NIR has no random primitive", "train with PSU, IPSU or RPSU"),
 }
+"""Kind -> the vertex that is the layer's output, or why there is none."""
 
-_REASONS = {
-    ops.BernoulliNeuron: ("it fires at random, and NIR has no random primitive", "train with PSU, IPSU or RPSU"),
-    ops.Activation: ("NIR has no pointwise nonlinearity but the threshold", "use a neuron layer in its place"),
-    ops.Multiply: ("NIR has no product of two signals", "leave the gate or the attention out"),
-    ops.Wait: ("a branch that waits for a slower one means latency", "remove the look-ahead along time"),
-}
+VOCABULARY = Vocabulary("the NIR exporter", _RULES, OPERATORS, ESTIMATORS)
+"""Every kind that has a row."""
 
 
 def _safe(name: str, taken: set[str]) -> str:

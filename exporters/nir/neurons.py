@@ -10,14 +10,17 @@ the reset is `R[t] = Q[t] - g*S'[t]`, so no delay is needed: `V + g*S' - Q >= th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from psu_deploy.exporters.nir.network import Fire, Leak, Step, Taps, mix, scale
-from psu_deploy.exporters.nir.sketch import NotInNirError, Sketch
+from psu_deploy.exporters.nir.sketch import NotInNirError, Sketch, rule_for
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array
+from psu_deploy.machine.kinds import Refusal
 
 _UNPREPARED = (
     "a learned T x T matrix varies with time, and NIR's primitives do not",
@@ -44,10 +47,7 @@ def lower_spiking_neuron(neuron: ops.SpikingNeuron, source: str, sketch: Sketch)
     if neuron.reset is None:
         potential = memory.potential()
         return sketch.add("spikes", Step((neuron.threshold,), neuron.fire_on), potential)
-    if not isinstance(neuron.reset, operators.StrictLeak):
-        raise NotInNirError(f"a reset along {type(neuron.reset).__name__}", "use the strict leak of the PSU family")
-    gain, decay = neuron.reset.gain, neuron.reset.decay
-    _check_decay(decay)
+    gain, decay = rule_for(RESETS, neuron.reset)(neuron.reset)
     estimate = memory.estimate(neuron.estimator, gain)
     reset = sketch.add("reset", Leak((1.0,), (decay,)), estimate)
     minus_reset = sketch.add("minus_reset", scale(-1.0), reset)
@@ -71,14 +71,27 @@ def lower_lif(neuron: ops.LIFNeuron, source: str, sketch: Sketch) -> str:
     return spikes
 
 
-def operator_output(operator: operators.Operator, source: str, role: str, sketch: Sketch) -> str:
+def operator_output(operator: operators.Operator, source: str, sketch: Sketch) -> str:
     """Vertices of one causal operator on its own."""
-    if isinstance(operator, operators.StrictLeak):
-        leak = sketch.add("leak", Leak((operator.gain,), (operator.decay,)), source)
-        minus = sketch.add("minus_input", scale(-operator.gain), source)
-        return sketch.add(role, scale(1.0), leak, minus)
+    return rule_for(_ALONE, operator)(operator, source, sketch)
+
+
+def _strict_leak_alone(operator: operators.StrictLeak, source: str, sketch: Sketch) -> str:
+    """A leak less the input of the step."""
+    leak = sketch.add("leak", Leak((operator.gain,), (operator.decay,)), source)
+    minus = sketch.add("minus_input", scale(-operator.gain), source)
+    return sketch.add("", scale(1.0), leak, minus)
+
+
+def _read_off_states(operator: operators.Operator, source: str, sketch: Sketch) -> str:
     states = _states((operator,))
-    return sketch.add(role, mix(*_row(states.reads[0])), states.add(source, sketch))
+    return sketch.add("", mix(*_row(states.reads[0])), states.add(source, sketch))
+
+
+def _strict_leak(operator: operators.StrictLeak) -> tuple[float, float]:
+    """Gain and decay."""
+    _check_decay(operator.decay)
+    return operator.gain, operator.decay
 
 
 @dataclass(frozen=True)
@@ -131,19 +144,20 @@ class _Memory:
 
     def estimate(self, estimator: operators.Estimator, gain: float) -> str:
         """The vertex that is `gain * S'`."""
-        read, sketch = self._estimate, self._sketch
-        match estimator:
-            case operators.RawCurrent():
-                return sketch.add("estimate", mix([gain * read.weights], [gain * read.bias]), self._vertex)
-            case operators.Staircase(thresholds, height, offset):
-                count = len(thresholds)
-                levels = mix(np.tile(read.weights, (count, 1)), np.full(count, read.bias))
-                wide = sketch.add("levels", levels, self._vertex)
-                stairs = sketch.add("staircase", Step(tuple(thresholds.tolist()), ">="), wide)
-                return sketch.add("estimate", mix([[gain * height] * count], [gain * offset]), stairs)
-            case operators.SigmoidTable():
-                raise NotInNirError(*_TABLE)
-        raise NotInNirError(*_SIGMOID)
+        return rule_for(ESTIMATORS, estimator)(self, estimator, gain)
+
+    def raw(self, _: operators.RawCurrent, gain: float) -> str:
+        """What is seen itself."""
+        read = self._estimate
+        return self._sketch.add("estimate", mix([gain * read.weights], [gain * read.bias]), self._vertex)
+
+    def stairs(self, estimator: operators.Staircase, gain: float) -> str:
+        """One copy of what is seen per threshold, and a count of those that are reached."""
+        read, sketch, count = self._estimate, self._sketch, len(estimator.thresholds)
+        levels = mix(np.tile(read.weights, (count, 1)), np.full(count, read.bias))
+        wide = sketch.add("levels", levels, self._vertex)
+        stairs = sketch.add("staircase", Step(tuple(estimator.thresholds.tolist()), ">="), wide)
+        return sketch.add("estimate", mix([[gain * estimator.height] * count], [gain * estimator.offset]), stairs)
 
     def added_to_potential(self, *terms: str) -> tuple[str, ...]:
         """Vertices whose sum is V and the terms.
@@ -165,40 +179,44 @@ def _row(read: _Read) -> tuple[Array, Array]:
     return read.weights[None, :], np.array([read.bias])
 
 
-def _states(found: tuple[operators.Operator, ...]) -> _States:
-    """One vertex that holds the states of all operators, and how each is read off it."""
-    if any(operator.horizon is not None for operator in found):
-        raise NotInNirError(*_UNPREPARED)
-    if any(isinstance(operator, operators.Window) for operator in found):
-        return _windows(found)
-    gains: list[float] = []
-    decays: list[float] = []
-    spans = []
-    for operator in found:
-        start = len(gains)
-        gains += _numbers(operator)[0]
-        decays += _numbers(operator)[1]
-        spans.append((start, len(gains), getattr(operator, "bias", 0.0)))
-    reads = []
-    for start, end, bias in spans:
-        weights = np.zeros(len(gains))
-        weights[start:end] = 1.0
-        reads.append(_Read(weights, float(bias)))
-    return _States(Leak(tuple(gains), tuple(decays)), tuple(reads))
+@dataclass(frozen=True)
+class _Traces:
+    """An operator that is a sum of leaks and a constant."""
+
+    gains: tuple[float, ...]
+    decays: tuple[float, ...]
+    bias: float = 0.0
 
 
-def _numbers(operator: operators.Operator) -> tuple[list[float], list[float]]:
-    match operator:
-        case operators.Identity():
-            return [1.0], [0.0]
-        case operators.Leak(gain, decay) if not operator.strict:
-            _check_decay(decay)
-            return [gain], [decay]
-        case operators.Exponentials(gains, decays):
-            for decay in decays:
-                _check_decay(float(decay))
-            return gains.tolist(), decays.tolist()
-    raise NotInNirError(f"{type(operator).__name__} in this place", "use a leak, exponentials or a sliding window")
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """An operator that looks at the last inputs, the newest first."""
+
+    weights: Array
+    bias: float
+
+
+_NOW = _Traces((1.0,), (0.0,))
+"""The input itself, which a leak that forgets at once is, and the first place of any line."""
+
+
+def _identity(operator: operators.Identity) -> _Traces:
+    return _NOW
+
+
+def _leak(operator: operators.Leak) -> _Traces:
+    _check_decay(operator.decay)
+    return _Traces((operator.gain,), (operator.decay,))
+
+
+def _exponentials(operator: operators.Exponentials) -> _Traces:
+    for decay in operator.decays:
+        _check_decay(float(decay))
+    return _Traces(tuple(operator.gains.tolist()), tuple(operator.decays.tolist()), operator.bias)
+
+
+def _window(operator: operators.Window) -> _Line:
+    return _Line(operator.columns[0], float(operator.bias[0]))
 
 
 def _check_decay(decay: float) -> None:
@@ -206,19 +224,72 @@ def _check_decay(decay: float) -> None:
         raise NotInNirError(f"a decay of {decay:g} per step is not a leak", "keep decays within [0, 1]")
 
 
-def _windows(found: tuple[operators.Operator, ...]) -> _States:
-    order = max(operator.order if isinstance(operator, operators.Window) else 1 for operator in found)
+def _states(found: tuple[operators.Operator, ...]) -> _States:
+    """One vertex that holds the states of all operators, and how each is read off it."""
+    if any(operator.horizon is not None for operator in found):
+        raise NotInNirError(*_UNPREPARED)
+    forms = [rule_for(OPERATORS, operator)(operator) for operator in found]
+    if any(isinstance(form, _Line) for form in forms):
+        return _one_line(found, forms)
+    traces = [form for form in forms if isinstance(form, _Traces)]
+    gains = [gain for form in traces for gain in form.gains]
+    decays = [decay for form in traces for decay in form.decays]
+    reads, end = [], 0
+    for form in traces:
+        start, end = end, end + len(form.gains)
+        weights = np.zeros(len(gains))
+        weights[start:end] = 1.0
+        reads.append(_Read(weights, float(form.bias)))
+    return _States(Leak(tuple(gains), tuple(decays)), tuple(reads))
+
+
+def _one_line(found: tuple[operators.Operator, ...], forms: Sequence[_Traces | _Line]) -> _States:
+    order = max(len(form.weights) if isinstance(form, _Line) else 1 for form in forms)
     reads = []
-    for operator in found:
+    for operator, form in zip(found, forms, strict=True):
         weights = np.zeros(order)
-        if isinstance(operator, operators.Window):
-            weights[: operator.order] = operator.columns[0]
-            reads.append(_Read(weights, float(operator.bias[0])))
-        elif isinstance(operator, operators.Identity):
+        if isinstance(form, _Line):
+            weights[: len(form.weights)] = form.weights
+        elif form is _NOW:
             weights[0] = 1.0
-            reads.append(_Read(weights, 0.0))
         else:
             raise NotInNirError(
                 f"a window beside {type(operator).__name__} in one neuron", "use the same kind of operator for both"
             )
+        reads.append(_Read(weights, form.bias))
     return _States(Taps(order), tuple(reads))
+
+
+OPERATORS: dict[type, Callable[[Any], _Traces | _Line] | Refusal] = {
+    operators.Identity: _identity,
+    operators.Leak: _leak,
+    operators.StrictLeak: Refusal("StrictLeak in this place", "use a leak, exponentials or a sliding window"),
+    operators.PartialSums: Refusal(*_UNPREPARED),
+    operators.Window: _window,
+    operators.Exponentials: _exponentials,
+}
+"""Kind -> what the integration or the estimate of a neuron is along it; what is not here was refused before."""
+
+RESETS: dict[type, Callable[[Any], tuple[float, float]] | Refusal] = {
+    operators.StrictLeak: _strict_leak,
+    **{
+        kind: Refusal(f"a reset along {kind.__name__}", "use the strict leak of the PSU family")
+        for kind in OPERATORS
+        if kind is not operators.StrictLeak
+    },
+}
+"""Kind -> gain and decay of a neuron's reset along it."""
+
+_ALONE: dict[type, Callable[[Any, str, Sketch], str] | Refusal] = {
+    **dict.fromkeys(OPERATORS, _read_off_states),
+    operators.StrictLeak: _strict_leak_alone,
+}
+"""Kind -> vertices of it outside a neuron."""
+
+ESTIMATORS: dict[type, Callable[[_Memory, Any, float], str] | Refusal] = {
+    operators.Sigmoid: Refusal(*_SIGMOID),
+    operators.RawCurrent: _Memory.raw,
+    operators.Staircase: _Memory.stairs,
+    operators.SigmoidTable: Refusal(*_TABLE),
+}
+"""Kind -> the vertex that is `gain * S'`."""

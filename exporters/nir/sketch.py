@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from psu_deploy.exporters.nir.network import Primitive, Vertex
+from psu_deploy.machine.kinds import Refusal
+
+Rule = TypeVar("Rule")
 
 
 class NotInNirError(Exception):
@@ -12,6 +18,18 @@ class NotInNirError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
+
+
+def rule_for(table: Mapping[type, Rule | Refusal], part: object) -> Rule:
+    """The rule for a part of a machine whose kinds are all known.
+
+    Raises:
+        NotInNirError: if the table refuses the kind.
+    """
+    row = table[type(part)]
+    if isinstance(row, Refusal):
+        raise NotInNirError(row.reason, row.remedy)
+    return row
 
 
 class Sketch:

@@ -11,11 +11,11 @@ from google.protobuf.message import EncodeError
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.onnx.builder import Builder
-from psu_deploy.exporters.onnx.lower import lower
+from psu_deploy.exporters.onnx.lower import check, in_branch, lower
 from psu_deploy.exporters.onnx.neurons import NeuronValues
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
-from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine import Node, StateMachine
 from psu_deploy.machine.graph import INPUT, STEP
 
 OUTPUT = "y"
@@ -31,7 +31,11 @@ def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
         machine: what to emit.
         metadata: key -> value, written as JSON under `psu_deploy.<key>`, with what is known only here added:
             `states`, `neurons`, `input`, `output`.
+
+    Raises:
+        UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
     """
+    check(machine)
     proto = build(machine, metadata)
     try:
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
@@ -78,7 +82,7 @@ class _Graph:
         self._following: dict[str, ir.Value] = {}
         self._neurons: dict[str, NeuronValues] = {}
         for node in machine.nodes:
-            if isinstance(node.layer, ops.Hold):
+            if in_branch(node.layer):
                 self._hold(node)
             elif node.name not in machine.once:  # those are lowered with the Hold that reads them
                 self._lower(node)

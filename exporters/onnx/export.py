@@ -11,6 +11,7 @@ import onnx
 from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters.onnx.emit import emit
 from psu_deploy.exporters.onnx.file import read_artifact
+from psu_deploy.exporters.onnx.lower import check
 from psu_deploy.exporters.onnx.metadata import facts_of
 from psu_deploy.exporters.onnx.runner import OnnxRunner
 from psu_deploy.exporters.onnx.target import SUFFIX
@@ -36,12 +37,14 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
 
     Raises:
         InputError: if the path does not end in `.onnx`.
+        UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
         ArtifactError: if the file cannot be written.
         InternalError: if the written file does not compute what the machine computes.
     """
     target = Path(path)
     if target.suffix != SUFFIX:
         raise InputError(f"an ONNX file must end in {SUFFIX}, got {target}")
+    check(machine)  # before its hash is asked for, which an unknown kind has none of
     model = emit(machine, facts_of(machine))
     with atomic_path(target) as temporary:
         onnx.save(model, temporary)

@@ -3,26 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
-from psu_deploy.exporters.onnx.neurons import Lowered, lower_neuron
-from psu_deploy.exporters.onnx.operators import advance
+from psu_deploy.exporters.onnx.neurons import ESTIMATORS, NeuronValues, bernoulli_neuron, lif_neuron, spiking_neuron
+from psu_deploy.exporters.onnx.operators import OPERATORS, advance
 from psu_deploy.exporters.onnx.scope import Scope
-from psu_deploy.machine import ops
+from psu_deploy.machine import StateMachine, ops
+from psu_deploy.machine.kinds import Vocabulary
+
+Rule = Callable[[Any, Sequence[ir.Value], Scope], ir.Value | NeuronValues]
+"""(layer, its inputs, its scope) -> its output, and what is inside if it is a neuron layer."""
+
+
+class Branch(Enum):
+    """A row of the table that is no rule: the layer is lowered together with all that only it reads, by `emit`."""
+
+    FIRST_STEP = "a branch that is taken in the first step"
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Result of lowering one layer.
+
+    Attributes:
+        value: the layer's output.
+        neuron: what is inside, if the layer is a neuron layer.
+    """
+
+    value: ir.Value
+    neuron: NeuronValues | None = None
+
+
+def check(machine: StateMachine) -> None:
+    """Let only machines pass that can be lowered.
+
+    Raises:
+        UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
+    """
+    VOCABULARY.check(machine.nodes, "export the network to ONNX")
 
 
 def lower(layer: ops.Layer, inputs: Sequence[ir.Value], scope: Scope) -> Lowered:
-    """Append the nodes of one step of a layer."""
-    if isinstance(layer, ops.Neuron):
-        return lower_neuron(layer, inputs[0], scope)
-    for kind, rule in _RULES.items():
-        if isinstance(layer, kind):
-            return Lowered(rule(layer, inputs, scope))
-    raise InternalError(f"the ONNX exporter has no rule for {type(layer).__name__}")
+    """Append the nodes of one step of a layer of a machine that was checked."""
+    rule = _RULES[type(layer)]
+    if isinstance(rule, Branch):
+        raise InternalError(f"{type(layer).__name__} is lowered with what it reads, not on its own; please report it")
+    result = rule(layer, inputs, scope)
+    return Lowered(result.spikes, result) if isinstance(result, NeuronValues) else Lowered(result)
+
+
+def in_branch(layer: ops.Layer) -> bool:
+    """Whether a layer is lowered together with all that only it reads."""
+    return isinstance(_RULES[type(layer)], Branch)
 
 
 def _linear(layer: ops.Linear, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
@@ -94,8 +132,11 @@ def _multiply(layer: ops.Multiply, inputs: Sequence[ir.Value], scope: Scope) -> 
     return product
 
 
+_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid"}
+
+
 def _activation(layer: ops.Activation, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    return scope.builder.op("Relu" if layer.kind == "relu" else "Sigmoid", inputs[0], name=scope.name)
+    return scope.builder.op(_ACTIVATIONS[layer.kind], inputs[0], name=scope.name)
 
 
 def _time_conv(layer: ops.TimeConv, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
@@ -151,7 +192,7 @@ def _pads(padding: ops.Padding) -> list[int]:
     return [before for before, _ in padding] + [after for _, after in padding]
 
 
-_RULES: dict[type, Callable[[Any, Sequence[ir.Value], Scope], ir.Value]] = {
+_RULES: dict[type, Rule | Branch] = {
     ops.Linear: _linear,
     ops.Conv1d: _conv,
     ops.Conv2d: _conv,
@@ -166,5 +207,14 @@ _RULES: dict[type, Callable[[Any, Sequence[ir.Value], Scope], ir.Value]] = {
     ops.TimeConv: _time_conv,
     ops.Filter: _filter,
     ops.Delay: _delay,
+    ops.Wait: _delay,
+    ops.Hold: Branch.FIRST_STEP,
     ops.Readout: _readout,
+    ops.SpikingNeuron: spiking_neuron,
+    ops.LIFNeuron: lif_neuron,
+    ops.BernoulliNeuron: bernoulli_neuron,
 }
+"""Kind -> rule."""
+
+VOCABULARY = Vocabulary("the ONNX exporter", _RULES, OPERATORS, ESTIMATORS)
+"""Every kind that has a rule."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from psu_deploy import sigmoid_table
-from psu_deploy.errors import InternalError
 from psu_deploy.exporters.onnx.operators import advance
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.machine import operators, ops
@@ -35,57 +36,26 @@ class NeuronValues:
     margin: ir.Value | None = None
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """Result of lowering one layer.
-
-    Attributes:
-        value: the layer's output.
-        neuron: what is inside, if the layer is a neuron layer.
-    """
-
-    value: ir.Value
-    neuron: NeuronValues | None = None
-
-
-def lower_neuron(layer: ops.Neuron, current: ir.Value, scope: Scope) -> Lowered:
-    """Append the nodes of one step of a neuron layer."""
-    match layer:
-        case ops.SpikingNeuron():
-            values = _spiking_neuron(layer, current, scope)
-        case ops.LIFNeuron():
-            values = _lif_neuron(layer, current, scope)
-        case ops.BernoulliNeuron():
-            values = _bernoulli_neuron(layer, current, scope)
-        case _:
-            raise InternalError(f"the ONNX exporter has no rule for {type(layer).__name__}")
-    return Lowered(values.spikes, values)
-
-
-def _spiking_neuron(layer: ops.SpikingNeuron, current: ir.Value, scope: Scope) -> NeuronValues:
-    b, name = scope.builder, scope.name
+def spiking_neuron(layer: ops.SpikingNeuron, inputs: Sequence[ir.Value], scope: Scope) -> NeuronValues:
+    """V, R and S of a neuron of the PSU family."""
+    b, name, current = scope.builder, scope.name, inputs[0]
     potential = advance(layer.integrate, "V", current, scope)
     difference, reset = potential, None
     if layer.reset is not None:
         estimated = potential if layer.estimate is None else advance(layer.estimate, "E", current, scope)
-        reset = advance(layer.reset, "R", _estimate(layer.estimator, estimated, scope), scope)
+        estimated_spikes = ESTIMATORS[type(layer.estimator)](layer.estimator, estimated, scope)
+        reset = advance(layer.reset, "R", estimated_spikes, scope)
         difference = b.op("Sub", potential, reset, name=f"{name}.difference")
     spikes = _fire(difference, layer.threshold, layer.fire_on, scope)
     return NeuronValues(spikes, potential, reset, layer.threshold)
 
 
-def _estimate(estimator: operators.Estimator, value: ir.Value, scope: Scope) -> ir.Value:
-    """The estimated spike S' of every E."""
-    match estimator:
-        case operators.Sigmoid():
-            return scope.builder.op("Sigmoid", value, name=f"{scope.name}.estimated_spikes")
-        case operators.Staircase():
-            return _staircase(estimator, value, scope)
-        case operators.SigmoidTable():
-            return _sigmoid_table(value, scope)
-        case operators.RawCurrent():
-            return value
-    raise InternalError(f"the ONNX exporter has no rule for {type(estimator).__name__}")
+def _sigmoid(estimator: operators.Sigmoid, value: ir.Value, scope: Scope) -> ir.Value:
+    return scope.builder.op("Sigmoid", value, name=f"{scope.name}.estimated_spikes")
+
+
+def _raw_current(estimator: operators.RawCurrent, value: ir.Value, scope: Scope) -> ir.Value:
+    return value
 
 
 def _staircase(estimator: operators.Staircase, value: ir.Value, scope: Scope) -> ir.Value:
@@ -101,7 +71,7 @@ def _staircase(estimator: operators.Staircase, value: ir.Value, scope: Scope) ->
     return b.op("Add", risen, offset, name=f"{scope.name}.estimated_spikes")
 
 
-def _sigmoid_table(value: ir.Value, scope: Scope) -> ir.Value:
+def _sigmoid_table(estimator: operators.SigmoidTable, value: ir.Value, scope: Scope) -> ir.Value:
     """The table at floor(1024 E). What is no number stays none: it has no place in the table, and takes the first."""
     b, name = scope.builder, f"{scope.name}.sigmoid_table"
     scaled = b.op("Mul", value, b.floats(sigmoid_table.PER_UNIT, f"{name}.per_unit"), name=f"{name}.scaled")
@@ -115,9 +85,18 @@ def _sigmoid_table(value: ir.Value, scope: Scope) -> ir.Value:
     return b.op("Where", unknown, value, found, name=f"{scope.name}.estimated_spikes")
 
 
-def _lif_neuron(layer: ops.LIFNeuron, current: ir.Value, scope: Scope) -> NeuronValues:
+ESTIMATORS: dict[type, Callable[[Any, ir.Value, Scope], ir.Value]] = {
+    operators.Sigmoid: _sigmoid,
+    operators.RawCurrent: _raw_current,
+    operators.Staircase: _staircase,
+    operators.SigmoidTable: _sigmoid_table,
+}
+"""Kind -> rule: the estimated spike S' of every E."""
+
+
+def lif_neuron(layer: ops.LIFNeuron, inputs: Sequence[ir.Value], scope: Scope) -> NeuronValues:
     """In the order of the reference interpreter, so that both round alike."""
-    b, name, before = scope.builder, scope.name, scope.state("V")
+    b, name, before, current = scope.builder, scope.name, scope.state("V"), inputs[0]
     if layer.tau is None:
         potential = b.op("Add", before, current, name=f"{name}.H")
     elif layer.decay_input:
@@ -142,8 +121,9 @@ def _divided(value: ir.Value, tau: float, scope: Scope) -> ir.Value:
     return b.op("Div", value, b.floats(tau, f"{scope.name}.tau"), name=f"{scope.name}.change")
 
 
-def _bernoulli_neuron(layer: ops.BernoulliNeuron, current: ir.Value, scope: Scope) -> NeuronValues:
-    b, name = scope.builder, scope.name
+def bernoulli_neuron(layer: ops.BernoulliNeuron, inputs: Sequence[ir.Value], scope: Scope) -> NeuronValues:
+    """A neuron that fires at random, from the noise that every form of it draws."""
+    b, name, current = scope.builder, scope.name, inputs[0]
     potential = advance(layer.integrate, "V", current, scope)
     probability = b.op("Sigmoid", potential, name=f"{name}.probability")
     margin = b.op("Sub", probability, _uniform(layer.seed, scope, current), name=f"{name}.margin")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
-from psu_deploy.errors import InternalError
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.machine import operators
 from psu_deploy.machine.fields import Array
@@ -13,36 +15,26 @@ from psu_deploy.machine.fields import Array
 
 def advance(operator: operators.Operator, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     """Append one step of an operator; its next state goes into the scope."""
-    match operator:
-        case operators.Identity():
-            return x
-        case operators.StrictLeak(gain, decay):
-            return _strict_leak(gain, decay, role, x, scope)
-        case operators.Leak(gain, decay):
-            return _leak(gain, decay, role, x, scope)
-        case operators.PartialSums():
-            return _partial_sums(operator, role, x, scope)
-        case operators.Window():
-            return _window(operator, role, x, scope)
-        case operators.Exponentials():
-            return _exponentials(operator, role, x, scope)
-    raise InternalError(f"the ONNX exporter has no rule for {type(operator).__name__}")
+    return OPERATORS[type(operator)](operator, role, x, scope)
 
 
-def _leak(gain: float, decay: float, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+def _identity(operator: operators.Identity, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+    return x
+
+
+def _leak(operator: operators.Leak, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     name = f"{scope.name}.{role}"
-    decayed = _scaled(scope.state(role), decay, f"{name}.decay", scope)
-    total = scope.builder.op("Add", decayed, _scaled(x, gain, f"{name}.gain", scope), name=f"{name}.total")
+    decayed = _scaled(scope.state(role), operator.decay, f"{name}.decay", scope)
+    total = scope.builder.op("Add", decayed, _scaled(x, operator.gain, f"{name}.gain", scope), name=f"{name}.total")
     scope.set_state(role, total)
     return total
 
 
-def _strict_leak(gain: float, decay: float, role: str, x: ir.Value, scope: Scope) -> ir.Value:
-    name = f"{scope.name}.{role}"
-    total = scope.builder.op("Add", scope.state(role), _scaled(x, gain, f"{name}.gain", scope), name=f"{name}.total")
-    scope.set_state(
-        role, scope.builder.op("Mul", total, _scalar(decay, f"{name}.decay", scope), name=f"{name}.decayed")
-    )
+def _strict_leak(operator: operators.StrictLeak, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+    b, name = scope.builder, f"{scope.name}.{role}"
+    total = b.op("Add", scope.state(role), _scaled(x, operator.gain, f"{name}.gain", scope), name=f"{name}.total")
+    decay = _scalar(operator.decay, f"{name}.decay", scope)
+    scope.set_state(role, b.op("Mul", total, decay, name=f"{name}.decayed"))
     return scope.state(role)
 
 
@@ -102,6 +94,17 @@ def _window(operator: operators.Window, role: str, x: ir.Value, scope: Scope) ->
     if operator.bias.any():
         total = b.op("Add", total, row(operator.bias, "bias"), name=f"{name}.biased")
     return total
+
+
+OPERATORS: dict[type, Callable[[Any, str, ir.Value, Scope], ir.Value]] = {
+    operators.Identity: _identity,
+    operators.Leak: _leak,
+    operators.StrictLeak: _strict_leak,
+    operators.PartialSums: _partial_sums,
+    operators.Window: _window,
+    operators.Exponentials: _exponentials,
+}
+"""Kind -> rule; what is not here was refused before."""
 
 
 def _spread(x: ir.Value, column: ir.Value, name: str, scope: Scope) -> ir.Value:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from psu_deploy.errors import InputError
 from psu_deploy.machine.fields import Array, Shape, freeze, kind_of, one_of
 from psu_deploy.machine.layer import Layer
-from psu_deploy.machine.operators import Operator
+from psu_deploy.machine.operators import CausalOperator
 
 MAX_DELAY = 100_000
 """Steps; more is a mistake, or a file that wants our memory."""
@@ -101,10 +101,10 @@ class Filter(Layer):
         operator: what makes the output of the input, neuron by neuron.
     """
 
-    operator: Operator
+    operator: CausalOperator
 
     def __post_init__(self) -> None:
-        kind_of(self, "operator", Operator)
+        kind_of(self, "operator", CausalOperator)
 
     @property
     def horizon(self) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from psu_deploy.errors import InputError
 from psu_deploy.machine.fields import Shape, finite, kind_of, one_of
 from psu_deploy.machine.layer import Layer
-from psu_deploy.machine.operators import Estimator, Operator
+from psu_deploy.machine.operators import CausalOperator, Estimator
 
 
 class Neuron(Layer):
@@ -34,19 +34,19 @@ class SpikingNeuron(Neuron):
         fire_on: ">=" or ">".
     """
 
-    integrate: Operator
-    estimate: Operator | None
+    integrate: CausalOperator
+    estimate: CausalOperator | None
     estimator: Estimator
-    reset: Operator | None
+    reset: CausalOperator | None
     threshold: float
     fire_on: str
 
     def __post_init__(self) -> None:
         finite(self, "threshold")
         one_of(self, "fire_on", (">=", ">"))
-        kind_of(self, "integrate", Operator)
-        kind_of(self, "estimate", Operator | None)
-        kind_of(self, "reset", Operator | None)
+        kind_of(self, "integrate", CausalOperator)
+        kind_of(self, "estimate", CausalOperator | None)
+        kind_of(self, "reset", CausalOperator | None)
         kind_of(self, "estimator", Estimator)
         if self.estimate is not None and self.reset is None:
             raise InputError("SpikingNeuron has an estimate but no reset to feed it to")
@@ -54,7 +54,7 @@ class SpikingNeuron(Neuron):
             raise InputError("SpikingNeuron.reset must be strictly causal: R of a step sees earlier steps only")
 
     @property
-    def operators(self) -> dict[str, Operator]:
+    def operators(self) -> dict[str, CausalOperator]:
         """Role (V, E, R) -> operator, in the order they run; absent ones left out."""
         roles = {"V": self.integrate, "E": self.estimate, "R": self.reset}
         return {role: operator for role, operator in roles.items() if operator is not None}
@@ -121,11 +121,11 @@ class BernoulliNeuron(Neuron):
         seed: of the noise, >= 0.
     """
 
-    integrate: Operator
+    integrate: CausalOperator
     seed: int
 
     def __post_init__(self) -> None:
-        kind_of(self, "integrate", Operator)
+        kind_of(self, "integrate", CausalOperator)
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise InputError(f"BernoulliNeuron.seed must be a whole number >= 0, got {self.seed!r}")
 

@@ -186,18 +186,22 @@ class Exponentials(CausalOperator):
         return (len(self.gains), *features)
 
 
+class Estimator:
+    """Base of the estimators: a pointwise function of E, without state."""
+
+
 @dataclass(frozen=True, eq=False)
-class Sigmoid:
+class Sigmoid(Estimator):
     """Estimated spike `S' = 1 / (1 + exp(-E))`. Not zero in silence: sigmoid(0) = 0.5."""
 
 
 @dataclass(frozen=True, eq=False)
-class RawCurrent:
+class RawCurrent(Estimator):
     """No estimate: what enters the reset is E itself (IPSU as the authors coded it)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Staircase:
+class Staircase(Estimator):
     """A sigmoid in steps: `S' = offset + height * #{k : E >= thresholds[k]}`.
 
     Args:
@@ -218,9 +222,9 @@ class Staircase:
 
 
 @dataclass(frozen=True, eq=False)
-class SigmoidTable:
+class SigmoidTable(Estimator):
     """A sigmoid in whole numbers: `S' = integer_sigmoid(floor(1024 E)) / 4096`, see `psu_deploy.sigmoid_table`."""
 
 
-Operator = Identity | Leak | StrictLeak | PartialSums | Window | Exponentials
-Estimator = Sigmoid | RawCurrent | Staircase | SigmoidTable
+Operator = CausalOperator
+"""Any operator, of whatever kind; who reads a machine refuses the kinds it does not know (see `kinds`)."""

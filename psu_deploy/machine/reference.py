@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from psu_deploy import sigmoid_table
-from psu_deploy.errors import InternalError
+from psu_deploy.errors import UnsupportedModelError
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array
 from psu_deploy.machine.graph import Graph
+from psu_deploy.machine.kinds import Part, Vocabulary, unknown_kind
 from psu_deploy.noise import uniform
 
 State = Mapping[str, Tensor]
@@ -66,9 +67,13 @@ class Interpreter:
         graph: what to run.
         dtype: torch.float32 or torch.float64; parameters are rounded to it once.
         device: any torch device.
+
+    Raises:
+        UnsupportedModelError: listing every kind of layer, operator and estimator that has no meaning here.
     """
 
     def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device) -> None:
+        VOCABULARY.check(graph.nodes, _ACTION)
         self._graph = graph
         self._dtype = dtype
         self._device = device
@@ -113,11 +118,15 @@ class Interpreter:
 
 
 def evaluate(layer: ops.Layer, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
-    """One step of a layer: its output; its next state goes into the moment."""
-    for kind, evaluate in _EVALUATORS.items():
-        if isinstance(layer, kind):
-            return evaluate(layer, inputs, moment)
-    raise InternalError(f"the reference interpreter has no rule for {type(layer).__name__}")
+    """One step of a layer: its output; its next state goes into the moment. An unknown kind is refused."""
+    return _rule(_EVALUATORS, layer, "layer")(layer, inputs, moment)
+
+
+def _rule(table: Mapping[type, Callable[..., Tensor]], part: Part, role: str) -> Callable[..., Tensor]:
+    """The rule for one part; it is asked for without a network around it, so a refusal cannot tell the path."""
+    if type(part) not in table:
+        raise UnsupportedModelError([unknown_kind(_READER, "?", part, role, table)], _ACTION)
+    return table[type(part)]
 
 
 def _linear(layer: ops.Linear, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
@@ -178,8 +187,11 @@ def _multiply(layer: ops.Multiply, inputs: Sequence[Tensor], moment: Moment) -> 
     return product
 
 
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "sigmoid": torch.sigmoid}
+
+
 def _activation(layer: ops.Activation, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
-    return torch.relu(inputs[0]) if layer.kind == "relu" else torch.sigmoid(inputs[0])
+    return _ACTIVATIONS[layer.kind](inputs[0])
 
 
 def _time_conv(layer: ops.TimeConv, inputs: Sequence[Tensor], moment: Moment) -> Tensor:
@@ -269,6 +281,7 @@ _EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], Moment], Tensor]] = {
     ops.Multiply: _multiply,
     ops.Activation: _activation,
     ops.Delay: _delay,
+    ops.Wait: _delay,
     ops.TimeConv: _time_conv,
     ops.Filter: _filter,
     ops.Hold: _hold,
@@ -280,58 +293,38 @@ _EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], Moment], Tensor]] = {
 
 
 def advance(operator: operators.Operator, role: str, x: Tensor, moment: Moment) -> Tensor:
-    """One step of a causal operator: its output; its next state goes into the moment."""
-    state = moment.state.get(role)
-    match operator:
-        case operators.Identity():
-            return x
-        case operators.StrictLeak(gain, decay):
-            assert state is not None
-            moment.new_state[role] = (state + gain * x) * decay
-            return state
-        case operators.Leak(gain, decay):
-            assert state is not None
-            moment.new_state[role] = state * decay + gain * x
-            return moment.new_state[role]
-        case operators.Exponentials():
-            assert state is not None
-            terms = (1, -1, *[1] * (x.ndim - 1))
-            gains, decays = (moment.tensor(v).view(terms) for v in (operator.gains, operator.decays))
-            moment.new_state[role] = decays * state + gains * x[:, None]
-            return moment.new_state[role].sum(1) + operator.bias
-        case operators.PartialSums():
-            return _advance_partial_sums(operator, role, x, moment)
-        case operators.Window():
-            return _advance_window(operator, role, x, moment)
-    raise InternalError(f"the reference interpreter has no rule for {type(operator).__name__}")
+    """One step of a causal operator: its output; its next state goes into the moment. An unknown kind is refused."""
+    return _rule(_OPERATORS, operator, "operator")(operator, role, x, moment)
 
 
 def estimate(estimator: operators.Estimator, value: Tensor, moment: Moment) -> Tensor:
-    """The estimated spike S' of every E."""
-    match estimator:
-        case operators.Sigmoid():
-            return torch.sigmoid(value)
-        case operators.Staircase():
-            steps_below = torch.bucketize(value.contiguous(), moment.tensor(estimator.thresholds), right=True)
-            return steps_below.to(value.dtype) * estimator.height + estimator.offset
-        case operators.SigmoidTable():
-            return _sigmoid_table(value, moment.tensor(_TABLE))
-        case operators.RawCurrent():
-            return value
-    raise InternalError(f"the reference interpreter has no rule for {type(estimator).__name__}")
+    """The estimated spike S' of every E. An unknown kind is refused."""
+    return _rule(_ESTIMATORS, estimator, "estimator")(estimator, value, moment)
 
 
-_TABLE = sigmoid_table.VALUES.astype(np.float64)
+def _identity(operator: operators.Identity, role: str, x: Tensor, moment: Moment) -> Tensor:
+    return x
 
 
-def _sigmoid_table(value: Tensor, table: Tensor) -> Tensor:
-    """The table at floor(1024 E), a product that is exact; what is no number stays none."""
-    first, last = sigmoid_table.FIRST, sigmoid_table.LAST
-    place = (value * sigmoid_table.PER_UNIT).floor().clamp(first, last) - first
-    return torch.where(value.isnan(), value, table[place.nan_to_num().long()])
+def _leak(operator: operators.Leak, role: str, x: Tensor, moment: Moment) -> Tensor:
+    moment.new_state[role] = moment.state[role] * operator.decay + operator.gain * x
+    return moment.new_state[role]
 
 
-def _advance_partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: Moment) -> Tensor:
+def _strict_leak(operator: operators.StrictLeak, role: str, x: Tensor, moment: Moment) -> Tensor:
+    state = moment.state[role]
+    moment.new_state[role] = (state + operator.gain * x) * operator.decay
+    return state
+
+
+def _exponentials(operator: operators.Exponentials, role: str, x: Tensor, moment: Moment) -> Tensor:
+    terms = (1, -1, *[1] * (x.ndim - 1))
+    gains, decays = (moment.tensor(v).view(terms) for v in (operator.gains, operator.decays))
+    moment.new_state[role] = decays * moment.state[role] + gains * x[:, None]
+    return moment.new_state[role].sum(1) + operator.bias
+
+
+def _partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: Moment) -> Tensor:
     t, matrix, bias = moment.step, moment.tensor(operator.matrix), moment.tensor(operator.bias)
     y = matrix[t, t] * x
     if role in moment.state:
@@ -343,13 +336,60 @@ def _advance_partial_sums(operator: operators.PartialSums, role: str, x: Tensor,
     return y + bias[t]
 
 
-def _advance_window(operator: operators.Window, role: str, x: Tensor, moment: Moment) -> Tensor:
+def _window(operator: operators.Window, role: str, x: Tensor, moment: Moment) -> Tensor:
     row = 0 if operator.time_invariant else moment.step
     sums = moment.tensor(operator.columns)[row].view(1, -1, *[1] * (x.ndim - 1)) * x[:, None]
     if role in moment.state:
         sums[:, :-1] += moment.state[role]
         moment.new_state[role] = sums[:, 1:]
     return sums[:, 0] + moment.tensor(operator.bias)[row]
+
+
+_OPERATORS: dict[type, Callable[[Any, str, Tensor, Moment], Tensor]] = {
+    operators.Identity: _identity,
+    operators.Leak: _leak,
+    operators.StrictLeak: _strict_leak,
+    operators.PartialSums: _partial_sums,
+    operators.Window: _window,
+    operators.Exponentials: _exponentials,
+}
+
+
+def _sigmoid(estimator: operators.Sigmoid, value: Tensor, moment: Moment) -> Tensor:
+    return torch.sigmoid(value)
+
+
+def _raw_current(estimator: operators.RawCurrent, value: Tensor, moment: Moment) -> Tensor:
+    return value
+
+
+def _staircase(estimator: operators.Staircase, value: Tensor, moment: Moment) -> Tensor:
+    steps_below = torch.bucketize(value.contiguous(), moment.tensor(estimator.thresholds), right=True)
+    return steps_below.to(value.dtype) * estimator.height + estimator.offset
+
+
+_TABLE = sigmoid_table.VALUES.astype(np.float64)
+
+
+def _sigmoid_table(estimator: operators.SigmoidTable, value: Tensor, moment: Moment) -> Tensor:
+    """The table at floor(1024 E), a product that is exact; what is no number stays none."""
+    table, first, last = moment.tensor(_TABLE), sigmoid_table.FIRST, sigmoid_table.LAST
+    place = (value * sigmoid_table.PER_UNIT).floor().clamp(first, last) - first
+    return torch.where(value.isnan(), value, table[place.nan_to_num().long()])
+
+
+_ESTIMATORS: dict[type, Callable[[Any, Tensor, Moment], Tensor]] = {
+    operators.Sigmoid: _sigmoid,
+    operators.RawCurrent: _raw_current,
+    operators.Staircase: _staircase,
+    operators.SigmoidTable: _sigmoid_table,
+}
+
+_READER = "the reference interpreter"
+_ACTION = "run the machine"
+
+VOCABULARY = Vocabulary(_READER, _EVALUATORS, _OPERATORS, _ESTIMATORS)
+"""Every kind that has a meaning."""
 
 
 def _pad(x: Tensor, padding: ops.Padding, value: float) -> Tensor:

@@ -24,6 +24,7 @@ from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array, saved_fields
 from psu_deploy.machine.files import atomic_path
 from psu_deploy.machine.graph import Graph, Node
+from psu_deploy.machine.kinds import Vocabulary
 
 FORMAT = "psu-deploy.machine"
 VERSION = "1"
@@ -40,10 +41,16 @@ _KINDS: dict[str, type] = {
         operators.SigmoidTable,
     )
 }
+"""Name in the file -> kind: what `load` makes, and so all that `save` writes."""
 
 
 def save(graph: Graph, path: str | Path) -> Path:
-    """Write a machine to a file, whole or not at all."""
+    """Write a machine to a file, whole or not at all.
+
+    Raises:
+        UnsupportedModelError: listing every kind of layer, operator and estimator that `load` would not know.
+        ArtifactError: if the file cannot be written.
+    """
     header, arrays = _encode_graph(graph)
     metadata = {"format": FORMAT, "version": VERSION, "machine": json.dumps(header), "hash": content_hash(graph)}
     try:
@@ -75,12 +82,21 @@ def load(path: str | Path) -> Graph:
 
 
 def content_hash(graph: Graph) -> str:
-    """SHA-256 over the graph and every number in it, as hex."""
+    """SHA-256 over the graph and every number in it, as hex.
+
+    Raises:
+        UnsupportedModelError: as `save`; a kind is hashed by its name, which only says something if it is one of ours.
+    """
     header, arrays = _encode_graph(graph)
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for array in arrays.values():
         digest.update(str(array.shape).encode() + array.tobytes())
     return digest.hexdigest()
+
+
+def _check_kinds(graph: Graph) -> None:
+    known = dict.fromkeys(_KINDS.values())
+    Vocabulary("the .psm format", known, known, known).check(graph.nodes, "save the machine")
 
 
 def _check_format(source: Path, metadata: Mapping[str, str]) -> None:
@@ -104,6 +120,7 @@ def _compact(array: Array) -> np.ndarray[Any, Any]:
 
 
 def _encode_graph(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
+    _check_kinds(graph)
     arrays: dict[str, Array] = {}
     nodes = [
         {"name": node.name, "inputs": list(node.inputs), "layer": _encode(node.layer, str(index), arrays)}

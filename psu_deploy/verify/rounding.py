@@ -18,16 +18,16 @@ two ends of the error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from psu_deploy.errors import Problem, UnsupportedModelError
 from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.reference import Moment
-from psu_deploy.verify.layer_bounds import ACTIVATIONS, LAYERS, OPERATORS
+from psu_deploy.verify.layer_bounds import LAYERS, OPERATORS
 from psu_deploy.verify.neuron_bounds import ESTIMATORS, NEURONS, Given
 from psu_deploy.verify.roundoff import AS_THE_MACHINE, Arithmetic, Roundoff
 
@@ -81,29 +81,13 @@ def rounding_bounds(
     return Bounds(margin, _known(torch.stack([step[1] for step in steps])), walk.state_bounds())
 
 
+VOCABULARY = Vocabulary("the rounding bound", {**LAYERS, **NEURONS}, OPERATORS, ESTIMATORS)
+"""What has a bound."""
+
+
 def check_kinds(machine: StateMachine) -> None:
     """Raise `UnsupportedModelError` if anything in the machine has no rounding bound."""
-    problems = [
-        Problem(node.name, kind, "nothing is known about its rounding", "add a rule for it in psu_deploy.verify")
-        for node in machine.nodes
-        for kind in _unknown(node.layer)
-    ]
-    if problems:
-        raise UnsupportedModelError(problems, "bound the rounding errors of the network")
-
-
-def _unknown(layer: ops.Layer) -> Iterator[str]:
-    """Names of the kinds in a layer, its own among them, that no table here has."""
-    if type(layer) not in LAYERS and type(layer) not in NEURONS:
-        yield type(layer).__name__
-    if isinstance(layer, ops.Activation) and layer.kind not in ACTIVATIONS:
-        yield f"{type(layer).__name__}({layer.kind!r})"
-    for part in vars(layer).values():
-        if isinstance(part, operators.CausalOperator) and type(part) not in OPERATORS:
-            yield type(part).__name__
-    estimator = getattr(layer, "estimator", None)
-    if estimator is not None and type(estimator) not in ESTIMATORS:
-        yield type(estimator).__name__
+    VOCABULARY.check(machine.nodes, "bound the rounding errors of the network")
 
 
 def _at(rows: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:

@@ -200,28 +200,3 @@ def test_a_knife_edge_says_what_it_cost():
     assert report.ok
     assert report.answers == (3, 3)
     assert report.verdict.endswith("; outputs differ by up to 2, 3 of 3 answers of the readout changed")
-
-
-def test_every_kind_has_a_bound_and_no_other():
-    """A layer, an operator, an estimator that nobody has thought about is refused, with its name."""
-
-    class Doubled(ops.Flatten):
-        pass
-
-    class Faster(o.Leak):
-        pass
-
-    class Rounder(o.Sigmoid):
-        pass
-
-    layers = {
-        "Doubled": Doubled(),
-        "Faster": neuron(Faster(0.5, 0.5)),
-        "Rounder": neuron(o.Leak(0.5, 0.5), None, o.StrictLeak(0.5, 0.5), estimator=Rounder()),
-    }
-    known = chain((4,), ops.Linear(normal(4, 4)), neuron(o.Leak(0.5, 0.5)))
-    trace = known.trace(X)
-    for kind, layer in layers.items():
-        machine = StateMachine((known.nodes[0], Node("new", layer, ("a",)), known.nodes[1]), (4,))
-        with pytest.raises(psu.UnsupportedModelError, match=rf"new +{kind} +nothing is known about its rounding"):
-            certify(machine, X, replace(trace, spikes={**trace.spikes, "new": trace.spikes["b"]}))

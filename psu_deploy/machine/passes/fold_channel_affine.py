@@ -40,12 +40,13 @@ def _find(machine: StateMachine) -> tuple[Node, Node] | None:
     by_name = {node.name: node for node in machine.nodes}
     for node in machine.nodes:
         producer = by_name.get(node.inputs[0])
-        if not isinstance(node.layer, ChannelAffine) or producer is None:
+        if type(node.layer) is not ChannelAffine or producer is None:
             continue
         readers = sum(node.inputs.count(producer.name) for node in machine.nodes) + (machine.output == producer.name)
         # A Linear over (C, in) mixes the last axis; the affine's channels are the first.
-        channels_agree = isinstance(producer.layer, Conv1d | Conv2d) or (
-            isinstance(producer.layer, Linear) and len(machine.shapes[producer.name]) == 1
+        # By exact type: what a subclass does with its weights is not known here.
+        channels_agree = type(producer.layer) in (Conv1d, Conv2d) or (
+            type(producer.layer) is Linear and len(machine.shapes[producer.name]) == 1
         )
         if readers == 1 and channels_agree:
             return producer, node

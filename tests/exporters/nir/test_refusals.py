@@ -443,10 +443,8 @@ def _wrong_threshold(monkeypatch):
 
 def _wrong_decay(monkeypatch):
     neurons = importlib.import_module("psu_deploy.exporters.nir.neurons")
-    right = neurons._numbers
-    monkeypatch.setattr(
-        neurons, "_numbers", lambda operator: (right(operator)[0], [0.9 * d for d in right(operator)[1]])
-    )
+    right = neurons.OPERATORS[o.Leak]
+    monkeypatch.setitem(neurons.OPERATORS, o.Leak, lambda leak: right(replace(leak, decay=0.9 * leak.decay)))
     return chain((20,), linear(20, 20), PSU)
 
 

@@ -18,8 +18,8 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.exporters.onnx import lower
-from psu_deploy.exporters.onnx import neurons as lowered_neurons
-from psu_deploy.exporters.onnx import operators as lowered_operators
+from psu_deploy.exporters.onnx.operators import OPERATORS
+from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
 from tests.exporters.onnx.machines import MACHINES, NEURONS, chain, inputs, normal
 
@@ -122,12 +122,12 @@ def without_bias(monkeypatch):
 
 
 def upside_down(monkeypatch):
-    right = lowered_neurons._spiking_neuron
+    right = lower._RULES[ops.SpikingNeuron]
 
     def wrong(layer, *rest):
         return right(replace(layer, threshold=-layer.threshold), *rest)
 
-    monkeypatch.setattr(lowered_neurons, "_spiking_neuron", wrong)
+    monkeypatch.setitem(lower._RULES, ops.SpikingNeuron, wrong)
     return MACHINE
 
 
@@ -151,23 +151,23 @@ def frozen_state(monkeypatch):
 
 
 def wrong_decay(monkeypatch):
-    right = lowered_operators._leak
-    monkeypatch.setattr(lowered_operators, "_leak", lambda gain, decay, *rest: right(gain, decay * 0.9, *rest))
+    right = OPERATORS[o.Leak]
+    monkeypatch.setitem(OPERATORS, o.Leak, lambda leak, *rest: right(o.Leak(leak.gain, leak.decay * 0.9), *rest))
     return MACHINE
 
 
 def wrong_next_state(monkeypatch):
     """The reset that is kept for the next step is ten times too large."""
-    right = lowered_operators._strict_leak
+    right = OPERATORS[o.StrictLeak]
 
-    def wrong(gain, decay, role, x, scope):
-        value = right(gain, decay, role, x, scope)
+    def wrong(operator, role, x, scope):
+        value = right(operator, role, x, scope)
         scope.set_state(
             role, scope.builder.op("Mul", scope.following[role], scope.builder.floats(10.0, "ten"), name="z")
         )
         return value
 
-    monkeypatch.setattr(lowered_operators, "_strict_leak", wrong)
+    monkeypatch.setitem(OPERATORS, o.StrictLeak, wrong)
     return chain((1,), NEURONS["psu"])
 
 

@@ -1,0 +1,170 @@
+"""Causal operators in real numbers, as Lava has them: one row per kind, so that whoever rounds or writes one agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from psu_deploy.errors import InternalError
+from psu_deploy.machine import operators
+from psu_deploy.machine.fields import Array
+from psu_deploy.machine.kinds import Refusal
+
+Form = TypeVar("Form")
+
+
+@dataclass(frozen=True)
+class Now:
+    """`y = x`."""
+
+    decays: tuple[float, ...] = ()
+    largest: float = 1.0
+
+    def plain(self) -> dict[str, Any]:
+        """As nested plain values."""
+        return {"kind": "Identity"}
+
+
+@dataclass(frozen=True, eq=False)
+class RealTraces:
+    """A sum of leaks and a constant: gains (r,), decays (r,)."""
+
+    gains: Array
+    decays: Array
+    bias: float
+
+    @property
+    def largest(self) -> float:
+        """Factor of an input, which becomes part of the unit."""
+        return float(np.abs(self.gains).max()) or 1.0
+
+    def plain(self) -> dict[str, Any]:
+        """As nested plain values."""
+        return {"kind": "Traces", "decays": self.decays.tolist(), "gains": self.gains.tolist(), "bias": self.bias}
+
+
+@dataclass(frozen=True, eq=False)
+class RealSums:
+    """Sums of steps to come: columns (rows, k), bias (rows,); one row for all steps, or row t for step t."""
+
+    columns: Array
+    bias: Array
+    decays: tuple[float, ...] = ()
+
+    @property
+    def largest(self) -> float:
+        """Factor of an input, which becomes part of the unit."""
+        return float(np.abs(self.columns).max()) or 1.0
+
+    def plain(self) -> dict[str, Any]:
+        """As nested plain values."""
+        return {"kind": "Sums", "columns": self.columns.tolist(), "bias": self.bias.tolist()}
+
+
+@dataclass(frozen=True)
+class RealDecay:
+    """A reset that leaks: read R, then `R = decay*(R + gain*S')`."""
+
+    gain: float
+    decay: float
+
+    @property
+    def decays(self) -> tuple[float, ...]:
+        """The one there is."""
+        return (self.decay,)
+
+    @property
+    def largest(self) -> float:
+        """Factor of an estimated spike."""
+        return abs(self.gain) or 1.0
+
+    def plain(self) -> dict[str, Any]:
+        """As nested plain values."""
+        return {"gain": self.gain, "decay": self.decay}
+
+
+RealOperator = Now | RealTraces | RealSums
+
+
+def row_of(table: Mapping[type, Form | Refusal], part: object) -> Form:
+    """The row of a part of a machine that was checked.
+
+    Raises:
+        InternalError: if it was not.
+    """
+    row = table.get(type(part))
+    if row is None or isinstance(row, Refusal):
+        raise InternalError(f"{type(part).__name__} came past the checks of the Lava exporter; please report it")
+    return row
+
+
+def form_of(operator: operators.Operator) -> RealOperator:
+    """An operator that makes V, E or a filter's output."""
+    return row_of(OPERATORS, operator)(operator)
+
+
+def reset_of(operator: operators.Operator) -> RealDecay | RealSums:
+    """An operator that makes R."""
+    return row_of(RESETS, operator)(operator)
+
+
+def columns_of(matrix: Array) -> Array:
+    """`columns[t, l] = A[t + l, t]`, zero beyond the last step."""
+    steps = len(matrix)
+    columns = np.zeros((steps, steps))
+    for t in range(steps):
+        columns[t, : steps - t] = matrix[t:, t]
+    return columns
+
+
+def _now(operator: operators.Identity) -> Now:
+    return Now()
+
+
+def _leak(operator: operators.Leak) -> RealTraces:
+    return RealTraces(np.array([operator.gain]), np.array([operator.decay]), 0.0)
+
+
+def _exponentials(operator: operators.Exponentials) -> RealTraces:
+    return RealTraces(operator.gains, operator.decays, operator.bias)
+
+
+def _partial_sums(operator: operators.PartialSums) -> RealSums:
+    return RealSums(columns_of(operator.matrix), operator.bias)
+
+
+def _window(operator: operators.Window) -> RealSums:
+    return RealSums(operator.columns, operator.bias)
+
+
+def _strict_leak(operator: operators.StrictLeak) -> RealDecay:
+    return RealDecay(operator.gain, operator.decay)
+
+
+OPERATORS: dict[type, Callable[[Any], RealOperator] | Refusal] = {
+    operators.Identity: _now,
+    operators.Leak: _leak,
+    operators.StrictLeak: Refusal(
+        "a strict leak outside a reset; Lava's neurons read a leak behind its input, not before it",
+        "use a leak, or export to ONNX or NIR",
+    ),
+    operators.PartialSums: _partial_sums,
+    operators.Window: _window,
+    operators.Exponentials: _exponentials,
+}
+"""Kind -> what makes V, E or a filter's output along it."""
+
+_NOT_STRICT = Refusal("a reset that sees its own step", "use the strict leak of the PSU family")
+
+RESETS: dict[type, Callable[[Any], RealDecay | RealSums] | Refusal] = {
+    operators.Identity: _NOT_STRICT,
+    operators.Leak: _NOT_STRICT,
+    operators.StrictLeak: _strict_leak,
+    operators.PartialSums: _partial_sums,
+    operators.Window: _window,
+    operators.Exponentials: _NOT_STRICT,
+}
+"""Kind -> what makes R along it."""
