@@ -7,7 +7,6 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters.onnx.emit import emit
@@ -45,7 +44,7 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
         raise InputError(f"an ONNX file must end in {SUFFIX}, got {target}")
     model = emit(machine, _metadata(machine))
     with atomic_path(target) as temporary:
-        onnx.save(model, temporary)
+        temporary.write_bytes(model.SerializeToString())
         _self_check(machine, temporary)
     return read_artifact(target)
 
