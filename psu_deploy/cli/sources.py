@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import nn
 
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.files import write_whole
+from psu_deploy.machine.files import as_npy, write_whole
 
 MACHINE_SUFFIX = ".psm"
 MACHINE_FILE = "model.psm"
@@ -90,9 +89,7 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write an array as .npy, whole or not at all."""
     if path.suffix != ".npy":
         raise InputError(f"an array is written as .npy, got {path}")
-    buffer = io.BytesIO()  # np.save itself says of a full disk how many numbers there was space for
-    np.save(buffer, array)
-    write_whole(path, buffer.getbuffer())
+    write_whole(path, as_npy(array))
 
 
 def random_spikes(machine: StateMachine, steps: int | None, batch: int | None, seed: int) -> Floats:

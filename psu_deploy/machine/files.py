@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.machine.temporaries import temporary_beside
@@ -57,6 +62,13 @@ def write_whole(path: str | Path, content: bytes | memoryview) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def as_npy(array: NDArray[Any]) -> memoryview:
+    """What `np.save` writes. To a full disk, it would not say what is wrong."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getbuffer()
 
 
 def _sentence(target: Path, error: OSError) -> str:
