@@ -26,8 +26,8 @@ MAIN = Path(__file__).parent / "process" / "main.py"
 NETWORK = "network.net"
 """Of the job folder: what the child opens, whatever becomes of the file it was read from."""
 
-PREFIX = "psu-deploy-lava-"
-"""Of the names of job folders."""
+NAME = "psu-deploy-lava"
+"""Of job folders."""
 
 LAST_LINES = 20
 """Of what the child said, shown when it fails."""
@@ -86,7 +86,7 @@ def run_job(
     rows = _rows(x, arithmetic, steps * samples)
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(temporary_folder(PREFIX))
+            folder = stack.enter_context(temporary_folder(Path(tempfile.gettempdir()), NAME))
             _write(folder, network, rows, job | {"record": sorted(set(record))})
         except OSError as error:
             raise ArtifactError(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import ArtifactError
-from psu_deploy.machine.temporaries import temporary_beside
+from psu_deploy.machine.temporaries import temporary_folder
 
 _REMEDIES = {
     errno.ENOSPC: "free some space, or name a place on another disk",
@@ -29,9 +29,9 @@ _CANNOT_FLUSH = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.E
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it into place if the block succeeds, else remove it.
+    """Yield a temporary path in a folder beside `path`; rename it into place if the block succeeds, else remove it.
 
-    Missing parent folders are made. The temporary file has the same suffix. It is flushed to the disk before it is
+    Missing parent folders are made. The temporary file has the same name. It is flushed to the disk before it is
     renamed, and its folder after it: whenever a process or a machine stops, `path` is the old file or the new one.
     Two writers of one path are safe: each file is whole, and the last one stays. What a killed writer of the same path
     left is removed.
@@ -44,7 +44,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if target.is_dir():
             raise ArtifactError(f"cannot write {target}: it is a folder; name a file in it")
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_beside(target) as temporary:
+        with temporary_folder(target.parent, target.name) as folder:
+            temporary = folder / target.name
+            temporary.touch()
             yield temporary
             temporary.chmod(0o666 & ~_umask())
             _flush(temporary)

@@ -1,7 +1,12 @@
-"""Files that are being written: a name beside the final one, and a lock that says whether their writer still lives.
+"""Folders for what is being written: a name that says so, and a lock that says whether their writer still lives.
+
+    .<name>-<16 hexadecimal digits>-unfinished/
+        lock            held as long as the writer lives
+        ...             what it writes
 
 The lock is the kernel's (flock): it goes when the process ends, however it ends, and no process id can be mistaken for
-another one. Where there are no such locks, nothing is ever removed: what might still be written stays.
+another one. It is a file of its own because HDF5 locks the files that it reads. Where there are no such locks, nothing
+is removed that might still be written to.
 """
 
 from __future__ import annotations
@@ -12,7 +17,6 @@ import secrets
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,100 +24,69 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-MARK = "-unfinished"
-"""In the name of every temporary file, before its suffix."""
-
-_TOKEN = r"[0-9a-f]{16}"
-_MAX_STEM = 32
+LOCK = "lock"
+_MARK = "-unfinished"
+_KEPT = 32
 """Characters of the final name in the temporary one, which is to be no longer than a name may be."""
 
 
 @contextmanager
-def temporary_beside(target: Path) -> Iterator[Path]:
-    """Yield a new, locked, empty file beside `target`, with its suffix; remove it unless it was moved away.
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a new folder that nobody else will remove; it is removed at the end with all that is still in it.
 
-    What dead writers of the same target left is removed first.
-
-    Raises:
-        OSError: if there can be no such file.
-    """
-    remove_leftovers(target)
-    temporary, lock = _create(target)
-    try:
-        yield temporary
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        _release(lock)
-
-
-@contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Yield a new, locked folder where the system keeps temporary ones; remove it at the end.
-
-    Those of the same prefix that dead processes of this user left are removed first.
+    Those that dead processes of this user left there under the same name are removed first.
 
     Args:
-        prefix: of its name; nobody else's folders may begin with it.
+        parent: where to make it.
+        name: of what is written, as a part of the folder's.
+
+    Raises:
+        OSError: if it cannot be made.
     """
-    root = Path(tempfile.gettempdir())
-    for entry in _entries(root, re.compile(re.escape(prefix) + ".+")):
-        _remove_unless_alive(entry, os.O_RDONLY)
-    folder, lock = _create_folder(prefix)
+    remove_leftovers(parent, name)
+    folder, lock = _create(parent, name)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a child that outlives its parent removes it too
-        os.close(lock)
+        _clear(folder)
+        if lock is not None:
+            os.close(lock)
 
 
-def remove_leftovers(target: Path) -> None:
-    """Remove the temporary files beside `target` that were to become it and whose writers are dead."""
-    for entry in _entries(target.parent, re.compile(_pattern(target))):
-        _remove_unless_alive(entry, os.O_RDWR)
+def remove_leftovers(parent: Path, name: str) -> None:
+    """Remove the temporary folders of dead processes of this user."""
+    pattern = re.compile(_pattern(re.escape(name[:_KEPT])))
+    try:
+        found = [Path(entry.path) for entry in os.scandir(parent) if pattern.fullmatch(entry.name)]
+    except OSError:  # a folder that may not be listed can still be written to
+        return
+    for folder in found:
+        _remove_if_dead(folder)
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is one that is being written, or was."""
-    return re.fullmatch(rf"\..*-{_TOKEN}{re.escape(MARK)}.*", path.name) is not None
+    """Whether this is the name of a temporary folder."""
+    return re.fullmatch(_pattern(".*"), path.name) is not None
 
 
-def _name(target: Path, token: str) -> tuple[str, str, str]:
-    return f".{target.stem.lstrip('.')[:_MAX_STEM]}-", token, f"{MARK}{target.suffix}"
+def _pattern(name: str) -> str:
+    return rf"\.{name}-[0-9a-f]{{16}}{_MARK}"
 
 
-def _pattern(target: Path) -> str:
-    before, token, after = _name(target, _TOKEN)
-    return f"{re.escape(before)}{token}{re.escape(after)}"
-
-
-def _create(target: Path) -> tuple[Path, int | None]:
-    """A new file and what holds its lock."""
+def _create(parent: Path, name: str) -> tuple[Path, int | None]:
+    """A new folder, and what holds its lock."""
     while True:
-        temporary = target.with_name("".join(_name(target, secrets.token_hex(8))))
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        if not _lock(handle, wait=True):
-            os.close(handle)
-            return temporary, None
-        if os.fstat(handle).st_nlink:
-            return temporary, handle
-        os.close(handle)  # another writer took it for a leftover before the lock was there
-
-
-def _create_folder(prefix: str) -> tuple[Path, int]:
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix))
-        with suppress(FileNotFoundError):  # as above
-            handle = os.open(folder, os.O_RDONLY)
-            _lock(handle, wait=True)
-            if folder.is_dir():
+        folder = parent / f".{name[:_KEPT]}-{secrets.token_hex(8)}{_MARK}"
+        folder.mkdir(0o700)
+        # Until the lock is there, another process may take the folder for a leftover: then it is gone, or its lock is.
+        with suppress(FileNotFoundError):
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            if not _lock(handle, wait=True):
+                os.close(handle)
+                return folder, None
+            if os.fstat(handle).st_nlink:
                 return folder, handle
             os.close(handle)
-
-
-def _release(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
 
 
 def _lock(handle: int, wait: bool) -> bool:
@@ -127,32 +100,33 @@ def _lock(handle: int, wait: bool) -> bool:
     return True
 
 
-def _entries(folder: Path, name: re.Pattern[str]) -> list[Path]:
-    try:
-        return [Path(entry.path) for entry in os.scandir(folder) if name.fullmatch(entry.name)]
-    except OSError:  # a folder that may not be listed can still be written to
-        return []
-
-
-def _remove_unless_alive(path: Path, flags: int) -> None:
-    """Remove a file, or a folder, of this user if nobody holds its lock."""
+def _remove_if_dead(folder: Path) -> None:
+    """Remove a folder of this user if nobody holds its lock."""
     if sys.platform == "win32":
         return
-    try:
-        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # gone by now, or somebody else's
-        return
-    try:
-        found = os.fstat(handle)
-        if found.st_uid == os.geteuid() and _lock(handle, wait=False):
-            _remove(path, found.st_mode)
-    finally:
-        os.close(handle)
+    with suppress(OSError):  # gone by now, or not to be removed by us: then it stays
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return
+        try:
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            folder.rmdir()  # which only an empty one lets happen: its writer died before there was a lock, or after
+            return
+        try:
+            if stat.S_ISREG(os.fstat(handle).st_mode) and _lock(handle, wait=False):
+                _clear(folder)
+        finally:
+            os.close(handle)
 
 
-def _remove(path: Path, mode: int) -> None:
-    if stat.S_ISDIR(mode):
-        shutil.rmtree(path, ignore_errors=True)
-    elif stat.S_ISREG(mode):
-        with suppress(OSError):  # moved into place at this very moment, or may not be removed: then it stays
-            path.unlink()
+def _clear(folder: Path) -> None:
+    """Remove a folder, its lock last: who is killed in between leaves what can be removed by the next one."""
+    with suppress(OSError):  # a child may remove its job folder at the same time; what is left, the next one removes
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+        (folder / LOCK).unlink()
+        folder.rmdir()

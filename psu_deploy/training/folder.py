@@ -165,7 +165,7 @@ class RunFolder:
             for file in gone:
                 file.unlink(missing_ok=True)
             for file in (self.checkpoint, self.tuned, self.weights, self.machine, self.metrics):
-                remove_leftovers(file)
+                remove_leftovers(file.parent, file.name)
 
     def finish(self, recipe: Recipe, model: nn.Module, metrics: dict[str, Any]) -> None:
         """Write what a finished run consists of."""

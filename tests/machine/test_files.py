@@ -38,10 +38,10 @@ with atomic_path(sys.argv[1]) as temporary:
     temporary.write_bytes(b"theirs")
 """
 FOLDER = """
-import tempfile
-tempfile.tempdir = sys.argv[1]
+from pathlib import Path
 from psu_deploy.machine.temporaries import temporary_folder
-with temporary_folder("ours-") as folder:
+with temporary_folder(Path(sys.argv[1]), "ours") as folder:
+    (folder / "part").mkdir()
     (folder / "big").write_bytes(b"half")
     print("writing", flush=True)
     sys.stdin.read()
@@ -77,7 +77,7 @@ class TestWhatIsLeft:
         Other(WRITER, tmp_path / name).kill()
         (left,) = tmp_path.iterdir()
         assert is_temporary(left)
-        assert left.suffix == Path(name).suffix
+        assert names(left) == sorted(["lock", name])
         write_whole(tmp_path / name, b"mine")
         assert names(tmp_path) == [name]
         assert (tmp_path / name).read_bytes() == b"mine"
@@ -98,34 +98,65 @@ class TestWhatIsLeft:
             write_whole(tmp_path / name, b"mine")
         assert left in names(tmp_path)
 
-    @pytest.mark.parametrize("name", [".net-settings.onnx", ".net-0123456789abcdef.onnx", ".net-unfinished.onnx"])
-    def test_a_file_of_somebody_else_stays(self, tmp_path, name):
-        (tmp_path / name).write_text("dear")
+    @pytest.mark.parametrize(
+        "name",
+        [".net.onnx-settings", f".net.onnx-{'0' * 16}", f"net.onnx-{'0' * 16}-unfinished", ".net.onnx-unfinished"],
+    )
+    def test_what_is_somebody_elses_stays(self, tmp_path, name):
+        (tmp_path / name).mkdir()
         write_whole(tmp_path / "net.onnx", b"mine")
         assert names(tmp_path) == sorted([name, "net.onnx"])
         assert not is_temporary(tmp_path / name)
 
     def test_what_only_looks_like_a_leftover_stays(self, tmp_path):
-        """Links, pipes and folders of such a name: nothing of ours, and nothing to wait for."""
-        (tmp_path / "letters").write_text("dear")
-        (tmp_path / f".net-{'0' * 16}-unfinished.onnx").symlink_to(tmp_path / "letters")
-        os.mkfifo(tmp_path / f".net-{'1' * 16}-unfinished.onnx")
-        (tmp_path / f".net-{'2' * 16}-unfinished.onnx").mkdir()
-        before = names(tmp_path)
+        """Of such a name, but a file, a link, without a lock, or with one that is a pipe: nothing of ours."""
+        folders = [tmp_path / f".net.onnx-{digit * 16}-unfinished" for digit in "0123"]
+        (tmp_path / "letters").mkdir()
+        for folder in (tmp_path / "letters", *folders[2:]):
+            folder.mkdir(exist_ok=True)
+            (folder / "letter").write_text("dear")
+        (tmp_path / "letters" / "lock").touch()
+        folders[0].write_text("dear")
+        folders[1].symlink_to(tmp_path / "letters")
+        os.mkfifo(folders[3] / "lock")
+        before = [*names(tmp_path), "net.onnx"]
         write_whole(tmp_path / "net.onnx", b"mine")
-        assert names(tmp_path) == sorted([*before, "net.onnx"])
-        assert (tmp_path / "letters").read_text() == "dear"
+        assert names(tmp_path) == sorted(before)
+        for folder in (tmp_path / "letters", *folders[1:]):
+            assert (folder / "letter").read_text() == "dear"
 
-    def test_one_that_was_taken_for_a_leftover_before_its_lock_was_there(self, tmp_path, monkeypatch):
-        lock, taken = temporaries._lock, []
+    def test_whoever_is_killed_while_he_clears_away(self, tmp_path, monkeypatch):
+        """Before the lock is there, and after it is gone, the folder is empty."""
+        for digit in "01":
+            (tmp_path / f".net.onnx-{digit * 16}-unfinished").mkdir()
+        (tmp_path / f".net.onnx-{'0' * 16}-unfinished" / "lock").touch()
+        write_whole(tmp_path / "net.onnx", b"mine")
+        assert names(tmp_path) == ["net.onnx"]
 
-        def late(handle, wait):
-            if wait and not taken:  # another writer comes between the file and its lock
+    @pytest.mark.parametrize("when", ["before its lock is there", "before it is locked"])
+    def test_one_that_was_taken_for_a_leftover(self, tmp_path, monkeypatch, when):
+        """Another process comes in between."""
+        taken = []
+
+        def come_between() -> None:
+            if not taken:
                 taken.extend(tmp_path.iterdir())
-                temporaries.remove_leftovers(tmp_path / "net.onnx")
+                temporaries.remove_leftovers(tmp_path, "net.onnx")
+
+        lock, open_ = temporaries._lock, os.open
+
+        def locked(handle, wait):
+            if wait:
+                come_between()
             return lock(handle, wait)
 
-        monkeypatch.setattr(temporaries, "_lock", late)
+        def opened(path, flags, *mode):
+            if flags & os.O_CREAT:
+                come_between()
+            return open_(path, flags, *mode)
+
+        name, replacement = ("open", opened) if when == "before its lock is there" else ("_lock", locked)
+        monkeypatch.setattr(*((os, name) if name == "open" else (temporaries, name)), replacement)
         with atomic_path(tmp_path / "net.onnx") as temporary:
             assert taken
             assert not taken[0].exists()
@@ -142,37 +173,31 @@ class TestWhatIsLeft:
 
 
 class TestFolders:
-    def test_of_the_dead_go_and_of_the_living_stay(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-        (tmp_path / "theirs-0").mkdir()
+    def test_of_the_dead_go_and_of_the_living_stay(self, tmp_path):
+        (tmp_path / "theirs").mkdir()
         dead = Other(FOLDER, tmp_path)
-        (left,) = [path for path in tmp_path.iterdir() if path.name.startswith("ours-")]
+        (left,) = [path for path in tmp_path.iterdir() if path.name.startswith(".ours-")]
         alive = Other(FOLDER, tmp_path)
         assert left.is_dir()
         dead.kill()
-        with temporary_folder("ours-") as folder:
+        with temporary_folder(tmp_path, "ours") as folder:
             assert not left.exists()
             assert len(names(tmp_path)) == 3
             (folder / "file").touch()
         assert len(names(tmp_path)) == 2
         alive.go_on()
-        assert names(tmp_path) == ["theirs-0"]
+        assert names(tmp_path) == ["theirs"]
 
-    def test_one_that_was_taken_for_a_leftover_before_its_lock_was_there(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-        lock, taken = temporaries._lock, []
 
-        def late(handle, wait):
-            if wait and not taken:
-                taken.extend(tmp_path.iterdir())
-                taken[0].rmdir()
-            return lock(handle, wait)
-
-        monkeypatch.setattr(temporaries, "_lock", late)
-        with temporary_folder("ours-") as folder:
-            assert folder.is_dir()
-            assert folder not in taken
-        assert names(tmp_path) == []
+def test_hdf5_can_write_and_read_there(tmp_path):
+    """It locks what it opens, and would not open what another lock is on."""
+    h5py = pytest.importorskip("h5py")
+    with atomic_path(tmp_path / "net.h5") as temporary:
+        with h5py.File(temporary, "w") as file:
+            file["x"] = 1
+        with h5py.File(temporary, "r") as file:
+            assert file["x"][()] == 1
+    assert names(tmp_path) == ["net.h5"]
 
 
 class TestWriting:

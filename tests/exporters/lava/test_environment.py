@@ -162,10 +162,11 @@ class TestSetup:
             program(tmp_path / "home/bin/rubbish", "")
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(environment, "_call", killed)
             patch.setattr(environment.shutil, "rmtree", lambda *_, **__: None)
-            environment.setup()
+            with pytest.raises(KeyboardInterrupt):
+                environment.setup()
         environment.setup()
         assert not (tmp_path / "home/bin/rubbish").exists()
 

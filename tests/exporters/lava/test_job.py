@@ -217,9 +217,10 @@ class TestNothingIsLeftBehind:
         place = tmp_path / "tmp"
         place.mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(place))
-        for name in ("psu-deploy-lava-dead", "somebody-else"):
+        for name in (f".psu-deploy-lava-{'0' * 16}-unfinished", "somebody-else"):
             (place / name).mkdir()
             (place / name / "x.npy").touch()
+            (place / name / "lock").touch()
         child(GOOD.format(output="x"))()
         assert [path.name for path in place.iterdir()] == ["somebody-else"]
 
