@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PRELOADED = (
@@ -50,9 +52,11 @@ class Server:
         assert int(self._answer()) == 0, f"{code}\n{self.log.read_text()[-2000:]}"
         return time.perf_counter() - began
 
-    def kill(self, code: str, after: float) -> bool:
-        """Run, and kill after some seconds; whether it was over before."""
+    def kill(self, code: str, after: float, once: Callable[[], bool] = lambda: True) -> bool:
+        """Run, and kill some seconds after something is so; whether it was over before."""
         process = self._start(code)
+        while not once() and not select.select([self.process.stdout], [], [], 0.0005)[0]:
+            pass
         time.sleep(after)
         os.kill(process, signal.SIGKILL)  # the number is still its own: it is not buried before the next one starts
         return int(self._answer()) == 0
