@@ -11,7 +11,6 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
-from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +61,9 @@ def assert_whole(folder: Path) -> None:
             LOADERS[path.suffix](path)
 
 
-def leftovers(folder: Path) -> list[str]:
+def leftovers(folder: Path) -> list[Path]:
     """Of files that were being written, here or one folder below."""
-    return [path for place in (".", "checkpoints") for path in glob(f"{folder}/{place}/.*-unfinished")]
+    return [path for place in (folder, folder / "checkpoints") for path in place.glob(".*-unfinished")]
 
 
 def kills(server: Server, folder: Path, seconds: float) -> Iterator[Callable[[str], object]]:
