@@ -12,6 +12,7 @@ Only layer types that netx knows: it passes over others in silence. A neuron typ
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -32,9 +33,11 @@ def write(path: Path, network: IntegerNetwork, metadata: Mapping[str, Any]) -> N
 
     Raises:
         MissingExtraError: if h5py is not installed.
+        OSError: if the file cannot be written.
     """
     h5py = require("h5py", extra="lava")
-    with h5py.File(path, "w") as file:
+    buffer = io.BytesIO()  # where the disk is full, HDF5 ends the process
+    with h5py.File(buffer, "w") as file:
         layers = file.create_group("layer")
         _write_text(first := layers.create_group("0"), "type", "input")
         first["shape"] = np.array(network.input_shape, np.int32)
@@ -48,6 +51,7 @@ def write(path: Path, network: IntegerNetwork, metadata: Mapping[str, Any]) -> N
             real = ours.create_group(f"real/{index}")
             real["weight"], real["bias"] = layer.real["weight"], layer.real["bias"]
             real["neuron"] = json.dumps(layer.real["neuron"])
+    path.write_bytes(buffer.getbuffer())
 
 
 def _write_layer(group: Any, layer: IntegerLayer) -> None:

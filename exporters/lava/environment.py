@@ -19,6 +19,8 @@ from pathlib import Path
 
 from psu_deploy.errors import EngineError, MissingExtraError
 from psu_deploy.exporters.lava.python310 import find_python310
+from psu_deploy.machine.files import write_whole
+from psu_deploy.machine.temporaries import is_temporary
 
 VARIABLE = "PSU_DEPLOY_LAVA_PYTHON"
 HOME_VARIABLE = "PSU_DEPLOY_LAVA_HOME"
@@ -29,6 +31,9 @@ REQUIREMENTS = (("lava-nc==0.10.0", "h5py>=3.10", "numpy<2"), ("--no-deps", "lav
 
 STAMP = "complete"
 """Written last: an environment without it was never finished."""
+
+OURS = "made-by-psu-deploy"
+"""Written first: what has it may be removed, however little of an environment it is yet."""
 
 _PATIENCE = 60.0
 _INSTALL_PATIENCE = 1800.0
@@ -98,6 +103,7 @@ def setup(progress: Callable[[str], None] | None = None) -> LavaEnvironment:
     Raises:
         MissingExtraError: if there is no Python 3.10, or PSU_DEPLOY_LAVA_PYTHON names something that does not work.
         EngineError: if it cannot be made.
+        ArtifactError: if nothing can be written where it is to be.
     """
     target, say = home(), progress or _silent
     if os.environ.get(VARIABLE):
@@ -123,13 +129,17 @@ def _silent(text: str) -> None:
 
 def _remove_half_made(target: Path) -> None:
     """Clear the place, if what is there is an environment."""
-    if target.is_dir() and any(target.iterdir()) and not (target / "pyvenv.cfg").is_file():
-        raise EngineError(f"{target} is not empty and no environment; let {HOME_VARIABLE} name another folder")
+    ours = (target / OURS).is_file() or (target / "pyvenv.cfg").is_file()
+    if target.is_dir() and not ours and not all(is_temporary(path) for path in target.iterdir()):
+        raise EngineError(
+            f"{target} is not empty and no environment; let {HOME_VARIABLE} name another folder, or remove this one"
+        )
     shutil.rmtree(target, ignore_errors=True)
 
 
 def _make(base: Path, target: Path, progress: Callable[[str], None]) -> None:
     progress(f"making an environment with {base}")
+    write_whole(target / OURS, b"an environment for Lava, made by psu-deploy lava setup\n")
     _call([str(base), "-E", "-m", "venv", str(target)])
     python = _interpreter(target)
     for packages in REQUIREMENTS:
@@ -137,7 +147,7 @@ def _make(base: Path, target: Path, progress: Callable[[str], None]) -> None:
         _call([str(python), "-E", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
     progress("trying it")
     _checked(LavaEnvironment(python, COMMAND))
-    (target / STAMP).write_text("made by psu-deploy lava setup; without this file it is made again\n")
+    write_whole(target / STAMP, b"made by psu-deploy lava setup; without this file it is made again\n")
 
 
 def _call(command: list[str]) -> None:

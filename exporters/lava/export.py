@@ -21,7 +21,7 @@ from psu_deploy.exporters.lava.reference import Reference, encode
 from psu_deploy.exporters.lava.runner import artifact_of
 from psu_deploy.exporters.lava.target import SUFFIX
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.files import atomic_path, write_whole
 from psu_deploy.machine.inputs import check_sequence, check_static
 from psu_deploy.runtime import Artifact
 
@@ -67,8 +67,7 @@ def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, 
     with atomic_path(destination) as temporary:
         write(temporary, network, metadata)
         _self_check(temporary, network, calibration[:, :_CHECKED_SAMPLES])
-        with atomic_path(report_path(destination)) as beside:
-            beside.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_whole(report_path(destination), (json.dumps(report.to_dict(), indent=2) + "\n").encode())
     return artifact_of(destination, metadata)
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +15,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.errors import EngineError, InputError
+from psu_deploy.errors import ArtifactError, EngineError, InputError
 from psu_deploy.exporters.lava import process_group
+from psu_deploy.machine.files import as_npy
+from psu_deploy.machine.temporaries import temporary_folder
 
 Arithmetic = Literal["fixed_pt", "floating_pt"]
 
 MAIN = Path(__file__).parent / "process" / "main.py"
 NETWORK = "network.net"
 """Of the job folder: what the child opens, whatever becomes of the file it was read from."""
+
+NAME = "psu-deploy-lava"
+"""Of job folders."""
 
 LAST_LINES = 20
 """Of what the child said, shown when it fails."""
@@ -73,17 +79,29 @@ def run_job(
 
     Raises:
         InputError: if x does not have the rows or the numbers that were announced.
+        ArtifactError: if the system's temporary folder does not take the job.
         EngineError: if Lava crashed, hung, or gave something else.
     """
     job = {"network": NETWORK, "arithmetic": arithmetic, "steps": steps, "samples": samples}
     rows = _rows(x, arithmetic, steps * samples)
-    with tempfile.TemporaryDirectory(prefix="psu-deploy-lava-") as name:
-        folder = Path(name)
-        (folder / NETWORK).write_bytes(network)
-        np.save(folder / "x.npy", rows)
-        (folder / "job.json").write_text(json.dumps(job | {"record": sorted(set(record))}))
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder(Path(tempfile.gettempdir()), NAME))
+            _write(folder, network, rows, job | {"record": sorted(set(record))})
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot write the job for Lava into {tempfile.gettempdir()}: {error.strerror or error}; free some "
+                "space there, or let TMPDIR name another place"
+            ) from error
         _run(python, folder, timeout)
         return _result(folder, arithmetic, len(rows), sorted(set(record)))
+
+
+def _write(folder: Path, network: bytes, rows: NDArray[Any], job: dict[str, Any]) -> None:
+    """What the child is given."""
+    (folder / NETWORK).write_bytes(network)
+    (folder / "x.npy").write_bytes(as_npy(rows))
+    (folder / "job.json").write_text(json.dumps(job))
 
 
 def _rows(x: NDArray[Any], arithmetic: Arithmetic, rows: int) -> NDArray[Any]:

@@ -6,7 +6,6 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters.onnx.emit import emit
@@ -47,7 +46,7 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
     check(machine)  # before its hash is asked for, which an unknown kind has none of
     model = emit(machine, facts_of(machine))
     with atomic_path(target) as temporary:
-        onnx.save(model, temporary)
+        temporary.write_bytes(model.SerializeToString())
         _self_check(machine, temporary)
     return read_artifact(target)
 

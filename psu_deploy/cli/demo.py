@@ -16,7 +16,7 @@ from psu_deploy import api
 from psu_deploy.cli.console import err, hint, say, table
 from psu_deploy.errors import InputError, MissingExtraError
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.files import write_whole
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import EquivalenceReport
 
@@ -137,7 +137,6 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
 
 def _write_report(path: Path, outcomes: list[Outcome]) -> Path:
     results = [{**vars(outcome), "report": outcome.report.to_dict()} for outcome in outcomes]
-    with atomic_path(path) as temporary:
-        ok = all(outcome.report.ok for outcome in outcomes)
-        temporary.write_text(json.dumps({"ok": ok, "results": results}, indent=2) + "\n")
+    ok = all(outcome.report.ok for outcome in outcomes)
+    write_whole(path, (json.dumps({"ok": ok, "results": results}, indent=2) + "\n").encode())
     return path

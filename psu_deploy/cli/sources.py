@@ -13,7 +13,7 @@ from torch import nn
 
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.files import as_npy, write_whole
 
 MACHINE_SUFFIX = ".psm"
 MACHINE_FILE = "model.psm"
@@ -89,8 +89,7 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write an array as .npy, whole or not at all."""
     if path.suffix != ".npy":
         raise InputError(f"an array is written as .npy, got {path}")
-    with atomic_path(path) as temporary:
-        np.save(temporary, array)
+    write_whole(path, as_npy(array))
 
 
 def random_spikes(machine: StateMachine, steps: int | None, batch: int | None, seed: int) -> Floats:

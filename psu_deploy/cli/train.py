@@ -21,6 +21,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Of the initial weights and the order of the samples.")] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run in the folder anew.")] = False,
     deploy_for: Annotated[
         Literal["nir", "lava"] | None,
         typer.Option(help="Prepare the trained network for this target and fine-tune it."),
@@ -34,6 +35,8 @@ def train(
 
     Example: psu-deploy train digits --neuron rpsu --out runs/digits
 
+    Example: psu-deploy train digits --neuron rpsu --out runs/digits --resume
+
     Example: psu-deploy train digits --neuron rpsu --deploy-for nir --out runs/nir
 
     Example: psu-deploy train digits --neuron rpsu --deploy-for lava --out runs/lava
@@ -46,7 +49,7 @@ def train(
         raise InputError(f"no recipe for {task} with {neuron}; choose one of {', '.join(RECIPES)}")
     recipe = replace(recipe, seed=seed, epochs=recipe.epochs if epochs is None else epochs)
     recipe = replace(recipe, deploy_for=deploy_for, levels=levels, exponentials=exponentials)
-    result = run_training(recipe, out, device=device, resume=resume)
+    result = run_training(recipe, out, device=device, resume=resume, overwrite=overwrite)
     rows = [
         ("test accuracy", f"{result.test_accuracy:.2%}"),
         ("epochs", result.epochs),

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array, saved_fields
-from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.files import write_whole
 from psu_deploy.machine.graph import Graph, Node
 from psu_deploy.machine.kinds import Vocabulary
 
@@ -53,11 +53,7 @@ def save(graph: Graph, path: str | Path) -> Path:
     """
     header, arrays = _encode_graph(graph)
     metadata = {"format": FORMAT, "version": VERSION, "machine": json.dumps(header), "hash": content_hash(graph)}
-    try:
-        with atomic_path(path) as temporary:
-            save_file({key: _compact(array) for key, array in arrays.items()}, temporary, metadata)
-    except SafetensorError as error:  # it wraps the operating system's errors in its own
-        raise ArtifactError(f"cannot write {path}: {error}") from error
+    write_whole(path, to_bytes({key: _compact(array) for key, array in arrays.items()}, metadata))
     return Path(path)
 
 

@@ -3,9 +3,9 @@
     recipe.json            what is trained, written first
     checkpoints/last.ckpt  after every epoch: all that is needed to go on
     checkpoints/tuned.ckpt the same of the prepared network while it is fine-tuned, where the recipe says deploy_for
-    weights.safetensors    the network's weights after the last epoch
     model.psm              the network as a state machine
-    metrics.json           accuracies and time, written last
+    metrics.json           accuracies and time
+    weights.safetensors    the network's weights after the last epoch, written last
 
 A run without weights is not finished.
 """
@@ -22,7 +22,8 @@ from torch import nn
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import ArtifactError, InputError
-from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.files import atomic_path, write_whole
+from psu_deploy.machine.temporaries import is_temporary, remove_leftovers
 from psu_deploy.preparation import prepare_structure
 from psu_deploy.training import weights
 from psu_deploy.training.recipe import Recipe
@@ -58,7 +59,8 @@ def load_run(folder: str | Path) -> Run:
     if not files.weights.is_file():
         raise ArtifactError(
             f"the run in {folder} is not finished: there is no weights.safetensors in it; "
-            "continue it with resume, or start it anew with overwrite"
+            "continue it with resume, or start it anew with overwrite (on the command line: psu-deploy train with "
+            "--resume or --overwrite)"
         )
     model = _unseeded_model(recipe, prepared=recipe.deploy_for is not None)
     weights.fill(model, weights.load_weights(files.weights), files.weights)
@@ -98,22 +100,27 @@ class RunFolder:
         """Raise `InputError` unless a new run may begin here."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file; name a folder for the run")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
-            return
+        if not self.path.is_dir() or all(is_temporary(path) for path in self.path.iterdir()):
+            return  # or a run was killed while it wrote its very first file
         if not self.recipe.is_file():
             raise InputError(f"{self.path} is not empty and not the folder of a run; name another folder")
         if not overwrite:
             raise InputError(
-                f"there is a run in {self.path} already; pass resume to continue it, overwrite to start it anew, "
-                "or name another folder"
+                f"there is a run in {self.path} already; pass resume to continue it, overwrite to start it anew "
+                "(on the command line --resume, --overwrite), or name another folder"
             )
 
     def check_resumable(self, recipe: Recipe) -> None:
         """Raise `ArtifactError` unless there is a run to continue, `InputError` if it has another recipe."""
-        if not self.recipe.is_file() or not self.checkpoint.is_file():
+        if not self.recipe.is_file():
             raise ArtifactError(
-                f"there is nothing to resume in {self.path}: no recipe.json with a checkpoints/last.ckpt; "
-                "train without resume"
+                f"there is nothing to resume in {self.path}: no recipe.json; train without resume (on the command line "
+                "without --resume)"
+            )
+        if not self.has_checkpoint and (self.weights.is_file() or self.tuned.is_file()):
+            raise ArtifactError(
+                f"the checkpoint of the run in {self.path} is lost: no checkpoints/last.ckpt, though it was trained; "
+                "put it back, or start the run anew with overwrite (on the command line --overwrite)"
             )
         started = Recipe.load(self.recipe)
         if replace(started, epochs=recipe.epochs) != recipe:
@@ -121,6 +128,8 @@ class RunFolder:
                 f"the run in {self.path} was started with another recipe, and only epochs may change: "
                 f"{_differences(started, recipe)}; resume it with its own recipe, or train in another folder"
             )
+        if not self.has_checkpoint:
+            return  # it ended before its first epoch did
         if self.goes_on_tuning(recipe):
             _check_fits(self.tuned, recipe, prepared=True)
         done = _check_fits(self.checkpoint, recipe)
@@ -130,6 +139,11 @@ class RunFolder:
                 "resume it with at least as many"
             )
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.checkpoint.is_file()
+
     def goes_on_tuning(self, recipe: Recipe) -> bool:
         """Whether the run here was being fine-tuned, and with this recipe still would be.
 
@@ -138,20 +152,26 @@ class RunFolder:
         return self.tuned.is_file() and Recipe.load(self.recipe).epochs == recipe.epochs
 
     def begin(self, recipe: Recipe, resume: bool) -> None:
-        """Remove what an earlier run gave, our own files only, and write the recipe."""
-        gone = [self.metrics, self.machine, self.weights]
+        """Remove what an earlier run gave, our own files only, and write the recipe.
+
+        Raises:
+            ArtifactError: if a file cannot be removed or written.
+        """
+        gone = [self.weights, self.metrics, self.machine]  # without weights it is not finished
         gone += [] if resume else [self.checkpoint]
         gone += [] if resume and self.goes_on_tuning(recipe) else [self.tuned]
-        for file in gone:
-            file.unlink(missing_ok=True)
-        recipe.save(self.recipe)
+        with atomic_path(self.recipe) as temporary:
+            temporary.write_text(recipe.to_json(), encoding="utf-8")  # where there is no space, nothing is removed
+            for file in gone:
+                file.unlink(missing_ok=True)
+            for file in (self.checkpoint, self.tuned, self.weights, self.machine, self.metrics):
+                remove_leftovers(file.parent, file.name)
 
     def finish(self, recipe: Recipe, model: nn.Module, metrics: dict[str, Any]) -> None:
         """Write what a finished run consists of."""
-        weights.save_weights(model, self.weights)
         to_state_machine(model, TASKS[recipe.task].input_shape).save(self.machine)
-        with atomic_path(self.metrics) as temporary:
-            temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        write_whole(self.metrics, (json.dumps(metrics, indent=2) + "\n").encode())
+        weights.save_weights(model, self.weights)
 
 
 def _check_fits(path: Path, recipe: Recipe, prepared: bool = False) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from psu_deploy.errors import ArtifactError, InputError
-from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.files import write_whole
 from psu_deploy.models import CAUSAL
 from psu_deploy.neurons.estimators import MAX_LEVELS
 from psu_deploy.preparation import LEVELS, TARGETS, Target
@@ -111,8 +111,7 @@ class Recipe:
 
     def save(self, path: str | Path) -> Path:
         """Write the recipe to a file, whole or not at all."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(self.to_json(), encoding="utf-8")
+        write_whole(path, self.to_json().encode())
         return Path(path)
 
     @staticmethod

@@ -64,7 +64,8 @@ def train(
         recipe: what to train and how.
         out: the run folder; must be empty or not exist.
         device: "auto" is "cuda" where there is a GPU, else "cpu".
-        resume: go on from the last checkpoint of the run in `out`, with the same recipe or one with more epochs.
+        resume: go on from the last checkpoint of the run in `out`, with the same recipe or one with more epochs; from
+            the beginning if the run ended before there was one.
             The learning rate goes on along the curve of the recipe given. A run that was being fine-tuned goes on with
             that; with more epochs it is trained on as it was before, then prepared and fine-tuned anew.
         overwrite: start the run in `out` anew; only files of the run are removed.
@@ -72,15 +73,19 @@ def train(
 
     Raises:
         InputError: if the device is not there, `out` is not empty, or the run in it has another recipe.
-        ArtifactError: if there is no checkpoint to resume from, it is malformed, or `out` cannot be written.
+        ArtifactError: if there is no run to resume, its checkpoint is lost or malformed, or `out` cannot be written.
         MissingExtraError: if the `train` extra is not installed, or with `deploy_for="nir"` the `nir` extra.
     """
     device = _resolve(device)
     if resume and overwrite:
-        raise InputError("resume and overwrite exclude each other: continue the run or start it anew")
+        raise InputError(
+            "resume and overwrite exclude each other (on the command line --resume and --overwrite): continue the run "
+            "or start it anew"
+        )
     folder = RunFolder(Path(out))
     if resume:
         folder.check_resumable(recipe)
+        resume = folder.has_checkpoint
     else:
         folder.check_free(overwrite)
     _import_lightning()
@@ -157,6 +162,8 @@ def _trainer(phase: _Phase, device: str, progress: bool) -> pl.Trainer:
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
+    from psu_deploy.training.checkpoint_io import AtomicCheckpointIO
+
     target = phase.checkpoint
     callbacks: list[Callback] = [
         ModelCheckpoint(target.parent, target.stem, enable_version_counter=False, save_on_train_epoch_end=True)
@@ -168,6 +175,7 @@ def _trainer(phase: _Phase, device: str, progress: bool) -> pl.Trainer:
         devices=1,
         max_epochs=phase.epochs,
         callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
         logger=False,
         enable_progress_bar=progress,
         enable_model_summary=False,

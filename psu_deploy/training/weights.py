@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from psu_deploy.errors import ArtifactError
-from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.files import write_whole
 
 _CHECKPOINT_KEYS = {"epoch", "state_dict", "optimizer_states", "lr_schedulers"}
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write parameters and buffers to a safetensors file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
+    write_whole(path, to_bytes({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
+
+
+def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint, whole or not at all."""
+    buffer = io.BytesIO()  # torch.save itself says a full disk in its own way
+    torch.save(checkpoint, buffer)
+    write_whole(path, buffer.getbuffer())
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from psu_deploy.machine.files import atomic_path
+from psu_deploy.machine.files import write_whole
 from psu_deploy.runtime import Structure
 from psu_deploy.verify.certificate import Decision
 from psu_deploy.verify.comparison import Answers, Comparison
@@ -123,8 +123,7 @@ class EquivalenceReport:
 
     def save(self, path: str | Path) -> Path:
         """Write the report as JSON, whole or not at all."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        write_whole(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
         return Path(path)
 
     def __str__(self) -> str:

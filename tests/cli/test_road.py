@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,28 @@ class TestTrainedRun:
         cli("verify", trained, "other.onnx").failed_with("the artifact takes input of shape (4,), the model (8,)")
 
     def test_training_again_in_the_same_folder(self, cli, trained):
-        cli("train", "digits", "--out", trained).failed_with("there is a run in")
+        result = cli("train", "digits", "--out", trained)
+        result.failed_with("there is a run in")
+        result.failed_with("(on the command line --resume, --overwrite)")
+
+    def test_training_anew_in_the_same_folder(self, cli, trained, tmp_path):
+        folder = Path(shutil.copytree(trained, tmp_path / "run"))
+        before = (folder / "weights.safetensors").read_bytes()
+        arguments = ("train", "digits", "--epochs", 1, "--seed", 1, "--out", folder)
+        cli(*arguments, "--resume").failed_with("seed 0 became 1")
+        cli(*arguments, "--resume", "--overwrite").failed_with("--resume and --overwrite")
+        assert (folder / "weights.safetensors").read_bytes() == before
+        assert cli(*arguments, "--overwrite").code == 0
+        assert training.load_run(folder).recipe.seed == 1
+
+    def test_a_run_that_was_killed_before_its_first_checkpoint(self, cli, trained, tmp_path):
+        (tmp_path / "run").mkdir()
+        shutil.copy(trained / "recipe.json", tmp_path / "run")
+        arguments = ("train", "digits", "--epochs", 1, "--out", "run")
+        cli(*arguments).failed_with("--resume")
+        cli("export", "run", "--out", "out").failed_with("psu-deploy train with --resume or --overwrite")
+        assert cli(*arguments, "--resume").code == 0
+        assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (trained / "weights.safetensors").read_bytes()
 
 
 class TestSavedMachine:

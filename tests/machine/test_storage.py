@@ -378,7 +378,7 @@ class TestWritingFails:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
         try:
-            self.refuse(machine, tmp_path / "net.psm", "cannot write .*net.psm")
+            self.refuse(machine, tmp_path / "net.psm", "cannot write .*net.psm: File too large; nothing was written")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -386,11 +386,13 @@ class TestWritingFails:
     def test_interrupted(self, machine, saved, monkeypatch, error):
         before = saved.read_bytes()
 
-        def half_a_file(arrays, path, metadata):
-            Path(path).write_bytes(b"half")
+        whole = Path.write_bytes
+
+        def half_a_file(path, content):
+            whole(path, content[: len(content) // 2])
             raise error
 
-        monkeypatch.setattr(storage, "save_file", half_a_file)
+        monkeypatch.setattr(Path, "write_bytes", half_a_file)
         with pytest.raises(ArtifactError if isinstance(error, OSError) else error):
             every_kind().save(saved)
         assert [p.name for p in saved.parent.iterdir()] == [saved.name]

@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import shutil
@@ -80,6 +81,14 @@ def test_ctrl_c_works_as_before_after_an_interrupt() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_who_ignores_ctrl_c_is_not_interrupted_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell makes it for what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    monkeypatch.setattr(Classifier, "on_train_epoch_start", lambda self: os.kill(os.getpid(), signal.SIGINT))
+    assert quick(tmp_path, replace(RECIPE, epochs=1)).epochs == 1
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 def test_a_finished_run_can_be_given_more_epochs(trained: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(trained.folder, tmp_path / "run"))
     longer = replace(trained.recipe, epochs=3)
@@ -107,14 +116,51 @@ def test_a_run_that_goes_on_is_not_finished_until_it_is(
     assert epochs_done(folder) == 2
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(interrupted: Path, tmp_path: Path) -> None:
+    (interrupted / "checkpoints" / "last.ckpt").unlink()
+    quick(interrupted, resume=True)
+    quick(tmp_path / "whole")
+    resumed, expected = (load_file(path / "weights.safetensors") for path in (interrupted, tmp_path / "whole"))
+    assert all(np.array_equal(resumed[name], expected[name]) for name in expected)
+
+
+def test_without_a_checkpoint_too_the_recipe_must_be_its_own(interrupted: Path) -> None:
+    (interrupted / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(InputError, match="seed 0 became 1; resume it with its own recipe"):
+        quick(interrupted, replace(RECIPE, seed=1), resume=True)
+
+
+def test_a_full_disk_costs_nothing_when_a_run_goes_on(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished run that was to be given more epochs is what it was."""
+    folder = Path(shutil.copytree(trained.folder, tmp_path / "run"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ArtifactError, match=r"recipe\.json: No space left on device; the file that was there is as it"):
+        quick(folder, replace(trained.recipe, epochs=3), resume=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 # -- what cannot be resumed ------------------------------------------------------------------------------------
 
 
-def test_there_must_be_a_checkpoint(interrupted: Path, tmp_path: Path) -> None:
-    (interrupted / "checkpoints" / "last.ckpt").unlink()
-    for folder in (interrupted, tmp_path / "nowhere"):
-        with pytest.raises(ArtifactError, match=r"there is nothing to resume in .*; train without resume"):
-            quick(folder, resume=True)
+def test_there_must_be_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"there is nothing to resume in .*; train without resume .*--resume"):
+        quick(tmp_path / "nowhere", resume=True)
+
+
+def test_a_trained_network_whose_checkpoint_is_lost_is_not_trained_over(trained: Any, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained.folder, tmp_path / "run"))
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(ArtifactError, match=r"the checkpoint of the run in .* is lost.*--overwrite"):
+        quick(folder, trained.recipe, resume=True)
+    assert load_run(folder).recipe == trained.recipe
 
 
 def test_the_recipe_must_be_its_own(trained: Any) -> None:

@@ -154,6 +154,22 @@ class TestSetup:
         environment.setup()
         assert not (tmp_path / "home/rubbish").exists()
 
+    def test_one_that_was_ended_at_once_is_made_again(self, maker, tmp_path, monkeypatch):
+        """venv makes folders before it makes pyvenv.cfg; a process that is killed cannot clear them away."""
+        maker(GOOD)
+
+        def killed(*_):
+            program(tmp_path / "home/bin/rubbish", "")
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(environment, "_call", killed)
+            patch.setattr(environment.shutil, "rmtree", lambda *_, **__: None)
+            with pytest.raises(KeyboardInterrupt):
+                environment.setup()
+        environment.setup()
+        assert not (tmp_path / "home/bin/rubbish").exists()
+
     @pytest.mark.parametrize(
         ("made", "error", "sentence"),
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from psu_deploy.errors import EngineError, InputError
+from psu_deploy.errors import ArtifactError, EngineError, InputError
 from psu_deploy.exporters.lava import job, process_group
 from psu_deploy.exporters.lava import network as ir
 from psu_deploy.exporters.lava.job import run_job
@@ -210,6 +211,30 @@ class TestNothingIsLeftBehind:
             child("raise ValueError")()
         child(GOOD.format(output="x"))()
         assert not any((tmp_path / "tmp").iterdir())
+
+    def test_folders_of_the_dead(self, child, monkeypatch, tmp_path):
+        """Their parent was killed before the child could see it; what is somebody else's stays."""
+        place = tmp_path / "tmp"
+        place.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(place))
+        for name in (f".psu-deploy-lava-{'0' * 16}-unfinished", "somebody-else"):
+            (place / name).mkdir()
+            (place / name / "x.npy").touch()
+            (place / name / "lock").touch()
+        child(GOOD.format(output="x"))()
+        assert [path.name for path in place.iterdir()] == ["somebody-else"]
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_no_space_for_a_job(child, size):
+    run_it = child(GOOD.format(output="x"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(ArtifactError, match=r"cannot write the job for Lava into .*: File too large; .*TMPDIR"):
+            run_it()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestLava:

@@ -55,6 +55,29 @@ def changed(good, tmp_path):
     return change
 
 
+def test_it_is_what_nir_itself_writes(good, tmp_path):
+    """Byte for byte, though it never saw the disk before it was whole."""
+    nir.write(tmp_path / "again.nir", nir.read(good))
+    ours, theirs = (walked(path) for path in (good, tmp_path / "again.nir"))
+    assert ours == theirs
+    assert any(name.endswith("weight") for name in ours)
+
+
+def walked(path):
+    """Everything in an HDF5 file: name -> what is there, and how it is stored."""
+    found = {}
+
+    def visit(name, item):
+        kind = (item.dtype, item.shape, item.compression, item.chunks) if isinstance(item, h5py.Dataset) else "group"
+        value = np.asarray(item[()]).tobytes() if isinstance(item, h5py.Dataset) and item.dtype != object else None
+        text = item[()] if isinstance(item, h5py.Dataset) and item.dtype == object and not item.shape else None
+        found[name] = (kind, value, text, dict(item.attrs))
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return found
+
+
 def refused(path, message=None, **options):
     with pytest.raises(psu.ArtifactError, match=message) as error:
         psu.load(path, **options)

@@ -1,0 +1,132 @@
+"""Folders for what is being written: a name that says so, and a lock that says whether their writer still lives.
+
+    .<name>-<16 hexadecimal digits>-unfinished/
+        lock            held as long as the writer lives
+        ...             what it writes
+
+The lock is the kernel's (flock): it goes when the process ends, however it ends, and no process id can be mistaken for
+another one. It is a file of its own because HDF5 locks the files that it reads. Where there are no such locks, nothing
+is removed that might still be written to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK = "lock"
+_MARK = "-unfinished"
+_KEPT = 32
+"""Characters of the final name in the temporary one, which is to be no longer than a name may be."""
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a new folder that nobody else will remove; it is removed at the end with all that is still in it.
+
+    Those that dead processes of this user left there under the same name are removed first.
+
+    Args:
+        parent: where to make it.
+        name: of what is written, as a part of the folder's.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    remove_leftovers(parent, name)
+    folder, lock = _create(parent, name)
+    try:
+        yield folder
+    finally:
+        _clear(folder)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_leftovers(parent: Path, name: str) -> None:
+    """Remove the temporary folders of dead processes of this user."""
+    pattern = re.compile(_pattern(re.escape(name[:_KEPT])))
+    try:
+        found = [Path(entry.path) for entry in os.scandir(parent) if pattern.fullmatch(entry.name)]
+    except OSError:  # a folder that may not be listed can still be written to
+        return
+    for folder in found:
+        _remove_if_dead(folder)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether this is the name of a temporary folder."""
+    return re.fullmatch(_pattern(".*"), path.name) is not None
+
+
+def _pattern(name: str) -> str:
+    return rf"\.{name}-[0-9a-f]{{16}}{_MARK}"
+
+
+def _create(parent: Path, name: str) -> tuple[Path, int | None]:
+    """A new folder, and what holds its lock."""
+    while True:
+        folder = parent / f".{name[:_KEPT]}-{secrets.token_hex(8)}{_MARK}"
+        folder.mkdir(0o700)
+        # Until the lock is there, another process may take the folder for a leftover: then it is gone, or its lock is.
+        with suppress(FileNotFoundError):
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            if not _lock(handle, wait=True):
+                os.close(handle)
+                return folder, None
+            if os.fstat(handle).st_nlink:
+                return folder, handle
+            os.close(handle)
+
+
+def _lock(handle: int, wait: bool) -> bool:
+    """Whether the lock is ours now; not where another process holds it, or where there are no locks."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def _remove_if_dead(folder: Path) -> None:
+    """Remove a folder of this user if nobody holds its lock."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # gone by now, or not to be removed by us: then it stays
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return
+        try:
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            folder.rmdir()  # which only an empty one lets happen: its writer died before there was a lock, or after
+            return
+        try:
+            if stat.S_ISREG(os.fstat(handle).st_mode) and _lock(handle, wait=False):
+                _clear(folder)
+        finally:
+            os.close(handle)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder, its lock last: who is killed in between leaves what can be removed by the next one."""
+    with suppress(OSError):  # a child may remove its job folder at the same time; what is left, the next one removes
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+        (folder / LOCK).unlink()
+        folder.rmdir()

@@ -1,0 +1,166 @@
+"""Killed at any moment: every file that is there is whole, the next run succeeds, and nothing else is left.
+
+PSU_DEPLOY_KILLS says how often each; a few times unless it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+
+import psu_deploy as psu
+from psu_deploy.machine.temporaries import is_temporary
+from psu_deploy.training import Recipe, load_run
+from tests.importers.published import SHDNet
+from tests.killing import Server
+
+KILLS = int(os.environ.get("PSU_DEPLOY_KILLS", "6"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 20 * KILLS)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """Of all processes that are killed; nothing of theirs is in the system's temporary folder at the end."""
+    folder = tmp_path_factory.mktemp("killing")
+    (folder / "tmp").mkdir()
+    server = Server(folder / "tmp", folder / "log")
+    yield server
+    server.close()
+    # Torch and onnxruntime keep caches there, of names of their own.
+    assert not [path for path in (folder / "tmp").iterdir() if is_temporary(path) or path.name.startswith("tmp")]
+
+
+LOADERS: dict[str, Callable[[Path], object]] = {
+    ".psm": psu.StateMachine.load,
+    ".onnx": psu.load,
+    ".nir": psu.load,
+    ".net": lambda path: psu.load(path, simulator="integer"),
+    ".npy": np.load,
+    ".ckpt": lambda path: torch.load(path, weights_only=True),
+    ".safetensors": load_file,
+    ".json": lambda path: json.loads(path.read_text()),
+}
+
+
+def assert_whole(folder: Path) -> None:
+    """Every file under its final name can be read; no file has a name that is neither final nor temporary."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not any(map(is_temporary, path.parents)):
+            LOADERS[path.suffix](path)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Of files that were being written, here or one folder below."""
+    return [path for place in (folder, folder / "checkpoints") for path in place.glob(".*-unfinished")]
+
+
+def kills(server: Server, folder: Path, seconds: float) -> Iterator[Callable[[str], object]]:
+    """Kill at any moment of a run that takes so long, then at any moment after a file of it is begun, and so on."""
+    drawn = random.Random(0)
+    for k in range(KILLS):
+        if k % 2:
+            yield partial(server.kill, after=drawn.uniform(0, 0.01), once=lambda: any(leftovers(folder)))
+        else:
+            yield partial(server.kill, after=drawn.uniform(0, 1.05 * seconds))
+
+
+def command(*words: object) -> str:
+    return f"import sys; sys.argv = {['psu-deploy', *map(str, words)]!r}; from psu_deploy.cli import main; main()"
+
+
+def saved(path: Path, neuron: nn.Module, seed: int, hidden: int) -> Path:
+    torch.manual_seed(seed)
+    model = psu.SpikingSequential(nn.Linear(16, hidden), neuron, nn.Linear(hidden, hidden), nn.Linear(hidden, 4))
+    return psu.to_state_machine(model, (16,)).save(path)
+
+
+class TestOneFile:
+    """Written again and again, from two networks in turn."""
+
+    def check(self, server: Server, folder: Path, out: str, runs: list[str]) -> None:
+        """Code that writes one file; the file is always that of one of the runs."""
+        contents = []
+        for run in (*runs, runs[0]):
+            seconds = server.run(run)
+            contents.append((folder / out).read_bytes())
+        assert contents[0] != contents[1]
+        assert contents[0] == contents[2]
+        names = sorted(path.name for path in folder.iterdir())
+        for k, kill in enumerate(kills(server, folder, seconds)):
+            kill(runs[k % 2])
+            assert_whole(folder)
+            assert (folder / out).read_bytes() in contents
+            server.run(runs[(k + 1) % 2])
+            assert (folder / out).read_bytes() == contents[(k + 1) % 2]
+            assert sorted(path.name for path in folder.iterdir()) == names
+
+    def test_machine(self, server, tmp_path):
+        folder, sources = tmp_path / "out", [tmp_path / "a.psm", tmp_path / "b.psm"]
+        for seed, path in enumerate(sources):
+            saved(path, psu.PSU(), seed, hidden=800)
+        runs = [
+            f"import psu_deploy as psu; psu.StateMachine.load({str(path)!r}).save({str(folder / 'net.psm')!r})"
+            for path in sources
+        ]
+        self.check(server, folder, "net.psm", runs)
+
+    def test_import(self, server, tmp_path):
+        folder, sources = tmp_path / "out", [tmp_path / "a.pth.tar", tmp_path / "b.pth.tar"]
+        for seed, path in enumerate(sources):
+            SHDNet("rpsu", 5, seed=seed).make().save(path)
+        runs = [command("import", path, "--out", folder / "net.psm") for path in sources]
+        self.check(server, folder, "net.psm", runs)
+
+    @pytest.mark.parametrize("target", ["onnx", "nir", "lava"])
+    def test_export(self, server, tmp_path, target):
+        folder, sources = tmp_path / "out", [tmp_path / "a.psm", tmp_path / "b.psm"]
+        for seed, path in enumerate(sources):
+            saved(
+                path, psu.LIF(2.0) if target == "nir" else psu.PSU(), seed, {"onnx": 300, "nir": 64, "lava": 16}[target]
+            )
+        np.save(tmp_path / "x.npy", np.random.default_rng(0).random((6, 4, 16)).astype(np.float32))
+        options = ("--calibrate", tmp_path / "x.npy") if target == "lava" else ()
+        runs = [command("export", path, "--to", target, *options, "--out", folder) for path in sources]
+        self.check(server, folder, {"onnx": "model.onnx", "nir": "model.nir", "lava": "model.net"}[target], runs)
+
+
+def training(recipe: Recipe, folder: Path, **options: bool) -> str:
+    return (
+        "from psu_deploy.training import Recipe, train\n"
+        f"train({recipe!r}, {str(folder)!r}, device='cpu', progress=False, **{options!r})"
+    )
+
+
+@pytest.mark.parametrize("deploy_for", [None, "nir"])
+def test_training_and_tuning(server, tmp_path, deploy_for):
+    """Who goes on gets the very weights that would have been there."""
+    recipe = Recipe(neuron="psu", hidden=8, epochs=2, batch_size=400, deploy_for=deploy_for)
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    server.run(training(recipe, whole))
+    seconds = server.run(training(recipe, whole, overwrite=True))
+    expected = load_file(whole / "weights.safetensors")
+    names = sorted(path.name for path in whole.rglob("*"))
+    for k, kill in enumerate(kills(server, folder, seconds)):
+        again = k % 4 > 1  # over the run before, else from nothing
+        if folder.exists() and not again:
+            shutil.rmtree(folder)
+        kill(training(recipe, folder, overwrite=again))
+        assert_whole(folder)
+        server.run(training(recipe, folder, resume=(folder / "recipe.json").exists()))
+        found = load_file(folder / "weights.safetensors")
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+        assert sorted(path.name for path in folder.rglob("*")) == names
+        assert load_run(folder).recipe == recipe
+        assert not leftovers(folder)
