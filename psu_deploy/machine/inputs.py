@@ -108,7 +108,9 @@ def check_numbers(name: str, value: Any) -> None:
         dtype = str(value.dtype).removeprefix("torch.")
         raise StateError(f"state {name!r} must be real numbers, float32 or float64, got {dtype}")
     if not bool(finite(value).all()):
-        raise StateError(f"state {name!r} holds NaN or infinity; start from initial_state() or from a state that was read")
+        raise StateError(
+            f"state {name!r} holds NaN or infinity; start from initial_state() or from a state that was read"
+        )
 
 
 def state_shape(name: str, value: Any) -> tuple[int, ...]:
