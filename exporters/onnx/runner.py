@@ -183,7 +183,14 @@ class OnnxRunner(Unique):
         Args:
             x: (T, B, *input_shape), float32 numpy.
             state: where to start; None = the initial state.
+
+        Raises:
+            InputError, StateError, HorizonError: as `run`; an overflow is said with its layer and step.
         """
+        with self._life.alone():
+            return self._trace(x, state)
+
+    def _trace(self, x: Any, state: Mapping[str, Any] | None) -> Trace:
         self._check_sequence(x)
         batch = x.shape[1]
         now = {name: np.zeros(_shape(spec, batch), spec.dtype) for name, spec in self._spec.items()}
