@@ -100,14 +100,14 @@ def check_horizon(step: int, horizon: int | None, steps: int = 1) -> None:
 def check_numbers(name: str, value: Any) -> None:
     """Raise `StateError` unless a tensor of state, as given, is real numbers, all finite."""
     if isinstance(value, torch.Tensor):
-        real, finite = not (value.is_complex() or value.dtype == torch.bool), torch.isfinite
+        real = not (value.is_complex() or value.dtype == torch.bool)
     else:
         value = _as_array(name, value)
-        real, finite = value.dtype.kind in "fiu", np.isfinite
+        real = value.dtype.kind in "fiu"
     if not real:
         dtype = str(value.dtype).removeprefix("torch.")
         raise StateError(f"state {name!r} must be real numbers, float32 or float64, got {dtype}")
-    if not bool(finite(value).all()):
+    if not bool((torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)).all()):
         raise StateError(
             f"state {name!r} holds NaN or infinity; start from initial_state() or from a state that was read"
         )

@@ -46,9 +46,9 @@ def check_trace(trace: Trace) -> None:
     if bad:
         step, name = min(bad, key=lambda found: found[0])  # in network order, so of one step the first layer
         raise StateError(f"{spell(name)} overflowed in step {step + 1}, from finite input; scale the input down")
-    name = first_overflow(trace.state.items())
-    if name is not None:
-        raise StateError(f"{spell(name)} overflowed in the last step, from finite input; scale the input down")
+    left = first_overflow(trace.state.items())
+    if left is not None:
+        raise StateError(f"{spell(left)} overflowed in the last step, from finite input; scale the input down")
 
 
 def all_finite(values: Sequence[Tensor]) -> bool:
