@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
@@ -334,10 +335,9 @@ class TestMalformedGraph:
                 except ArtifactError:
                     refused += 1
                 else:
-                    try:
+                    too_large = wrong in (10**30, 1e308)  # for float32: the answer may overflow, and says so
+                    with contextlib.suppress(StateError) if too_large else contextlib.nullcontext():
                         machine.run(np.zeros((1, 1, *machine.input_shape), np.float32))
-                    except StateError as error:  # a number that float32 does not hold, and the answer says so
-                        assert wrong in (10**30, 1e308) and "overflowed" in str(error)
                     machine.summary()
         assert refused > 500
 
