@@ -1,11 +1,12 @@
 """What a state may not become: infinite, or no number. Finite input can do that, and every answer after it is void.
 
-A sum finds out at a fraction of the price of looking at every number: what is not finite makes a sum that is not. Sums
-of huge numbers overflow too, so a bad sum is a suspicion, and then every number is looked at.
+A sum, or a sum of squares, finds out at a fraction of the price of looking at every number: what is not finite makes a
+sum that is not. Sums of huge numbers overflow too, so a bad sum is a suspicion, and then every number is looked at.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from psu_deploy.errors import StateError
-from psu_deploy.machine.graph import Graph
+from psu_deploy.machine.graph import STEP, Graph
 from psu_deploy.machine.reference import Step
 from psu_deploy.machine.trace import Trace
 
@@ -29,10 +30,11 @@ def check_done(graph: Graph, done: Step, step: int | None) -> None:
         done: what the step left behind.
         step: its number, from 1; None = nobody counts.
     """
-    values = list(_in_network_order(graph, done))
-    if all_finite([value for _, value in values]):
+    neurons = done.neurons.values()
+    state = (value for name, value in done.state.items() if name != STEP)
+    if all_finite([done.output, *state, *(n.potential for n in neurons), *(n.reset for n in neurons)]):
         return
-    name = next(name for name, value in values if not bool(value.isfinite().all()))
+    name = next(name for name, value in _in_network_order(graph, done) if not bool(value.isfinite().all()))
     when = "in this step" if step is None else f"in step {step}"
     raise StateError(f"{spell(name)} overflowed {when}, from finite input; scale the input down and start anew")
 
@@ -53,8 +55,13 @@ def check_trace(trace: Trace) -> None:
 
 def all_finite(values: Sequence[Tensor]) -> bool:
     """Whether all numbers in all tensors are finite."""
-    sums = torch.stack([value.sum() for value in {id(value): value for value in values}.values()])
-    return bool(sums.isfinite().all()) or all(bool(value.isfinite().all()) for value in values)
+    unique = list({id(value): value for value in values}.values())
+    if unique[0].is_cpu:
+        arrays = [(value.detach() if value.requires_grad else value).numpy() for value in unique]
+        suspicious = not all(math.isfinite(np.vdot(array, array)) for array in arrays)
+    else:  # one answer to wait for
+        suspicious = not bool(torch.stack([value.sum() for value in unique]).isfinite().all())
+    return not suspicious or all(bool(value.isfinite().all()) for value in unique)
 
 
 def first_overflow(state: Iterable[tuple[str, Any]]) -> str | None:
