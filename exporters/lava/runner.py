@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError, StateError
@@ -24,16 +25,18 @@ from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.inputs import (
     check_batch_size,
     check_horizon,
-    check_reset,
-    check_samples,
+    check_no_state,
     check_sequence,
     check_static,
     check_step,
 )
+from psu_deploy.machine.overflow import OUTPUT
 from psu_deploy.runtime import Artifact, Structure
+from psu_deploy.runtime.lifecycle import Lifecycle, Unique
 
 _log = logging.getLogger(__name__)
 _DTYPES = ("float32",)
+_NO_STATE = "Lava starts from silence; run the sequence from its start instead"
 TIMEOUT = 600.0
 """Seconds for one run in Lava."""
 
@@ -45,7 +48,7 @@ class Sent(NamedTuple):
     layers: dict[int, NDArray[Any]]
 
 
-class LavaRunner:
+class LavaRunner(Unique):
     """Runs an exported network on sequences, sample after sample without a gap.
 
     Lava answers one step late per layer of weights. That is taken care of here: row t of a result belongs to row t of
@@ -75,11 +78,10 @@ class LavaRunner:
         self._artifact = artifact_of(self._path, self._metadata)
         self._timeout = TIMEOUT if timeout is None else timeout
         self._python = None if self._simulator == "integer" else find().python
-        self._batch: int | None = None
+        self._life = Lifecycle()
         self._decoder = _Decoder(self._network, self._metadata)
         self._reference: Reference | None = None
         self._begun = False
-        self._steps = 0
 
     @property
     def artifact(self) -> Artifact:
@@ -133,8 +135,8 @@ class LavaRunner:
 
     @property
     def batch_size(self) -> int | None:
-        """B since the last reset; None before it."""
-        return self._batch
+        """B since the last reset; None before it, and while there must be another."""
+        return self._life.batch
 
     @property
     def state(self) -> dict[str, Any]:
@@ -142,18 +144,16 @@ class LavaRunner:
         return {}
 
     def reset(self, batch_size: int = 1, state: Mapping[str, Any] | None = None) -> None:
-        """Start over, from silence.
+        """Start over, from silence. What is refused changes nothing.
 
         Raises:
             InputError: if batch_size is not a whole number >= 1.
             StateError: if a state is given.
         """
-        check_batch_size(batch_size)
-        if state:
-            raise StateError("Lava starts from silence; run the sequence from its start instead")
-        self._batch, self._begun, self._steps = batch_size, False, 0
-        self._reference = Reference(self._network, batch_size) if self.resumes else None
-        self._decoder = _Decoder(self._network, self._metadata)
+        with self._life.alone():
+            batch = check_batch_size(batch_size)
+            check_no_state(state, _NO_STATE)
+            self._restart(batch)
 
     def step(self, x: Any) -> NDArray[Any]:
         """Advance by one step: (B, *input_shape) float32 numpy -> (B, *features). Lava itself runs whole sequences.
@@ -161,12 +161,13 @@ class LavaRunner:
         Raises:
             InputError: wrong shape or dtype, or NaN.
             StateError: before the first reset, if B is not that of the last reset, or in Lava.
+            HorizonError: no such step.
         """
-        check_reset(self._batch)
-        check_step(x, self.input_shape, _DTYPES)
-        check_samples(len(x), self._batch)
-        row: NDArray[Any] = self.run(_numpy(x)[None], reset=False)[0]
-        return row
+        with self._life.alone():
+            self._life.check()
+            check_step(_numpy(x), self.input_shape, _DTYPES)
+            row: NDArray[Any] = self._advance(x[None])[0]
+            return row
 
     def run(self, x: Any, *, reset: bool = True) -> NDArray[Any]:
         """Run a sequence.
@@ -179,20 +180,14 @@ class LavaRunner:
             Output of every step, (T, B, *features), float32: with a readout, `y[-1]` is the answer.
 
         Raises:
-            EngineError: if Lava crashes, or is not done in time.
+            InputError, StateError, HorizonError: as `step`; what is refused is refused before the first step.
+            EngineError: if Lava crashes, or is not done in time; then there must be a reset.
         """
-        self._check(x)
-        if reset:
-            self.reset(x.shape[1])
-        else:
-            check_samples(x.shape[1], self._batch)
-        if self._begun and not self.resumes:
-            raise StateError('Lava runs whole sequences from their start; use run(x), or load with simulator="integer"')
-        self._check_horizon(len(x))
-        self._begun = True
-        for note in self.notes(x):
-            _log.warning(note)
-        return self._decoder.read_out(self._send(_numpy(x), ()).output)
+        with self._life.alone():
+            self._check(x)
+            if reset:
+                self._restart(x.shape[1])
+            return self._advance(x)
 
     def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:
         """Run a sequence on its own and keep the spikes of every neuron layer.
@@ -201,20 +196,47 @@ class LavaRunner:
             x: (T, B, *input_shape), float32 numpy.
             state: must be None or empty.
         """
-        self._check(x)
-        if state:
-            raise StateError("Lava starts from silence; run the sequence from its start instead")
+        with self._life.alone():
+            self._check(x)
+            check_no_state(state, _NO_STATE)
+            other = self._copy(self._simulator)
         shapes = self._metadata["neurons"]
         places = {layer.name: index for index, layer in enumerate(self._network.layers) if layer.name in shapes}
-        other = self._copy(self._simulator)
         other.reset(x.shape[1])
-        other._check_horizon(len(x))
-        sent = other._send(_numpy(x), tuple(places.values()))
+        sent = other._send(x, tuple(places.values()))
         spikes = {
             name: sent.layers[index].reshape(*x.shape[:2], *shapes[name]).astype(np.float32)
             for name, index in places.items()
         }
-        return Trace(output=other._decoder.read_out(sent.output), spikes=spikes)
+        return Trace(output=other._read_out(sent.output), spikes=spikes)
+
+    def _restart(self, batch: int) -> None:
+        with self._life.restarting(batch, self.input_shape):
+            self._reference = Reference(self._network, batch) if self.resumes else None
+            self._decoder = _Decoder(self._network, self._metadata)
+            self._begun, self._life.steps = False, 0
+
+    def _advance(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Some steps on, (T, B, ...); nothing is touched before all has been checked."""
+        self._life.check(x.shape[1])
+        if self._begun and not self.resumes:
+            raise StateError('Lava runs whole sequences from their start; use run(x), or load with simulator="integer"')
+        check_horizon(self._life.steps, self._network.horizon, len(x))
+        for note in self.notes(x):
+            _log.warning(note)
+        with self._life.moving():
+            self._begun = True
+            sent = self._send(x, ())
+            self._life.steps += len(x)
+            return self._read_out(sent.output)
+
+    def _read_out(self, sent: NDArray[Any]) -> NDArray[Any]:
+        """Real numbers. Whole ones saturate: only these can overflow, and what Lava computes in floating point."""
+        y = self._decoder.read_out(sent)
+        finite = np.isfinite(y).reshape(len(y), -1).all(1)
+        if not finite.all():
+            self._life.overflowed(OUTPUT, max(self._life.steps - len(y), 0) + 1 + int(finite.argmin()))
+        return y
 
     def structure(self, machine: StateMachine) -> Structure:
         """How the file's integers stand against those that exporting a machine gives. Nothing runs."""
@@ -224,7 +246,7 @@ class LavaRunner:
         """Another runner of the same file, at its start."""
         other = LavaRunner.__new__(LavaRunner)
         vars(other).update(vars(self))
-        other._simulator, other._batch = simulator, None
+        other._simulator, other._life = simulator, Lifecycle()
         return other
 
     def _send(self, x: NDArray[Any], record: tuple[int, ...]) -> Sent:
@@ -258,13 +280,9 @@ class LavaRunner:
         return Sent(back(result.output, -1), {index: back(result.layers[index], index) for index in record})
 
     def _check(self, x: Any) -> None:
-        check_sequence(x, self.input_shape, self._network.horizon, _DTYPES)
+        check_sequence(_numpy(x), self.input_shape, self._network.horizon, _DTYPES)
         if self._artifact.static_input:
             check_static(x)
-
-    def _check_horizon(self, more: int) -> None:
-        self._steps += more
-        check_horizon(self._steps - 1, self._network.horizon)
 
 
 _NAMES = {"lava": "Lava, fixed point", "lava-float": "Lava, floating point", "integer": "integer reference"}
@@ -321,7 +339,7 @@ def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:
     )
 
 
-def _numpy(x: Any) -> NDArray[Any]:
-    if not isinstance(x, np.ndarray):
+def _numpy(x: Any) -> Any:
+    if isinstance(x, torch.Tensor):
         raise InputError("a Lava runner takes numpy; convert with x.numpy()")
     return x

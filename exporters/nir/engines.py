@@ -7,7 +7,7 @@ import importlib
 import io
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -72,6 +72,10 @@ class Engine(ABC):
             y = self.steps(x)
         return y, {name: self.stacked(values, x) for name, values in self._seen.items()}
 
+    def overflow(self) -> str | None:
+        """Name of the first node whose state is no longer finite; None = there is none, or the simulator hides it."""
+        return None
+
     @abstractmethod
     def load(self, graph: nir.NIRGraph, batch_size: int) -> nn.Module:
         """The simulator's own reader."""
@@ -104,6 +108,16 @@ class Executor(Engine):
         from psu_deploy.exporters.nir.executor import to_torch
 
         return to_torch(graph, DT)
+
+    def overflow(self) -> str | None:
+        return next((node for node, value in self._states() if not bool(value.isfinite().all())), None)
+
+    def _states(self) -> Iterator[tuple[str, Tensor]]:
+        """Node and tensor; a node may have two, and one that is read back before it is computed has its last output."""
+        for name, value in (self._state or {}).items():
+            for tensor in value if isinstance(value, tuple) else (value,):
+                if tensor is not None:
+                    yield name.removesuffix("_prev_output"), tensor
 
 
 class Norse(Engine):

@@ -74,7 +74,8 @@ class Euler(nn.Module):
         if self.threshold is None:
             return v, v
         spikes = (v > self.threshold).to(v.dtype)
-        return spikes, torch.where(spikes > 0, self.v_reset.to(v.dtype), v)
+        # Nothing is added to the reset but zero: an overflow, which would be forgotten here, stays one in the state.
+        return spikes, torch.where(spikes > 0, self.v_reset.to(v.dtype) + 0 * v, v)
 
 
 class Cuba(nn.Module):

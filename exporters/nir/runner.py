@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import nir
 import numpy as np
 import torch
+from torch import Tensor
 
 from psu_deploy.errors import ArtifactError, InputError, StateError
 from psu_deploy.exporters.nir.engines import ENGINES, READS, Engine
@@ -18,22 +18,18 @@ from psu_deploy.exporters.nir.metadata import our_metadata
 from psu_deploy.exporters.nir.structure import structure_of
 from psu_deploy.exporters.nir.target import TARGETS
 from psu_deploy.machine import StateMachine, Trace
-from psu_deploy.machine.inputs import (
-    check_batch_size,
-    check_reset,
-    check_samples,
-    check_sequence,
-    check_static,
-    check_step,
-)
+from psu_deploy.machine.inputs import check_batch_size, check_no_state, check_sequence, check_static, check_step
+from psu_deploy.machine.overflow import OUTPUT
 from psu_deploy.nir_files import read_graph
 from psu_deploy.runtime import Artifact, Structure
+from psu_deploy.runtime.lifecycle import Lifecycle, Unique
 from psu_deploy.verify import Arithmetic
 
 _DTYPES = ("float32",)
+_NO_STATE = "a NIR simulator keeps its state to itself; run the sequence from its start instead"
 
 
-class NirRunner:
+class NirRunner(Unique):
     """Steps an exported network in a simulator that reads NIR.
 
     Args:
@@ -67,8 +63,7 @@ class NirRunner:
         self._neurons: dict[str, Any] = self._metadata["neurons"]
         ENGINES[self._name].installed()
         self._engine = self._new_engine()
-        self._batch: int | None = None
-        self._steps = 0
+        self._life = Lifecycle()
         self._sum: Any = 0.0
         self._begun = False
         self._image: Any = None
@@ -105,8 +100,8 @@ class NirRunner:
 
     @property
     def batch_size(self) -> int | None:
-        """B since the last reset; None before it."""
-        return self._batch
+        """B since the last reset; None before it, and while there must be another."""
+        return self._life.batch
 
     @property
     def state(self) -> dict[str, Any]:
@@ -114,31 +109,31 @@ class NirRunner:
         return {}
 
     def reset(self, batch_size: int = 1, state: Mapping[str, Any] | None = None) -> None:
-        """Start over.
+        """Start over. What is refused changes nothing; what fails later leaves a runner that needs another reset.
 
         Raises:
             InputError: if batch_size is not a whole number >= 1.
             StateError: if a state is given; a simulator starts from its own.
         """
-        check_batch_size(batch_size)
-        if state:
-            raise StateError("a NIR simulator keeps its state to itself; run the sequence from its start instead")
-        self._engine.start(batch_size)
-        self._batch, self._steps, self._sum, self._begun = batch_size, 0, 0.0, False
-        self._image = None
+        with self._life.alone():
+            batch = check_batch_size(batch_size)
+            check_no_state(state, _NO_STATE)
+            self._restart(batch)
 
     def step(self, x: Any) -> np.ndarray[Any, Any]:
         """Advance by one step: (B, *input_shape) float32 numpy -> (B, *features).
 
         Raises:
             InputError: wrong shape or dtype, or NaN.
-            StateError: before the first reset, or if B is not that of the last reset.
+            StateError: before the first reset, if B is not that of the last reset, or if the output or, in our own
+                executor, a state has overflowed; then there must be a reset.
         """
-        check_reset(self._batch)
-        check_step(x, self._features, _DTYPES)
-        check_samples(len(x), self._batch)
-        result: np.ndarray[Any, Any] = self._advance(_numpy(x)[None])[0][0]
-        return result
+        with self._life.alone():
+            self._life.check()
+            check_step(_numpy(x), self._features, _DTYPES)
+            self._life.check(len(x))
+            result: np.ndarray[Any, Any] = self._advance(x[None])[0][0]
+            return result
 
     def run(self, x: Any, *, reset: bool = True) -> np.ndarray[Any, Any]:
         """Run a sequence.
@@ -149,13 +144,16 @@ class NirRunner:
 
         Returns:
             Output of every step, (T, B, *features), as the machine gives it: with a readout, `y[-1]` is the answer.
+
+        Raises:
+            InputError, StateError: as `step`; what is refused is refused before the first step.
         """
-        self._check(x)
-        if reset:
-            self.reset(x.shape[1])
-        else:
-            check_samples(x.shape[1], self._batch)
-        return self._advance(_numpy(x))[0]
+        with self._life.alone():
+            self._check(x)
+            if reset:
+                self._restart(x.shape[1])
+            self._life.check(x.shape[1])
+            return self._advance(x)[0]
 
     def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:
         """Run a sequence on its own and keep the spikes of every neuron layer. Simulators tell no more than that.
@@ -164,11 +162,12 @@ class NirRunner:
             x: (T, B, *input_shape), float32 numpy.
             state: must be None or empty.
         """
-        self._check(x)
-        other = copy.copy(self)
-        other._engine = self._new_engine()
-        other.reset(x.shape[1], state)
-        output, seen = other._advance(_numpy(x))
+        with self._life.alone():
+            self._check(x)
+            check_no_state(state, _NO_STATE)
+            other = NirRunner.of(self._path, self._graph, self._name)
+        other.reset(x.shape[1])
+        output, seen = other._advance(x)
         spikes = {
             layer: seen[neuron["node"]].reshape(*x.shape[:2], *neuron["shape"])
             for layer, neuron in self._neurons.items()
@@ -183,36 +182,63 @@ class NirRunner:
         return ENGINES[self._name](self._graph, [neuron["node"] for neuron in self._neurons.values()])
 
     def _advance(self, x: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Some steps on from a checked start: outputs, and what the watched nodes gave."""
         if self._begun and not self._engine.resumes:
             raise StateError(f"{self._name} runs whole sequences from their start; use run(x)")
-        if self._artifact.static_input:
-            self._image = x[0] if self._image is None else self._image
+        if self._artifact.static_input and self._image is not None:
             check_static(np.concatenate([self._image[None], x]))
-        self._begun = True
-        y, seen = self._engine.advance(torch.from_numpy(np.require(x, requirements=["C", "W"])))
+        with self._life.moving():
+            self._begun, self._image = True, x[0].copy()
+            y, seen = self._engine.advance(torch.from_numpy(np.require(x, requirements=["C", "W"])))
+            self._check_spikes(seen)
+            output = self._read_out(y.numpy().reshape(*x.shape[:2], *self._metadata["output_shape"]))
+            self._life.steps += len(x)
+            self._look(output)
+        return output, {name: values.numpy() for name, values in seen.items()}
+
+    def _check_spikes(self, seen: Mapping[str, Tensor]) -> None:
         for node, values in seen.items():
             if bool((values > 1).any()):
                 raise InputError(
                     f"{self._name}: node {node!r} spikes several times in a step: a potential lies millions of "
                     "thresholds above its own, which this dialect cannot tell from several spikes; scale the input down"
                 )
-        output = y.numpy().reshape(*x.shape[:2], *self._metadata["output_shape"])
-        return self._read_out(output), {name: values.numpy() for name, values in seen.items()}
+
+    def _look(self, output: np.ndarray[Any, Any]) -> None:
+        """Raise `StateError`, and need a reset, if a state or the output of the last steps is not finite."""
+        node = self._engine.overflow()
+        finite = np.isfinite(output).reshape(len(output), -1).all(1)
+        if node is None and finite.all():
+            return
+        first = self._life.steps - len(output) + 1
+        if node is None:
+            self._life.overflowed(OUTPUT, first + int(finite.argmin()))
+        self._life.overflowed(self._state_name(node), first)
+
+    def _state_name(self, node: str) -> str:
+        """A node's state, as a state tensor of the machine is called: layer.role."""
+        stem, _, role = node.partition("__")
+        layers = {neuron["node"].partition("__")[0]: layer for layer, neuron in self._neurons.items()}
+        return f"{layers.get(stem, stem)}.{role or 'state'}"
+
+    def _restart(self, batch: int) -> None:
+        with self._life.restarting(batch, self._features):
+            self._engine.start(batch)
+            self._life.steps, self._sum, self._begun, self._image = 0, 0.0, False, None
 
     def _read_out(self, output: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """What the decoder says after every step; it is no part of a NIR graph."""
         if self._metadata["readout"] == "last":
             return output
         rows = []
-        for y_t in output:
+        mean = self._metadata["readout"] == "mean"
+        for steps, y_t in enumerate(output, self._life.steps + 1):
             self._sum = self._sum + y_t
-            self._steps += 1
-            mean = self._metadata["readout"] == "mean"
-            rows.append(self._sum / np.float32(self._steps) if mean else self._sum)
+            rows.append(self._sum / np.float32(steps) if mean else self._sum)
         return np.stack(rows)
 
     def _check(self, x: Any) -> None:
-        check_sequence(x, self._features, None, _DTYPES)
+        check_sequence(_numpy(x), self._features, None, _DTYPES)
         if self._artifact.static_input:
             check_static(x)
 

@@ -15,7 +15,8 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from psu_deploy.errors import InputError, StateError
+from psu_deploy.errors import InputError
+from psu_deploy.exporters.onnx.buffers import TURNS, Block, block, suspicious
 from psu_deploy.exporters.onnx.decisions import Decision
 from psu_deploy.exporters.onnx.file import artifact_of, open_session, parse_model, read_bytes, read_decisions
 from psu_deploy.exporters.onnx.metadata import read_metadata
@@ -25,29 +26,31 @@ from psu_deploy.machine import StateMachine, StateTensor, Trace
 from psu_deploy.machine.graph import STEP, check_state
 from psu_deploy.machine.inputs import (
     check_batch_size,
+    check_finite,
     check_horizon,
-    check_reset,
-    check_samples,
     check_sequence,
     check_static,
     check_step,
+    numpy_state,
 )
+from psu_deploy.machine.overflow import check_trace
 from psu_deploy.runtime import Artifact, Structure
+from psu_deploy.runtime.lifecycle import Lifecycle, Unique
 
 _DTYPES = (TARGET.dtype,)
 _FLOAT = np.dtype(TARGET.dtype)
-_FINITE = np.isfinite
 _NUMPY_ONLY = "an ONNX runner takes numpy; convert with x.numpy()"
 
 
-class _Buffers(NamedTuple):
-    """One direction of a step: what is bound, and where its results lie."""
+class _Direction(NamedTuple):
+    """One direction of a step: what is bound, the state that it reads, and what it writes."""
 
     binding: Any
     state: dict[str, np.ndarray[Any, Any]]
+    written: Block
 
 
-class OnnxRunner:
+class OnnxRunner(Unique):
     """Steps an exported network in onnxruntime.
 
     Args:
@@ -75,10 +78,9 @@ class OnnxRunner:
         self._spec = {
             s["name"]: StateTensor(tuple(s["shape"]), s["dtype"], s["batched"]) for s in self._metadata["states"]
         }
-        self._steps = 0
         self._last = self._artifact.horizon
-        self._batch: int | None = None
-        self._step_shape: tuple[int, ...] | None = None
+        self._life = Lifecycle()
+        self._bound: int | None = None
 
     @property
     def artifact(self) -> Artifact:
@@ -92,21 +94,23 @@ class OnnxRunner:
 
     @property
     def batch_size(self) -> int | None:
-        """B since the last reset; None before it."""
-        return self._batch
+        """B since the last reset; None before it, and while there must be another."""
+        return self._life.batch
 
     @property
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         """A copy of the current state, name -> array (B, *shape).
 
         Raises:
-            StateError: before the first reset.
+            StateError: before the first reset, or if a state has overflowed.
         """
-        check_reset(self._batch)
-        return {name: value.copy() for name, value in self._front().state.items()}
+        with self._life.alone():
+            self._life.check()
+            self._look()
+            return {name: value.copy() for name, value in self._front().state.items()}
 
     def reset(self, batch_size: int = 1, state: Mapping[str, Any] | None = None) -> None:
-        """Start over.
+        """Start over. What is refused changes nothing; what fails later leaves a runner that needs another reset.
 
         Args:
             batch_size: B, at least 1.
@@ -114,20 +118,15 @@ class OnnxRunner:
 
         Raises:
             InputError: if batch_size is not a whole number >= 1.
-            StateError: if the state does not fit.
+            StateError: if the state does not fit, or if the state that is left behind turns out to have overflowed in
+                the last steps, so that their answers are void; another reset starts over.
         """
-        check_batch_size(batch_size)
-        if state is not None:
-            _check_given(state, self._spec, batch_size)
-        if batch_size != self._batch:
-            self._bind(batch_size)
-        self._turn = 0
-        for name, value in self._front().state.items():
-            value[...] = 0 if state is None else state[name]
-        self._steps = int(self._front().state[STEP]) if STEP in self._spec else 0
+        with self._life.alone():
+            batch = check_batch_size(batch_size)
+            self._restart(batch, None if state is None else self._given(state, batch))
 
     def step(self, x: Any) -> np.ndarray[Any, Any]:
-        """Advance by one step.
+        """Advance by one step. The output and most of the state are looked at, larger state every 16 steps.
 
         Args:
             x: (B, *input_shape), float32 numpy.
@@ -137,20 +136,21 @@ class OnnxRunner:
 
         Raises:
             InputError: wrong shape or dtype, or NaN.
-            StateError: before the first reset, or if B is not that of the last reset.
+            StateError: before the first reset, if B is not that of the last reset, or if a state or the output has
+                overflowed; then there must be a reset.
             HorizonError: no such step.
         """
-        # One test for the good case: Python's share of a step is what a small network feels.
-        if type(x) is not np.ndarray or x.shape != self._step_shape or x.dtype is not _FLOAT or not _FINITE(x).all():
-            self._check(x)
-        if self._last is not None and self._steps >= self._last:
-            check_horizon(self._steps, self._artifact.horizon)
-        np.copyto(self._x, x)
-        buffers = self._buffers[self._turn]
-        self._session.run_with_iobinding(buffers.binding)
-        self._turn = 1 - self._turn
-        self._steps += 1
-        return self._y.copy()
+        life = self._life
+        with life.alone():
+            # One test for the good case: Python's share of a step is what a small network feels.
+            if type(x) is not np.ndarray or x.shape != life.shape or x.dtype is not _FLOAT:
+                self._check(x)
+            np.copyto(self._x, x)
+            if suspicious(self._flat_x):
+                check_finite(x)
+            if self._last is not None and life.steps >= self._last:
+                check_horizon(life.steps, self._last)
+            return self._advance().copy()
 
     def run(self, x: Any, *, reset: bool = True) -> np.ndarray[Any, Any]:
         """Run a sequence.
@@ -162,11 +162,23 @@ class OnnxRunner:
         Returns:
             Output of every step, (T, B, *features). With a readout, `y[-1]` is the network's answer;
             with a latency of L, feed L silent steps more, and the first L rows are none.
+
+        Raises:
+            InputError, StateError, HorizonError: as `step`; what is refused is refused before the first step.
         """
-        self._check_sequence(x)
-        if reset:
-            self.reset(x.shape[1])
-        return np.stack([self.step(x_t) for x_t in x])
+        with self._life.alone():
+            self._check_sequence(x)
+            if reset:
+                self._restart(x.shape[1], None)
+            self._life.check(x.shape[1])
+            check_horizon(self._life.steps, self._last, len(x))
+            with self._life.moving():
+                y = np.empty((len(x), *self._front().written.y.shape), TARGET.dtype)
+                for t, x_t in enumerate(x):
+                    np.copyto(self._x, x_t)
+                    y[t] = self._advance()
+                self._look()
+            return y
 
     def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:
         """Run a sequence on its own and keep what every neuron layer did. The runner's own state is not touched.
@@ -176,59 +188,112 @@ class OnnxRunner:
         Args:
             x: (T, B, *input_shape), float32 numpy.
             state: where to start; None = the initial state.
+
+        Raises:
+            InputError, StateError, HorizonError: as `run`; an overflow is said with its layer and step.
         """
+        with self._life.alone():
+            return self._trace(x, state)
+
+    def _trace(self, x: Any, state: Mapping[str, Any] | None) -> Trace:
         self._check_sequence(x)
-        if isinstance(x, torch.Tensor):
-            raise InputError(_NUMPY_ONLY)
         batch = x.shape[1]
         now = {name: np.zeros(_shape(spec, batch), spec.dtype) for name, spec in self._spec.items()}
         if state is not None:
-            _check_given(state, self._spec, batch)
-            check_horizon(int(state.get(STEP, 0)) + len(x) - 1, self._artifact.horizon)
-            now = {name: np.asarray(state[name], dtype=value.dtype) for name, value in now.items()}
+            now = self._given(state, batch)
+            check_horizon(int(now.get(STEP, 0)), self._last, len(x))
         session, names = self._tracing_session()
         rows = []
         for x_t in x:
             results = dict(zip(names, session.run(names, {"x": x_t, **now}), strict=True))
             rows.append({"x": x_t, **now, **results})
             now = {s["name"]: results[s["output"]] for s in self._metadata["states"]}
-        return _stack(rows, self._metadata["neurons"], self._decisions, now)
+        trace = _stack(rows, self._metadata["neurons"], self._decisions, now)
+        check_trace(trace)
+        return trace
 
     def structure(self, machine: StateMachine) -> Structure:
         """How the file's graph and constants stand against what exporting a machine writes. Nothing runs."""
         return structure_of(parse_model(self._path, self._content), self._decisions, machine)
 
+    def _restart(self, batch: int, state: Mapping[str, np.ndarray[Any, Any]] | None) -> None:
+        if self._life.batch is not None:
+            self._look()  # what is left behind was not looked at as a whole, and its answers were given
+        with self._life.restarting(batch, self._features):
+            if batch != self._bound:
+                self._bind(batch)
+            self._turn = 0
+            for name, value in self._front().state.items():
+                value[...] = 0 if state is None else state[name]
+            self._life.steps = int(self._front().state[STEP]) if STEP in self._spec else 0
+
+    def _advance(self) -> np.ndarray[Any, Any]:
+        """One step of what lies in the input's buffer; the result is overwritten by the step after the next."""
+        life, direction = self._life, self._buffers[self._turn]
+        written = direction.written
+        try:
+            self._session.run_with_iobinding(direction.binding)
+            self._turn = 1 - self._turn
+            life.steps += 1
+            if suspicious(written.always):
+                self._look()
+            if written.in_turn and suspicious(written.in_turn[life.steps % TURNS]):
+                self._look()
+        except BaseException:
+            life.break_off()
+            raise
+        return written.y
+
+    def _look(self) -> None:
+        """Raise `StateError`, and need a reset, if what the last step wrote is not finite."""
+        found = self._buffers[1 - self._turn].written.overflow() if self._life.steps > self._life.began else None
+        if found is not None:
+            name, at_once = found
+            self._life.overflowed(name, None if at_once else max(self._life.began, self._life.steps - TURNS) + 1)
+
+    def _given(self, state: Mapping[str, Any], batch: int) -> dict[str, np.ndarray[Any, Any]]:
+        """A state that was given, checked."""
+        check_state(state, self._spec, batch)
+        return {name: numpy_state(name, state[name], spec.dtype) for name, spec in self._spec.items()}
+
     def _check_sequence(self, x: Any) -> None:
+        if isinstance(x, torch.Tensor):
+            raise InputError(_NUMPY_ONLY)
         check_sequence(x, self._features, self._artifact.horizon, _DTYPES)
         if self._artifact.static_input:
             check_static(x)
 
     def _check(self, x: Any) -> None:
         """Say what is wrong with one step's input; return if nothing is."""
-        check_reset(self._batch)
+        self._life.check()
         check_step(x, self._features, _DTYPES)
         if isinstance(x, torch.Tensor):
             raise InputError(_NUMPY_ONLY)
-        check_samples(len(x), self._batch)
+        self._life.check(len(x))
 
-    def _front(self) -> _Buffers:
-        """The buffers that hold the current state, and the binding that reads them."""
+    def _front(self) -> _Direction:
+        """The direction that reads the current state."""
         return self._buffers[self._turn]
 
     def _bind(self, batch: int) -> None:
+        self._bound = None
         self._x = np.zeros((batch, *self._features), TARGET.dtype)
-        self._y = np.zeros((batch, *self._metadata["output"]["shape"]), TARGET.dtype)
-        states = [{n: np.zeros(_shape(s, batch), s.dtype) for n, s in self._spec.items()} for _ in range(2)]
+        self._flat_x = self._x.reshape(-1)
+        blocks = [block(batch, tuple(self._metadata["output"]["shape"]), self._spec) for _ in range(2)]
         # onnxruntime shares the memory of numpy arrays on the CPU; _values keeps its handles alive.
-        values = [{n: ort.OrtValue.ortvalue_from_numpy(v) for n, v in state.items()} for state in states]
-        ends = {"x": ort.OrtValue.ortvalue_from_numpy(self._x), "y": ort.OrtValue.ortvalue_from_numpy(self._y)}
-        self._values = (values, ends)
+        x = ort.OrtValue.ortvalue_from_numpy(self._x)
+        ys = [ort.OrtValue.ortvalue_from_numpy(b.y) for b in blocks]
+        values = [{n: ort.OrtValue.ortvalue_from_numpy(v) for n, v in b.state.items()} for b in blocks]
+        self._values = (x, ys, values)
         self._buffers = [
-            _Buffers(self._binding(ends, values[turn], values[1 - turn]), states[turn]) for turn in range(2)
+            _Direction(
+                self._binding({"x": x, "y": ys[1 - turn]}, values[turn], values[1 - turn]),
+                blocks[turn].state,
+                blocks[1 - turn],
+            )
+            for turn in range(2)
         ]
-        self._turn = 0
-        self._batch = batch
-        self._step_shape = self._x.shape
+        self._bound = batch
 
     def _binding(self, ends: dict[str, Any], read: dict[str, Any], write: dict[str, Any]) -> Any:
         binding = self._session.io_binding()
@@ -256,13 +321,6 @@ class OnnxRunner:
 def load(path: str | Path, *, threads: int | None = None) -> OnnxRunner:
     """A runner for an exported file; see `OnnxRunner`."""
     return OnnxRunner(path, threads=threads)
-
-
-def _check_given(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch: int) -> None:
-    check_state(state, spec, batch)
-    for name, value in state.items():
-        if not np.isfinite(np.asarray(value)).all():
-            raise StateError(f"state {name!r} holds NaN or infinity")
 
 
 def _shape(spec: StateTensor, batch: int) -> tuple[int, ...]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from psu_deploy.errors import InputError, StateError
 from psu_deploy.machine.fields import Shape, feature_shape
+from psu_deploy.machine.inputs import check_counter, check_numbers, state_shape
 from psu_deploy.machine.ops import Hold, Layer, Neuron
 
 INPUT = "x"
@@ -173,17 +172,21 @@ class Graph:
 
 
 def check_state(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch: int) -> None:
-    """Raise `StateError` unless state has exactly the tensors of spec, for this batch size."""
+    """Raise `StateError` unless state has exactly the tensors of spec, for this batch size, all of finite numbers."""
+    if not isinstance(state, Mapping):
+        raise StateError(f"a state maps names to arrays, as initial_state() does; got {type(state).__name__}")
     if set(state) != set(spec):
-        missing, unknown = sorted(set(spec) - set(state)), sorted(set(state) - set(spec))
+        missing, unknown = (sorted(names, key=str) for names in (set(spec) - set(state), set(state) - set(spec)))
         raise StateError(f"state does not belong to this machine: missing {missing}, unknown {unknown}")
     for name, tensor in spec.items():
         expected = (batch, *tensor.shape) if tensor.batched else ()
-        if tuple(np.shape(state[name])) != expected:
+        shape = state_shape(name, state[name])
+        if shape != expected:
             raise StateError(
-                f"state {name!r} has shape {tuple(np.shape(state[name]))} but the input needs {expected}; "
+                f"state {name!r} has shape {shape} but the input needs {expected}; "
                 f"start from initial_state(batch_size={batch})"
             )
-    step = state.get(STEP, 0)
-    if int(step) != step or step < 0:
-        raise StateError(f"the step counter must be a whole number >= 0, got {step}")
+        if tensor.batched:
+            check_numbers(name, state[name])
+        else:
+            check_counter(state[name])

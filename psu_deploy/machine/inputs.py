@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,12 @@ import torch
 
 from psu_deploy.errors import HorizonError, InputError, StateError
 from psu_deploy.machine.fields import Shape
+
+_MOST_SAMPLES = 2**48
+"""More than any memory holds, and few enough for numpy to say so in its own words."""
+
+_MOST_STEPS = 2**62
+"""Of a step counter: it is 64 bits wide and must not wrap around."""
 
 
 def check_sequence(x: Any, features: Shape, horizon: int | None, dtypes: tuple[str, ...]) -> None:
@@ -34,21 +41,18 @@ def check_sequence(x: Any, features: Shape, horizon: int | None, dtypes: tuple[s
     check_finite(x)
 
 
-def check_batch_size(batch_size: Any) -> None:
-    """Raise `InputError` unless it is a whole number of samples, at least one."""
-    if not isinstance(batch_size, int) or batch_size < 1:
+def check_batch_size(batch_size: Any) -> int:
+    """The number of samples, if it is a whole number, Python's or numpy's, at least one; raise `InputError` if not."""
+    whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
+    if not whole or batch_size < 1:
         raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
-
-
-def check_reset(batch: int | None) -> None:
-    """Raise `StateError` unless a runner was reset: its batch size is known since then."""
-    if batch is None:
-        raise StateError("call reset(batch_size=...) before the first step")
+    if batch_size >= _MOST_SAMPLES:
+        raise InputError(f"batch_size must be below 2**48, got {batch_size}")
+    return int(batch_size)
 
 
 def check_samples(samples: int, batch: int | None) -> None:
     """Raise `StateError` unless a runner was reset for as many samples as it is given."""
-    check_reset(batch)
     if samples != batch:
         raise StateError(
             f"the state is that of {batch} sample(s), x has {samples}; call reset(batch_size={samples}) first"
@@ -84,13 +88,74 @@ def check_static(x: Any) -> None:
         )
 
 
-def check_horizon(step: int, horizon: int | None) -> None:
-    """Raise `HorizonError` if there is no step number `step` (from 0)."""
-    if horizon is not None and step >= horizon:
+def check_horizon(step: int, horizon: int | None, steps: int = 1) -> None:
+    """Raise `HorizonError` if there are not `steps` steps from number `step` (from 0) on."""
+    if horizon is not None and step + steps > horizon:
         raise HorizonError(
-            f"step {step + 1} is past the horizon: the network is defined for {horizon} steps; "
+            f"step {max(step, horizon) + 1} is past the horizon: the network is defined for {horizon} steps; "
             "reset and start a new window"
         )
+
+
+def check_numbers(name: str, value: Any) -> None:
+    """Raise `StateError` unless a tensor of state, as given, is real numbers, all finite."""
+    if isinstance(value, torch.Tensor):
+        real = not (value.is_complex() or value.dtype == torch.bool)
+    else:
+        value = _as_array(name, value)
+        real = value.dtype.kind in "fiu"
+    if not real:
+        dtype = str(value.dtype).removeprefix("torch.")
+        raise StateError(f"state {name!r} must be real numbers, float32 or float64, got {dtype}")
+    if not bool((torch.isfinite(value) if isinstance(value, torch.Tensor) else np.isfinite(value)).all()):
+        raise StateError(
+            f"state {name!r} holds NaN or infinity; start from initial_state() or from a state that was read"
+        )
+
+
+def state_shape(name: str, value: Any) -> tuple[int, ...]:
+    """Shape of a tensor of state, as given; raise `StateError` if it has none."""
+    return tuple(value.shape if isinstance(value, torch.Tensor) else _as_array(name, value).shape)
+
+
+def check_counter(step: Any) -> None:
+    """Raise `StateError` unless a step counter, as given, is a whole number that leaves room to count."""
+    value = step.item() if isinstance(step, np.ndarray | np.generic | torch.Tensor) else step
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_STEPS:
+        raise StateError(f"the step counter must be a whole number >= 0 and below 2**62, got {value!r}")
+
+
+def check_no_state(state: Any, reason: str) -> None:
+    """Raise `StateError`, with a reason, if a state is given to what has none to set."""
+    if state is not None and not (isinstance(state, Mapping) and not state):
+        raise StateError(reason)
+
+
+def numpy_state(name: str, value: Any, dtype: str) -> np.ndarray[Any, Any]:
+    """A checked tensor of state, numpy or torch, in an engine's dtype.
+
+    Raises:
+        StateError: if a number is too large for the dtype.
+    """
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().double().numpy() if value.is_floating_point() else value.cpu().numpy()
+    with np.errstate(over="ignore"):
+        array = np.asarray(value, dtype=dtype)
+    check_fits(name, bool(np.isfinite(array).all()), dtype)
+    return array
+
+
+def check_fits(name: str, finite: bool, dtype: str) -> None:
+    """Raise `StateError` if a tensor of state was finite before it got a dtype, and now is not."""
+    if not finite:
+        raise StateError(f"state {name!r} holds numbers too large for {dtype}")
+
+
+def _as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise StateError(f"state {name!r} must be an array of numbers, got {type(value).__name__}") from error
 
 
 def _check_array(x: Any, dtypes: tuple[str, ...]) -> None:

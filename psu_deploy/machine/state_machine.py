@@ -14,7 +14,16 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.graph import STEP, Graph, check_state
-from psu_deploy.machine.inputs import check_batch_size, check_horizon, check_sequence, check_static, check_step
+from psu_deploy.machine.inputs import (
+    check_batch_size,
+    check_fits,
+    check_horizon,
+    check_sequence,
+    check_static,
+    check_step,
+    numpy_state,
+)
+from psu_deploy.machine.overflow import check_done
 from psu_deploy.machine.reference import Interpreter, NeuronStep, Step
 from psu_deploy.machine.summary import summarise
 from psu_deploy.machine.trace import Trace
@@ -50,7 +59,7 @@ class StateMachine(Graph):
             batch_size: B, at least 1.
             dtype: "float32" or "float64".
         """
-        check_batch_size(batch_size)
+        batch_size = check_batch_size(batch_size)
         if dtype not in _DTYPES:
             raise InputError(f"dtype must be one of {_DTYPES}, got {dtype!r}")
         return {
@@ -70,12 +79,13 @@ class StateMachine(Graph):
 
         Raises:
             InputError: wrong shape or dtype, or NaN.
-            StateError: state of another machine or batch size.
+            StateError: state of another machine or batch size, or numbers in it that are none; or x is so large that a
+                V, an R, a state or the output overflowed in this step.
             HorizonError: no such step.
         """
         check_step(x, self.input_shape, _DTYPES)
         tensor, give = _tensor(x), _kind_of(x)
-        done = self._step(tensor, self._state_for(tensor, len(x), state))
+        done = self._step(tensor, self._state_for(tensor, len(x), state), None)
         # A copy, so that a caller who writes into y cannot touch the state: a sum is both.
         return give(done.output.clone()), {name: give(value) for name, value in done.state.items()}
 
@@ -89,6 +99,9 @@ class StateMachine(Graph):
         Returns:
             Output of every step, (T, B, *features), in x's own kind, dtype and device. With a readout, `y[-1]` is the
             network's answer; with a latency of L, feed L silent steps more, and the first L rows are none.
+
+        Raises:
+            InputError, StateError, HorizonError: as `step`; whether there are as many steps is asked before the first.
         """
         give = _kind_of(x)
         return give(torch.stack([step.output for step in self._steps(x, state, None)]))
@@ -117,20 +130,27 @@ class StateMachine(Graph):
             check_static(x)
         tensor = _tensor(x)
         now = self._state_for(tensor, x.shape[1], self.initial_state(x.shape[1]) if state is None else state)
+        check_horizon(int(now.get(STEP, 0)), self.horizon, len(x))
         forced = None if spikes is None else self._spikes_for(tensor, spikes)
         for t, x_t in enumerate(tensor):
-            step = self._step(x_t, now, None if forced is None else {name: s[t] for name, s in forced.items()})
+            step = self._step(x_t, now, t, None if forced is None else {name: s[t] for name, s in forced.items()})
             now = step.state
             yield step
 
-    def _step(self, x: Tensor, state: Mapping[str, Tensor], spikes: Mapping[str, Tensor] | None = None) -> Step:
+    def _step(
+        self, x: Tensor, state: Mapping[str, Tensor], row: int | None, spikes: Mapping[str, Tensor] | None = None
+    ) -> Step:
+        """One step; `row` is its number in a sequence, for the message where no counter is in the state."""
+        number = int(state[STEP]) if STEP in state else row
         if STEP in state:
             check_horizon(int(state[STEP]), self.horizon)
         key = (x.dtype, x.device)
         if key not in self._interpreters:
             self._interpreters[key] = Interpreter(self, x.dtype, x.device)
         with torch.no_grad():
-            return self._interpreters[key].step(x, state, spikes)
+            done = self._interpreters[key].step(x, state, spikes)
+            check_done(self, done, None if number is None else number + 1)
+        return done
 
     def _spikes_for(self, x: Tensor, spikes: Mapping[str, Any]) -> dict[str, Tensor]:
         """The given spikes as tensors of x's dtype and device, checked."""
@@ -147,10 +167,17 @@ class StateMachine(Graph):
     def _state_for(self, x: Tensor, batch: int, state: Mapping[str, Any]) -> dict[str, Tensor]:
         """The given state as tensors of x's dtype and device, checked."""
         check_state(state, self.state_spec, batch)
-        return {
-            name: _tensor(value).to(x) if self.state_spec[name].batched else torch.as_tensor(value)
-            for name, value in state.items()
-        }
+        return {name: self._state_tensor(x, name, value) for name, value in state.items()}
+
+    def _state_tensor(self, x: Tensor, name: str, value: Any) -> Tensor:
+        if not self.state_spec[name].batched:
+            return torch.as_tensor(value, dtype=torch.int64)
+        dtype = str(x.dtype).removeprefix("torch.")
+        if isinstance(value, Tensor):
+            tensor = value.to(x)
+            check_fits(name, value.dtype == x.dtype or bool(tensor.isfinite().all()), dtype)
+            return tensor
+        return _tensor(numpy_state(name, value, dtype)).to(x)
 
     def summary(self) -> str:
         """A table: layer, kind, output shape, number of parameters, bytes of float32 state per sample."""

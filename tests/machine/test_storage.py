@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
@@ -16,7 +17,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from psu_deploy.capture import to_state_machine
-from psu_deploy.errors import ArtifactError
+from psu_deploy.errors import ArtifactError, StateError
 from psu_deploy.machine import Node, StateMachine, operators, ops, storage
 from psu_deploy.network import Residual, SpikingSequential
 from psu_deploy.neurons import IPSU, PSU, SlidingPSN
@@ -334,7 +335,9 @@ class TestMalformedGraph:
                 except ArtifactError:
                     refused += 1
                 else:
-                    machine.run(np.zeros((1, 1, *machine.input_shape), np.float32))
+                    too_large = wrong in (10**30, 1e308)  # for float32: the answer may overflow, and says so
+                    with contextlib.suppress(StateError) if too_large else contextlib.nullcontext():
+                        machine.run(np.zeros((1, 1, *machine.input_shape), np.float32))
                     machine.summary()
         assert refused > 500
 

@@ -1,0 +1,54 @@
+"""One small network in every runner that needs nothing installed, and how to make each of them fail in the middle."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import psu_deploy as psu
+from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops
+from tests.exporters.nir.machines import LEAK, STRICT, chain, linear, neuron
+
+T, B = 6, 2
+OPTIONS = {"onnx": {"threads": 1}, "nir": {"simulator": "canonical"}, "lava": {"simulator": "integer"}}
+SUFFIX = {"onnx": ".onnx", "nir": ".nir", "lava": ".net"}
+KINDS = tuple(OPTIONS)
+
+NETWORK = chain((3,), linear(4, 3), neuron(LEAK, None, STRICT), linear(2, 4), ops.Readout("mean"))
+"""Without a horizon: layers a, b (neurons), c, d."""
+
+BOUNDED = chain(
+    (3,),
+    linear(4, 3),
+    neuron(LEAK, o.PartialSums(np.tril(np.random.default_rng(0).standard_normal((T, T))), np.zeros(T)), STRICT),
+    linear(2, 4),
+    ops.Readout("sum"),
+)
+"""The same with a learned matrix: six steps."""
+
+
+def inputs(steps=T, batch=B, seed=0):
+    return np.random.default_rng(seed).integers(0, 2, (steps, batch, 3)).astype(np.float32)
+
+
+def opened(machine, kind, folder):
+    """Export and open."""
+    options = {"calibration": inputs()} if kind == "lava" else {"simulator": "canonical"} if kind == "nir" else {}
+    artifact = psu.export(machine, folder / f"net{SUFFIX[kind]}", target=kind, **options)
+    return psu.load(artifact, **OPTIONS[kind])
+
+
+def engine_call(runner):
+    """Where a runner calls its engine: (owner, name)."""
+    places = {"OnnxRunner": ("_session", "run_with_iobinding"), "NirRunner": ("_engine", "advance")}
+    owner, name = places.get(type(runner).__name__, ("_reference", "advance"))
+    return getattr(runner, owner), name
+
+
+def fresh_start(runner):
+    """What a runner's reset changes first: (owner, name)."""
+    if type(runner).__name__ == "NirRunner":
+        return runner._engine, "start"
+    if type(runner).__name__ == "OnnxRunner":
+        return runner, "_bind"
+    return "psu_deploy.exporters.lava.runner", "Reference"
