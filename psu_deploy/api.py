@@ -18,7 +18,7 @@ from psu_deploy.forms import compare_forms, forms_of
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.inputs import check_sequence
 from psu_deploy.runtime import Artifact, Runner, Structure
-from psu_deploy.verify import EquivalenceReport
+from psu_deploy.verify import EquivalenceReport, check_kinds
 
 
 def export(
@@ -89,8 +89,13 @@ def verify(
         x: input, (T, B, *input_shape), float32, numpy or torch.
         allow_silent: call a network equivalent although nothing in it fires on x; what speaks for it then is that the
             artifact holds the numbers of an export.
+
+    Raises:
+        UnsupportedModelError: if the network holds something whose rounding nothing is known about.
+        InputError: if x does not fit, or the artifact takes input of another shape.
     """
     machine = _machine(model, None if isinstance(model, StateMachine) else _features(x))
+    check_kinds(machine)
     x = _numpy_like(x, model)
     check_sequence(x, machine.input_shape, machine.max_steps, ("float32", "float64"))
     runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact

@@ -62,7 +62,7 @@ def check_float32(example, path):
     runner, x = psu.load(artifact, threads=1), example.x.numpy()
     trace = runner.trace(x)
     check_every_mismatch_is_a_knife_edge(example, trace)
-    report = psu.verify(example.model, artifact, example.x)
+    report = psu.verify(example.model, artifact, example.x, allow_silent=True)
     assert report.ok, str(report)
     assert all(decision.knife_edge for comparison in report.comparisons for decision in comparison.disputed)
     if not report.spike_flips:

@@ -54,7 +54,7 @@ def test_module_machine_and_onnxruntime_agree(make, steps, tmp_path):
     assert machine.horizon == (None if model.neuron.horizon is None else steps + 2)
     artifact = psu.export(machine, tmp_path / "net.onnx")
     assert (artifact.latency, artifact.horizon) == (2, machine.horizon)
-    report = psu.verify(model, artifact, inputs(steps))
+    report = psu.verify(model, artifact, inputs(steps), allow_silent=True)
     assert report.ok, str(report)
     assert not report.spike_flips
 

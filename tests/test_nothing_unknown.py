@@ -129,7 +129,7 @@ READERS = {
     "run": Reader(lambda machine, folder: machine.run(X), "the reference interpreter", reference=False),
     "trace": Reader(lambda machine, folder: machine.trace(X), "the reference interpreter", reference=False),
     "bound": Reader(lambda machine, folder: certify(machine, X, machine.trace(X)), "the rounding bound"),
-    "verify": Reader(lambda machine, folder: psu.verify(machine, machine, X), "the .psm format"),
+    "verify": Reader(lambda machine, folder: psu.verify(machine, machine, X), "the rounding bound"),
     "step": Reader(
         lambda machine, folder: machine.step(X[0], machine.initial_state(2)), "the reference interpreter", False
     ),

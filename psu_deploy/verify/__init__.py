@@ -6,6 +6,7 @@ from psu_deploy.verify.compare import compare
 from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison, Rule
 from psu_deploy.verify.merge import merge
 from psu_deploy.verify.report import EquivalenceReport
+from psu_deploy.verify.rounding import check_kinds
 from psu_deploy.verify.roundoff import Arithmetic
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Rule",
     "aligned_run",
     "certify",
+    "check_kinds",
     "compare",
     "merge",
 ]
