@@ -48,8 +48,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary = folder / target.name
             temporary.touch()
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
             _flush(temporary)
+            temporary.chmod(0o666 & ~_umask())
             temporary.replace(target)
         _flush_folder(target.parent)
     except OSError as error:

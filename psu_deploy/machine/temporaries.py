@@ -18,7 +18,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -44,13 +44,13 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         OSError: if it cannot be made.
     """
     remove_leftovers(parent, name)
-    folder, lock = _create(parent, name)
-    try:
+    with ExitStack() as stack:
+        taken = False
+        while not taken:
+            folder = parent / f".{name[:_KEPT]}-{secrets.token_hex(8)}{_MARK}"
+            stack.callback(_clear, folder)  # before it is there: an interrupt may come at any moment
+            taken = _take(folder, stack)
         yield folder
-    finally:
-        _clear(folder)
-        if lock is not None:
-            os.close(lock)
 
 
 def remove_leftovers(parent: Path, name: str) -> None:
@@ -73,20 +73,15 @@ def _pattern(name: str) -> str:
     return rf"\.{name}-[0-9a-f]{{16}}{_MARK}"
 
 
-def _create(parent: Path, name: str) -> tuple[Path, int | None]:
-    """A new folder, and what holds its lock."""
-    while True:
-        folder = parent / f".{name[:_KEPT]}-{secrets.token_hex(8)}{_MARK}"
-        folder.mkdir(0o700)
-        # Until the lock is there, another process may take the folder for a leftover: then it is gone, or its lock is.
-        with suppress(FileNotFoundError):
-            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            if not _lock(handle, wait=True):
-                os.close(handle)
-                return folder, None
-            if os.fstat(handle).st_nlink:
-                return folder, handle
-            os.close(handle)
+def _take(folder: Path, stack: ExitStack) -> bool:
+    """Make a folder and lock it until the stack ends; not if another process took it for a leftover in between."""
+    folder.mkdir(0o700)
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileNotFoundError:
+        return False
+    stack.callback(os.close, handle)
+    return not _lock(handle, wait=True) or os.fstat(handle).st_nlink > 0
 
 
 def _lock(handle: int, wait: bool) -> bool:
@@ -128,5 +123,5 @@ def _clear(folder: Path) -> None:
                 shutil.rmtree(path)
             elif path.name != LOCK:
                 path.unlink()
-        (folder / LOCK).unlink()
+        (folder / LOCK).unlink(missing_ok=True)
         folder.rmdir()

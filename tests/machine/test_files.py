@@ -164,6 +164,22 @@ class TestWhatIsLeft:
             temporary.write_bytes(b"mine")
         assert names(tmp_path) == ["net.onnx"]
 
+    @pytest.mark.parametrize("where", ["mkdir", "open", "_lock"])
+    def test_by_an_interrupt_at_the_very_beginning_is_nothing(self, tmp_path, monkeypatch, where):
+        owner = {"mkdir": Path, "open": os, "_lock": temporaries}[where]
+        step = getattr(owner, where)
+
+        def interrupted(*arguments, **options):
+            step(*arguments, **options)
+            if not (where == "mkdir" and arguments[0] == tmp_path):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(owner, where, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_whole(tmp_path / "net.onnx", b"mine")
+        monkeypatch.undo()
+        assert names(tmp_path) == []
+
     def test_where_there_are_no_locks_nothing_is_removed(self, tmp_path, monkeypatch):
         Other(WRITER, tmp_path / "net.onnx").kill()
         monkeypatch.setattr(temporaries, "_lock", lambda handle, wait: False)

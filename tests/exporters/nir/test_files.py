@@ -56,7 +56,7 @@ def changed(good, tmp_path):
 
 
 def test_it_is_what_nir_itself_writes(good, tmp_path):
-    """Byte for byte, though it never saw the disk before it was whole."""
+    """The same groups, numbers, types and compression, though HDF5 never saw the disk."""
     nir.write(tmp_path / "again.nir", nir.read(good))
     ours, theirs = (walked(path) for path in (good, tmp_path / "again.nir"))
     assert ours == theirs
