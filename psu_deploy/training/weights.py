@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from psu_deploy import torch_files
 from psu_deploy.errors import ArtifactError
+from psu_deploy.limits import regular_size
 from psu_deploy.machine.files import atomic_path
 
 _CHECKPOINT_KEYS = {"epoch", "state_dict", "optimizer_states", "lr_schedulers"}
@@ -25,6 +25,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Read parameters and buffers from a safetensors file; anything else is an `ArtifactError`."""
+    regular_size(path)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -36,10 +37,11 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code that is in it; anything else is an `ArtifactError`."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ArtifactError(f"{path} is truncated or is not a checkpoint: {reason}") from error
+        checkpoint, claims = torch_files.read(path)
+    except (torch_files.ForeignObjectError, torch_files.DamagedError) as error:
+        raise ArtifactError(f"{path} is truncated or is not a checkpoint: {error}") from error
+    if claims.expanded:
+        raise ArtifactError(f"{path} is not the checkpoint of a run: a tensor in it claims more numbers than the file has")
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _CHECKPOINT_KEYS:
         raise ArtifactError(f"{path} is not the checkpoint of a run: expected the keys {sorted(_CHECKPOINT_KEYS)}")
     return checkpoint
