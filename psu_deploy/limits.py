@@ -78,8 +78,12 @@ def check_memory(needed: int, size: int, what: str) -> None:
         )
 
 
-def regular_size(path: str | Path) -> int:
+def regular_size(path: str | Path, what: str = "") -> int:
     """Size in bytes of a file that can be read twice: no folder, pipe or device.
+
+    Args:
+        path: of the file.
+        what: it is, for messages, with a blank behind it: "the recipe ".
 
     Raises:
         ArtifactError: if there is no such file, or it is anything else.
@@ -87,11 +91,11 @@ def regular_size(path: str | Path) -> int:
     try:
         found = Path(path).stat()
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise ArtifactError(f"cannot read {what}{path}: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISDIR(found.st_mode):
-        raise ArtifactError(f"cannot read {path}: Is a directory")
+        raise ArtifactError(f"cannot read {what}{path}: Is a directory")
     if not stat.S_ISREG(found.st_mode):
-        raise ArtifactError(f"cannot read {path}: it is no regular file; put what it gives into a file first")
+        raise ArtifactError(f"cannot read {what}{path}: it is no regular file; put what it gives into a file first")
     return found.st_size
 
 

@@ -11,20 +11,25 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from psu_deploy.errors import ArtifactError
+from psu_deploy.errors import ArtifactError, EngineError
 from psu_deploy.exporters.onnx.metadata import read_metadata
+from psu_deploy.exporters.onnx.wire import structure_bytes
+from psu_deploy.limits import OBJECT, check_memory, memory_for, regular_size
 from psu_deploy.runtime import Artifact
 
-_REFUSALS = (
-    *(ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument),
-    UnicodeDecodeError,  # a damaged name, on its way into onnxruntime's own message
+_ERRORS = tuple(
+    found for found in vars(ort_errors).values() if isinstance(found, type) and issubclass(found, Exception)
 )
+"""All that onnxruntime has names for."""
+
+_REFUSALS = (*_ERRORS, RuntimeError, UnicodeDecodeError)  # the last: a damaged name, on its way into a message
 _QUIET = 3
 """onnxruntime's log level: errors only."""
 
 
 def read_bytes(path: Path) -> bytes:
     """Content of a file."""
+    regular_size(path)
     try:
         return path.read_bytes()
     except OSError as error:
@@ -32,9 +37,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """The file as a protobuf."""
+    """The file as a protobuf. Data in other files are not looked for: we write none, and metadata.py refuses them."""
+    content = read_bytes(path)
+    structure = structure_bytes(content, memory_for(len(content)) // OBJECT)
+    check_memory(OBJECT * structure, len(content), f"{path}: its graph, more than {structure} bytes without weights,")
     try:
-        return onnx.load_model_from_string(read_bytes(path))
+        return onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ArtifactError(f"{path} is truncated or is not an ONNX file: {error}") from error
 
@@ -64,6 +72,28 @@ def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:
     )
 
 
+class _Session(ort.InferenceSession):  # type: ignore[misc]  # onnxruntime has no types
+    """A session whose engine fails in one sentence."""
+
+    path = Path()
+
+    def run(self, *arguments: Any) -> Any:
+        try:
+            return super().run(*arguments)
+        except _REFUSALS as error:
+            raise self._failed(error) from error
+
+    def run_with_iobinding(self, *arguments: Any) -> None:
+        try:
+            super().run_with_iobinding(*arguments)
+        except _REFUSALS as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> EngineError:
+        reason = str(error).partition("\n")[0]
+        return EngineError(f"{self.path}: onnxruntime {ort.__version__} failed while it ran the network: {reason}")
+
+
 def open_session(path: Path, model: bytes, threads: int | None) -> ort.InferenceSession:
     """An onnxruntime session on the CPU.
 
@@ -78,7 +108,9 @@ def open_session(path: Path, model: bytes, threads: int | None) -> ort.Inference
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = _Session(model, options, providers=["CPUExecutionProvider"])
     except _REFUSALS as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise ArtifactError(f"{path} is damaged, or onnxruntime {ort.__version__} cannot run it: {reason}") from error
+    session.path = path
+    return session

@@ -20,7 +20,16 @@ WRAPPERS = ("state_dict", "net", "model")
 
 EMA = "state_dict_ema"
 
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool)
+_DTYPES = (
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.int32,
+    torch.uint8,
+    torch.bool,
+)
 """What a parameter or a buffer may be."""
 
 _LONGEST = 200

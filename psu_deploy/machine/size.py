@@ -9,8 +9,8 @@ from psu_deploy.limits import check_memory
 from psu_deploy.machine.fields import Shape
 from psu_deploy.machine.graph import Graph, Node
 
-_BYTES = 8
-"""Of a number: the reference runs in float64 as well."""
+_BYTES = 4
+"""Of a number: what is run is float32."""
 
 
 def numbers_per_sample(graph: Graph) -> int:

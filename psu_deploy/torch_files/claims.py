@@ -8,11 +8,10 @@ first, with a stand-in for everything that may lie in a checkpoint; anything els
 from __future__ import annotations
 
 import pickle
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import torch
 
@@ -81,7 +80,7 @@ class _Storage:
 class _Walker(pickle._Unpickler):  # the one in C keeps a table as long as the largest number a pickle names
     """Finds stand-ins only, so that nothing can be called."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
     def __init__(self, stream: IO[bytes], claims: Claims) -> None:
         super().__init__(stream, encoding="utf-8")
@@ -94,7 +93,11 @@ class _Walker(pickle._Unpickler):  # the one in C keeps a table as long as the l
         return found
 
     def _known(self, name: str) -> Any:
-        if name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_tensor"):
+        if name in (
+            "torch._utils._rebuild_tensor_v2",
+            "torch._utils._rebuild_tensor_v3",
+            "torch._utils._rebuild_tensor",
+        ):
             return self._tensor
         if name.startswith("torch.") and (name.endswith("Storage") or _is_constant(name.removeprefix("torch."))):
             return _Stand

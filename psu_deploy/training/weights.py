@@ -41,7 +41,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except (torch_files.ForeignObjectError, torch_files.DamagedError) as error:
         raise ArtifactError(f"{path} is truncated or is not a checkpoint: {error}") from error
     if claims.expanded:
-        raise ArtifactError(f"{path} is not the checkpoint of a run: a tensor in it claims more numbers than the file has")
+        raise ArtifactError(
+            f"{path} is not the checkpoint of a run: a tensor in it claims more numbers than the file has"
+        )
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _CHECKPOINT_KEYS:
         raise ArtifactError(f"{path} is not the checkpoint of a run: expected the keys {sorted(_CHECKPOINT_KEYS)}")
     return checkpoint
