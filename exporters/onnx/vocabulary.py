@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ MAX_NODES = 50_000
 """Of a graph and all its branches; onnxruntime takes ten seconds for them, and more is no network."""
 
 _ATTRIBUTES = (AttributeProto.INT, AttributeProto.INTS, AttributeProto.FLOAT, AttributeProto.STRING)
-_NUMBERS = {TensorProto.FLOAT: np.dtype("<f4"), TensorProto.INT64: np.dtype("<i8")}
+_NUMBERS: dict[int, np.dtype[Any]] = {TensorProto.FLOAT: np.dtype("<f4"), TensorProto.INT64: np.dtype("<i8")}
 _BRANCHES = {"then_branch", "else_branch"}
 
 
@@ -42,7 +43,8 @@ def check_vocabulary(path: Path, model: onnx.ModelProto) -> None:
     if foreign:
         more = f" and {len(foreign) - 4} more" if len(foreign) > 4 else ""
         raise ArtifactError(
-            f"{path} holds what psu-deploy never writes, so it was changed: {', '.join(foreign[:4])}{more}; export it again"
+            f"{path} holds what psu-deploy never writes, so it was changed: {', '.join(foreign[:4])}{more}; "
+            "export it again"
         )
 
 

@@ -1,4 +1,4 @@
-"""How much of a protobuf is structure, found without parsing it: an empty node has two bytes in a file, and 200 parsed."""
+"""How much of a protobuf is structure, found without parsing it: an empty node has two bytes there, and 200 parsed."""
 
 from __future__ import annotations
 

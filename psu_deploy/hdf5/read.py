@@ -29,8 +29,8 @@ def read_tree(source: Path, group: str, kind: str, extra: str) -> dict[str, Any]
         extra: of this package that brings h5py for it.
 
     Raises:
-        ArtifactError: if the file is missing, damaged, not HDF5, has no such group, holds what is no plain data, or takes
-            more time or memory than it may.
+        ArtifactError: if the file is missing, damaged, not HDF5, has no such group, holds what is no plain data, or
+            takes more time or memory than it may.
     """
     require("h5py", extra)
     from psu_deploy.hdf5 import walk
@@ -58,7 +58,8 @@ def _rehearse(script: Path, source: Path, group: str, kind: str, room: int) -> N
         done = subprocess.run(command, capture_output=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired as error:
         raise ArtifactError(
-            f"{source} is damaged: HDF5 was not done with it after {patience:g} seconds; if it is only large, raise {SECONDS}"
+            f"{source} is damaged: HDF5 was not done with it after {patience:g} seconds; "
+            f"if it is only large, raise {SECONDS}"
         ) from error
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{source} was not read: no other process could be started to try it: {error}") from error

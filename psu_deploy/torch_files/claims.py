@@ -80,7 +80,7 @@ class _Storage:
 class _Walker(pickle._Unpickler):  # the one in C keeps a table as long as the largest number a pickle names
     """Finds stand-ins only, so that nothing can be called."""
 
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, stream: IO[bytes], claims: Claims) -> None:
         super().__init__(stream, encoding="utf-8")
