@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from psu_deploy.cli.console import err
+from psu_deploy.cli.console import tell
 from psu_deploy.cli.demo import demo
 from psu_deploy.cli.doctor import doctor
 from psu_deploy.cli.export import export
@@ -24,6 +24,8 @@ from psu_deploy.errors import InternalError, PsuDeployError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+_NO_MEMORY = "can't allocate memory"
 
 app = typer.Typer(
     name="psu-deploy",
@@ -44,9 +46,13 @@ def main() -> None:
     except PsuDeployError as error:
         _fail(f"internal error, please report it: {error}" if isinstance(error, InternalError) else str(error))
     except KeyboardInterrupt:
-        err.print("interrupted")
+        tell("interrupted")
         sys.exit(INTERRUPTED)
+    except MemoryError as error:
+        _fail(f"there is not enough memory here: {error}")
     except Exception as error:
+        if _NO_MEMORY in str(error):  # torch says it like this
+            _fail(f"there is not enough memory here: {error}")
         if os.environ.get("PSU_DEPLOY_DEBUG"):
             raise
         kind = type(error).__name__
@@ -54,5 +60,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    err.print(f"error: {message}", markup=False)
+    tell(f"error: {message}")
     sys.exit(BAD_INPUT)

@@ -12,12 +12,15 @@ import sys
 import time
 from pathlib import Path
 
+import h5py  # noqa: F401  here, so that no reader's time is that of an import
 import numpy as np
+import onnxruntime  # noqa: F401
 
 from psu_deploy import StateMachine, api
 from psu_deploy.capture import nir, to_state_machine
 from psu_deploy.cli.sources import read_array
 from psu_deploy.errors import PsuDeployError
+from psu_deploy.exporters import lava, onnx  # noqa: F401
 from psu_deploy.importers import official
 from psu_deploy.importers.networks import input_shape
 from psu_deploy.training import weights
@@ -64,7 +67,7 @@ def measured(kind, path):
     resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + ROOM, resource.RLIM_INFINITY))
     before, began = _status("VmRSS"), time.monotonic()
     try:
-        READERS[kind](path)
+        READERS[kind](Path(path))
         said = "read"
     except PsuDeployError as error:
         said = f"{type(error).__name__}: {error}"
