@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from psu_deploy.cli.console import tell
+from psu_deploy.cli.console import SENTENCE, tell
 from psu_deploy.cli.demo import demo
 from psu_deploy.cli.doctor import doctor
 from psu_deploy.cli.export import export
@@ -20,7 +20,8 @@ from psu_deploy.cli.lava import lava
 from psu_deploy.cli.run import run
 from psu_deploy.cli.train import train
 from psu_deploy.cli.verify import verify
-from psu_deploy.errors import InternalError, PsuDeployError
+from psu_deploy.errors import InternalError, PsuDeployError, UnsupportedModelError
+from psu_deploy.text import visible
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -43,6 +44,8 @@ def main() -> None:
     """Run the command line; one clear sentence instead of a traceback."""
     try:
         app()
+    except UnsupportedModelError as error:
+        _fail(str(error), table=True)
     except PsuDeployError as error:
         _fail(f"internal error, please report it: {error}" if isinstance(error, InternalError) else str(error))
     except KeyboardInterrupt:
@@ -59,6 +62,7 @@ def main() -> None:
         _fail(f"internal error, please report it: {kind}: {error} (PSU_DEPLOY_DEBUG=1 shows where)")
 
 
-def _fail(message: str) -> None:
-    tell(f"error: {message}")
+def _fail(message: str, table: bool = False) -> None:
+    """One sentence, whatever its names hold; only what lists problems has lines."""
+    tell(f"error: {message}" if table else visible(f"error: {message}", SENTENCE))
     sys.exit(BAD_INPUT)

@@ -31,7 +31,7 @@ out = _Pipe(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-_LINE = 2000
+SENTENCE = 2000
 """Characters of a line; one of a table of problems, or of paths, may well have hundreds."""
 
 _CELL = 400
@@ -39,18 +39,18 @@ _CELL = 400
 
 def say(text: Any) -> None:
     """Print a result as it is, line by line."""
-    out.print(visible_lines(str(text), _LINE), markup=False)
+    out.print(visible_lines(str(text), SENTENCE), markup=False)
 
 
 def tell(text: Any) -> None:
     """Print what is going on, or what is wrong, to stderr."""
-    err.print(visible_lines(str(text), _LINE), markup=False)
+    err.print(visible_lines(str(text), SENTENCE), markup=False)
 
 
 def hint(*words: object) -> None:
     """Print the next command a person would want; a word with blanks in it is quoted."""
     text = " ".join(word if isinstance(word, str) and len(words) == 1 else shlex.quote(str(word)) for word in words)
-    err.print(visible(f"next: {text}", _LINE), style="dim", markup=False)
+    err.print(visible(f"next: {text}", SENTENCE), style="dim", markup=False)
 
 
 def progress() -> Progress:

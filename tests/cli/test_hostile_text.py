@@ -15,8 +15,8 @@ import torch
 
 from tests.cli.conftest import small_machine
 
-EVIL = "\x1b[31mred\u202e" + os.fsdecode(b"\x80")
-SHOWN = r"\x1b[31mred\u202e\udc80"
+EVIL = "\x1b[31mred\nline\u202e" + os.fsdecode(b"\x80")
+SHOWN = r"\x1b[31mred\nline\u202e\udc80"
 
 
 def harmless(text):
