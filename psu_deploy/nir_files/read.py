@@ -80,7 +80,7 @@ def check_graph(graph: Any, source: str = "the NIR graph") -> Flat:
 
 def _graph(nir: Any, where: str, tree: Mapping[str, Any]) -> Any:
     kind = tree.get("type")
-    if kind != GRAPH:
+    if not isinstance(kind, str) or kind != GRAPH:
         raise ArtifactError(f"{where} holds no NIR graph: expected type {GRAPH!r}, found {kind!r}")
     nodes = tree.get("nodes")
     if not isinstance(nodes, dict) or not nodes:

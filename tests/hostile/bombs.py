@@ -130,7 +130,8 @@ def ckpt_one_tensor_many_names(path):
 
 
 def ckpt_expanded(path):
-    torch.save(_state(a=torch.zeros(1).expand(200_000, 200_000)), path)
+    state = {"a": torch.zeros(1).expand(200_000, 200_000)}
+    torch.save({"epoch": 1, "state_dict": state, "optimizer_states": [], "lr_schedulers": []}, path)
 
 
 def npy_claims(path):
