@@ -11,18 +11,24 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from psu_deploy.errors import ArtifactError, EngineError
+from psu_deploy.errors import ArtifactError, EngineError, InputError
 from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.exporters.onnx.wire import structure_bytes
 from psu_deploy.limits import OBJECT, check_memory, memory_for, regular_size
 from psu_deploy.runtime import Artifact
 
-_ERRORS = tuple(
+_ERRORS: tuple[type[Exception], ...] = tuple(
     found for found in vars(ort_errors).values() if isinstance(found, type) and issubclass(found, Exception)
 )
 """All that onnxruntime has names for."""
 
-_REFUSALS = (*_ERRORS, RuntimeError, UnicodeDecodeError)  # the last: a damaged name, on its way into a message
+_REFUSALS: tuple[type[Exception], ...] = (
+    *_ERRORS,
+    RuntimeError,
+    UnicodeDecodeError,
+)  # the last: a damaged name, on its way into a message
+_MOST_THREADS = 1024
+
 _QUIET = 3
 """onnxruntime's log level: errors only."""
 
@@ -101,7 +107,13 @@ def open_session(path: Path, model: bytes, threads: int | None) -> ort.Inference
         path: for the error message.
         model: serialised model.
         threads: None = onnxruntime's own choice.
+
+    Raises:
+        InputError: if threads is not a whole number in 1..1024.
+        ArtifactError: if onnxruntime refuses the model.
     """
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= _MOST_THREADS):
+        raise InputError(f"threads must be a whole number in 1..{_MOST_THREADS}, got {threads!r}")
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     if threads is not None:

@@ -84,7 +84,8 @@ def read_array(path: Path) -> NDArray[Any]:
     """
     regular_size(path)
     try:
-        mapped = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="raise"):  # sizes whose product is no size
+            mapped = np.lib.format.open_memmap(path, mode="r")
         return np.array(mapped)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error

@@ -159,3 +159,9 @@ def test_arrays_of_other_kinds(cli, exported, tmp_path):
     for dtype in ("c8", "M8[s]", "V4", [("a", "f4")], "?"):
         np.save("x.npy", np.zeros((6, 2, 4), dtype))
         cli("run", exported, "--input", "x.npy", "--output", "y.npy").failed_with("x must be float32, got")
+
+
+@pytest.mark.parametrize("threads", [0, -5, 10**9, 10**20])
+def test_threads_that_nobody_has(cli, exported, data, threads):
+    result = cli("run", exported, "--input", data, "--output", "y.npy", "--threads", threads)
+    result.failed_with("threads must be a whole number in 1..1024")
