@@ -8,6 +8,9 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Wire types."""
 
+_FIELD = 16
+"""Bytes of structure for every field on the way, on average: nothing but empty fields is not walked to its end."""
+
 
 def structure_bytes(model: bytes, most: int) -> int:
     """Bytes of a serialised model that are no numbers of weights; more than `most`, not all of them are counted.
@@ -18,9 +21,11 @@ def structure_bytes(model: bytes, most: int) -> int:
 
 
 def _walk(content: memoryview, way: tuple[int, ...], most: int) -> int:
-    place, found = 0, 0
+    place, found, fields = 0, 0, 0
     while place < len(content) and found <= most:
-        start = place
+        start, fields = place, fields + 1
+        if fields > most // _FIELD:
+            return most + 1
         key, place = _varint(content, place)
         length, place = _length(key & 7, content, place)
         if length < 0 or place + length > len(content):

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from psu_deploy import torch_files
 from psu_deploy.errors import ArtifactError
-from psu_deploy.limits import regular_size
+from psu_deploy.limits import NUMBER, check_memory, regular_size
 from psu_deploy.machine.files import atomic_path
 
 _CHECKPOINT_KEYS = {"epoch", "state_dict", "optimizer_states", "lr_schedulers"}
+_MOST_EPOCHS = 10**9
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -46,7 +47,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         )
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _CHECKPOINT_KEYS:
         raise ArtifactError(f"{path} is not the checkpoint of a run: expected the keys {sorted(_CHECKPOINT_KEYS)}")
+    _check_contents(path, checkpoint)
     return checkpoint
+
+
+def _check_contents(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Raise unless the network's part of a checkpoint is what a run writes, and fits into memory."""
+    epoch, state = checkpoint["epoch"], checkpoint["state_dict"]
+    named = isinstance(state, dict) and all(isinstance(n, str) and isinstance(v, Tensor) for n, v in state.items())
+    if not named or type(epoch) is not int or not 0 <= epoch < _MOST_EPOCHS:
+        raise ArtifactError(f"{path} is not the checkpoint of a run: expected an epoch, and tensors in its state_dict")
+    numbers = sum(value.numel() for value in state.values())  # one tensor may have many names, each becomes a copy
+    check_memory(NUMBER * numbers, path.stat().st_size, f"{path}: its {len(state)} tensors, {numbers} numbers,")
 
 
 def fill(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

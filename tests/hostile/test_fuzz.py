@@ -395,3 +395,14 @@ def test_training_checkpoints(tmp_path):
             weights.load_checkpoint(path)
 
     every()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epoch": "1"}, {"epoch": -1}, {"epoch": 10**30}, {"state_dict": [1]}, {"state_dict": {1: torch.zeros(1)}}],
+)
+def test_training_checkpoints_of_other_contents(tmp_path, change):
+    whole = {"epoch": 1, "state_dict": {"a": torch.zeros(3)}, "optimizer_states": [], "lr_schedulers": []}
+    torch.save(whole | change, tmp_path / "changed.ckpt")
+    with pytest.raises(psu.ArtifactError, match=r"changed\.ckpt is not the checkpoint of a run"):
+        weights.load_checkpoint(tmp_path / "changed.ckpt")
