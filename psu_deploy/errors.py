@@ -46,7 +46,7 @@ class MissingExtraError(PsuDeployError, ImportError):
 
 
 class EngineError(PsuDeployError):
-    """An engine outside this process, such as Lava, crashed, hung or gave no result."""
+    """An engine, such as onnxruntime or Lava in a process of its own, failed, crashed, hung or gave no result."""
 
 
 class InternalError(PsuDeployError):

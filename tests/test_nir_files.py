@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from psu_deploy.errors import ArtifactError, MissingExtraError
-from psu_deploy.hdf5 import read as hdf5
 from psu_deploy.nir_files import check_graph, flatten, read_graph, read_metadata
 from tests.capture.nir_graphs import chain, graph, nir, optional
 
@@ -165,7 +164,7 @@ class TestDamage:
 
     def test_bytes_that_fell_over(self, file, monkeypatch):
         """Each is read, or refused; none hangs, none is another error."""
-        monkeypatch.setattr(hdf5, "PATIENCE", 5.0)
+        monkeypatch.setenv("PSU_DEPLOY_MAX_SECONDS", "5")
         nir.write(file, good())
         whole, random, read = file.read_bytes(), np.random.default_rng(0), 0
         written_on = np.flatnonzero(np.frombuffer(whole, np.uint8))
@@ -180,7 +179,7 @@ class TestDamage:
 
     def test_one_that_hdf5_never_ends_with(self, file, monkeypatch):
         """A text of three letters claims 255: libhdf5 2.0 then stands in front of an object of size zero, for ever."""
-        monkeypatch.setattr(hdf5, "PATIENCE", 5.0)
+        monkeypatch.setenv("PSU_DEPLOY_MAX_SECONDS", "5")
         nir.write(file, good(dt=1e-4))
         content = bytearray(file.read_bytes())
         place = content.index(b"GCOL") + 16  # the first object; every one has index, references, size, bytes
@@ -204,7 +203,7 @@ class TestDamage:
 
         (tmp_path / "walk.py").write_text(what)
         monkeypatch.setattr(walk, "__file__", str(tmp_path / "walk.py"))
-        monkeypatch.setattr(hdf5, "PATIENCE", 1.0)
+        monkeypatch.setenv("PSU_DEPLOY_MAX_SECONDS", "1")
         nir.write(file, good())
         refusal(file, said)
 
@@ -261,7 +260,7 @@ class TestDamage:
             del node["nodes/n0/weight"]
             node["nodes/n0"].create_dataset("weight", (1 << 20, 1 << 20), "f8", chunks=(1024, 1024))
 
-        refusal(written(file, good(), change), "n0/weight", "claims (1048576, 1048576)", "more than the file can hold")
+        refusal(written(file, good(), change), "n0/weight", "claims (1048576, 1048576)", "raise PSU_DEPLOY_MAX_MEMORY")
 
     @pytest.mark.parametrize("value", [np.ones(N, "c16"), np.ones(N, [("a", "f4"), ("b", "i4")])])
     def test_what_are_no_numbers(self, file, value):

@@ -36,8 +36,10 @@ from psu_deploy.exporters.lava.network import (
     Table,
     Traces,
 )
+from psu_deploy.exporters.lava.size import numbers_per_sample
 from psu_deploy.exporters.lava.target import GROUP, WEIGHT_MAX
 from psu_deploy.hdf5 import read_tree
+from psu_deploy.limits import NUMBER, check_memory
 from psu_deploy.machine.fields import Shape
 
 Tree = Mapping[str, Any]
@@ -63,10 +65,12 @@ def read(path: Path) -> tuple[IntegerNetwork, dict[str, Any]]:
         ) from error
     try:
         metadata = check_metadata(json.loads(str(ours["metadata"])))
-        return _network(layers, ours, metadata), metadata
+        network = _network(layers, ours, metadata)
     except (_MalformedError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ArtifactError(f"{path} is malformed or truncated: {said}") from error
+    check_memory(NUMBER * numbers_per_sample(network), path.stat().st_size, f"{path}: one sample of this network")
+    return network, metadata
 
 
 def _network(layers: Tree, ours: Tree, metadata: Tree) -> IntegerNetwork:

@@ -11,7 +11,9 @@ from typing import Any
 import onnx
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.size import check_size
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
+from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
 from psu_deploy.machine import StateMachine
 
 FORMAT = "psu-deploy.onnx.1"
@@ -36,14 +38,17 @@ def read_metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
     """Fidelity, horizon, states, neurons, ..., decoded and checked.
 
     Raises:
-        ArtifactError: if the file was not written by us, is of another format, or its metadata do not fit its graph.
+        ArtifactError: if the file was not written by us, is of another format, holds what we never write or more than
+            memory allows, or its metadata do not fit its graph.
     """
     try:
         properties = {entry.key: entry.value for entry in model.metadata_props}
         metadata = _decode(path, properties)
         _check_values(metadata)
+        check_vocabulary(path, model)
         _check_graph(metadata, model.graph)
-    except (_MalformedError, ValueError, RecursionError) as error:
+        check_size(path, model, model.ByteSize())
+    except (_MalformedError, ValueError, RecursionError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{path} has malformed {PREFIX}* metadata, or is truncated: {error}") from error
     return metadata
 

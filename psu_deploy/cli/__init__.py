@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from psu_deploy.cli.console import err
+from psu_deploy.cli.console import SENTENCE, tell
 from psu_deploy.cli.demo import demo
 from psu_deploy.cli.doctor import doctor
 from psu_deploy.cli.export import export
@@ -20,10 +20,13 @@ from psu_deploy.cli.lava import lava
 from psu_deploy.cli.run import run
 from psu_deploy.cli.train import train
 from psu_deploy.cli.verify import verify
-from psu_deploy.errors import InternalError, PsuDeployError
+from psu_deploy.errors import InternalError, PsuDeployError, UnsupportedModelError
+from psu_deploy.text import visible
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+_NO_MEMORY = "can't allocate memory"
 
 app = typer.Typer(
     name="psu-deploy",
@@ -41,18 +44,25 @@ def main() -> None:
     """Run the command line; one clear sentence instead of a traceback."""
     try:
         app()
+    except UnsupportedModelError as error:
+        _fail(str(error), table=True)
     except PsuDeployError as error:
         _fail(f"internal error, please report it: {error}" if isinstance(error, InternalError) else str(error))
     except KeyboardInterrupt:
-        err.print("interrupted")
+        tell("interrupted")
         sys.exit(INTERRUPTED)
+    except MemoryError as error:
+        _fail(f"there is not enough memory here: {error}")
     except Exception as error:
+        if _NO_MEMORY in str(error):  # torch says it like this
+            _fail(f"there is not enough memory here: {error}")
         if os.environ.get("PSU_DEPLOY_DEBUG"):
             raise
         kind = type(error).__name__
         _fail(f"internal error, please report it: {kind}: {error} (PSU_DEPLOY_DEBUG=1 shows where)")
 
 
-def _fail(message: str) -> None:
-    err.print(f"error: {message}", markup=False)
+def _fail(message: str, table: bool = False) -> None:
+    """One sentence, whatever its names hold; only what lists problems has lines."""
+    tell(f"error: {message}" if table else visible(f"error: {message}", SENTENCE))
     sys.exit(BAD_INPUT)

@@ -1,8 +1,13 @@
-"""How the command line talks: results to stdout, progress and errors to stderr."""
+"""How the command line talks: results to stdout, progress and errors to stderr.
+
+Names, versions and reasons come from files of anybody: nothing reaches the terminal but through `visible`.
+"""
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,19 +15,42 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
+from psu_deploy.errors import InputError
+from psu_deploy.text import visible, visible_lines
+
+
+class _Pipe(Console):
+    """A console that says so when nobody listens; rich would end the command as if a check had failed."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it ends
+        raise InputError("the output was not written: nobody reads it any more")
+
+
+out = _Pipe(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+SENTENCE = 2000
+"""Characters of a line; one of a table of problems, or of paths, may well have hundreds."""
+
+_CELL = 400
+
+
 def say(text: Any) -> None:
-    """Print a result as it is."""
-    out.print(str(text), markup=False)
+    """Print a result as it is, line by line."""
+    out.print(visible_lines(str(text), SENTENCE), markup=False)
+
+
+def tell(text: Any) -> None:
+    """Print what is going on, or what is wrong, to stderr."""
+    err.print(visible_lines(str(text), SENTENCE), markup=False)
 
 
 def hint(*words: object) -> None:
     """Print the next command a person would want; a word with blanks in it is quoted."""
     text = " ".join(word if isinstance(word, str) and len(words) == 1 else shlex.quote(str(word)) for word in words)
-    err.print(f"next: {text}", style="dim", markup=False)
+    err.print(visible(f"next: {text}", SENTENCE), style="dim", markup=False)
 
 
 def progress() -> Progress:
@@ -33,9 +61,9 @@ def progress() -> Progress:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table; every column but the first is right-aligned."""
-    grid = Table(title=title, title_justify="left", show_header=any(columns))
+    grid = Table(title=visible_lines(title, _CELL), title_justify="left", show_header=any(columns))
     for index, column in enumerate(columns):
         grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*map(str, row))
+        grid.add_row(*(visible(str(cell), _CELL) for cell in row))
     out.print(grid, markup=False)

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from psu_deploy import api
-from psu_deploy.cli.console import err, hint, say, table
+from psu_deploy.cli.console import hint, say, table, tell
 from psu_deploy.errors import InputError, MissingExtraError
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.files import write_whole
@@ -61,7 +61,7 @@ def demo(
     say(outcomes[0].report)
     table(_TITLE, _COLUMNS, map(_row, outcomes))
     path = _write_report(out / "report.json", outcomes)
-    err.print(f"wrote {path}", markup=False)
+    tell(f"wrote {path}")
     hint(f"psu-deploy inspect {out / outcomes[0].neuron / 'model.onnx'}")
     if not all(outcome.report.ok for outcome in outcomes):
         raise typer.Exit(1)
@@ -71,9 +71,9 @@ def _go_through(neuron: str, out: Path) -> Outcome:
     from psu_deploy.training import Recipe, load_run, test_data, train
 
     folder, recipe = out / neuron, Recipe(neuron=neuron)
-    err.print(f"{neuron}: training ...", markup=False)
+    tell(f"{neuron}: training ...")
     trained = train(recipe, folder, overwrite=True)
-    err.print(f"{neuron}: exporting, running serially, verifying ...", markup=False)
+    tell(f"{neuron}: exporting, running serially, verifying ...")
     machine = StateMachine.load(folder / "model.psm")
     artifact = api.export(machine, folder / "model.onnx")
     x, labels = test_data(recipe)
@@ -81,7 +81,7 @@ def _go_through(neuron: str, out: Path) -> Outcome:
     def accuracy(runner: Any) -> float:
         return float((runner.run(x)[-1].argmax(1) == labels).mean())
 
-    err.print(f"{neuron}: rounding to eight bits, running in Lava ...", markup=False)
+    tell(f"{neuron}: rounding to eight bits, running in Lava ...")
     rounded = api.export(machine, folder / "model.net", target="lava", calibration=x)
     return Outcome(
         neuron=neuron,
@@ -99,7 +99,7 @@ def _in_lava(artifact: Artifact, accuracy: Callable[[Any], float]) -> float | No
     try:
         return accuracy(api.load(artifact))
     except MissingExtraError as error:
-        err.print(f"not run in Lava: {error}", markup=False)
+        tell(f"not run in Lava: {error}")
         return None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from psu_deploy import api
-from psu_deploy.cli.console import err, progress
+from psu_deploy.cli.console import progress, tell
 from psu_deploy.cli.sources import MACHINE_SUFFIX, Floats, read_array, write_array
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.inputs import check_sequence, check_static
@@ -38,7 +38,7 @@ def run(
     options = {name: value for name, value in given.items() if value is not None}
     y = _run_machine(artifact, x) if artifact.suffix == MACHINE_SUFFIX else _run_artifact(artifact, x, options)
     write_array(output, y)
-    err.print(f"wrote {output}: {y.shape} {y.dtype}", markup=False)
+    tell(f"wrote {output}: {y.shape} {y.dtype}")
 
 
 def _run_machine(path: Path, x: Floats) -> Floats:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.limits import MEMORY, memory_for, regular_size
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.files import as_npy, write_whole
 
@@ -20,6 +21,9 @@ MACHINE_FILE = "model.psm"
 _SAMPLES = 8
 _DECISIONS = 10_000_000
 """Of random input: samples, and fewer where the network decides more often than that."""
+
+_RANDOM_BYTES = 16
+"""Per number of random input: it is drawn in float64, compared, and kept in float32."""
 
 _STEPS = 32
 """Of random input for a machine that is defined for any number of steps."""
@@ -72,17 +76,22 @@ def open_machine(path: Path) -> StateMachine:
 def read_array(path: Path) -> NDArray[Any]:
     """An array from a .npy file; never a pickle.
 
+    The file is mapped before it is read: numpy then refuses a header that claims more than the file has, where reading
+    would allocate it first.
+
     Raises:
         ArtifactError: if the file is missing, truncated, or holds no plain array.
     """
+    regular_size(path)
     try:
-        with path.open("rb") as file:
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        with np.errstate(over="raise"):  # sizes whose product is no size
+            mapped = np.lib.format.open_memmap(path, mode="r")
+        return np.array(mapped)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, OverflowError, MemoryError) as error:
-        raise ArtifactError(f"{path} is truncated or is not a .npy file of numbers: {error}") from error
-    return array
+    except Exception as error:  # a header is Python that numpy evaluates: what it raises is what somebody wrote there
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ArtifactError(f"{path} is truncated or is not a .npy file of numbers: {reason}") from error
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
@@ -101,6 +110,12 @@ def random_spikes(machine: StateMachine, steps: int | None, batch: int | None, s
     if batch is None:
         decisions = length * sum(prod(machine.shapes[name]) for name in machine.spiking)
         batch = max(1, min(_SAMPLES, _DECISIONS // max(1, decisions)))
+    numbers = length * batch * prod(machine.input_shape)
+    if numbers * _RANDOM_BYTES > memory_for(0):
+        raise InputError(
+            f"{length} steps of {batch} sample(s) are {numbers} numbers of random input, more than {MEMORY} allows; "
+            "ask for fewer --steps or a smaller --batch"
+        )
     random = np.random.default_rng(seed)
     spikes = (random.random((length, batch, *machine.input_shape)) < 0.2).astype(np.float32)
     return np.repeat(spikes[:1], length, axis=0) if machine.static_input else spikes

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ h5py: Any = import_module("h5py")
 MAX_DEPTH = 32
 """Of groups in groups; more is no network."""
 
-MAX_INFLATION = 1100
-"""What a file may unpack to, in multiples of its size: deflate reaches 1032. More is space that was never written."""
+UNREADABLE, DAMAGED, TOO_MUCH = 3, 4, 5
+"""Exit status of the script: no plain data; bytes missing or wrong; more memory than it may take. stderr says more."""
 
-_SLACK = 1 << 20
+_NUMBER = 24
+"""Bytes of memory a number takes on its way: as it is, in float64, and once more while it is checked."""
+
+_TEXT = 160
+"""The same of a text of a few letters, and of a group."""
+
 _NUMBERS = "biuf"
 
 
@@ -29,11 +35,22 @@ class UnreadableError(Exception):
     """A file that is whole but holds what is no plain data; the message says where."""
 
 
-def walk(source: Path, group: str, kind: str = "NIR") -> dict[str, Any]:
+class TooMuchError(Exception):
+    """What a file claims to hold takes more memory than it may; the message says where."""
+
+
+def walk(source: Path, group: str, kind: str, room: int) -> dict[str, Any]:
     """Name -> number, array, text, or again a dictionary.
+
+    Args:
+        source: the file.
+        group: at its root.
+        kind: what such a file is, for messages: "NIR".
+        room: bytes of memory that all of it may take.
 
     Raises:
         UnreadableError: if there is no such group, or something in it is no plain data.
+        TooMuchError: if it takes more memory; nothing was allocated.
         Exception: of any other kind that h5py raises where bytes are missing or wrong.
     """
     with h5py.File(source, "r") as file:
@@ -41,15 +58,15 @@ def walk(source: Path, group: str, kind: str = "NIR") -> dict[str, Any]:
             raise UnreadableError(
                 f"it is an HDF5 file but not {kind}: expected a group {group!r}, found {sorted(file)[:8]}"
             )
-        return _Walk(source.stat().st_size).group(file, group, depth=0)
+        return _Walk(room).group(file, group, depth=0)
 
 
 class _Walk:
     """One walk through one file. Remembers where it was: no group is an endless way, or many."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, room: int) -> None:
         self._seen: set[int] = set()
-        self._room = MAX_INFLATION * size + _SLACK
+        self._room = room
 
     def group(self, parent: Any, name: str, depth: int) -> dict[str, Any]:
         group = _follow(parent, name)
@@ -62,6 +79,7 @@ class _Walk:
     def _item(self, group: Any, key: str, depth: int) -> Any:
         item = _follow(group, key)
         if isinstance(item, h5py.Group):
+            self._take(f"group {item.name!r}", _TEXT)
             return self.group(group, key, depth + 1)
         if isinstance(item, h5py.Dataset):
             return self._values(item)
@@ -70,17 +88,25 @@ class _Walk:
     def _values(self, dataset: Any) -> Any:
         if dataset.shape is None or dataset.is_virtual or dataset.external:
             raise UnreadableError(f"{dataset.name!r} is empty, or its numbers lie in another file")
-        self._room -= dataset.size * dataset.dtype.itemsize
-        if self._room < 0:
-            raise UnreadableError(
-                f"{dataset.name!r} claims {dataset.shape} numbers, more than the file can hold; "
-                "it is truncated or was never filled"
-            )
-        if h5py.check_string_dtype(dataset.dtype) is not None:
+        text = h5py.check_string_dtype(dataset.dtype) is not None
+        self._take(f"{dataset.name!r} claims {dataset.shape}", _memory(dataset, _TEXT if text else _NUMBER))
+        if text:
             return _text(dataset[()])
         if dataset.dtype.kind not in _NUMBERS:
             raise UnreadableError(f"{dataset.name!r} holds {dataset.dtype}, expected numbers or text")
         return dataset[()]
+
+    def _take(self, what: str, needed: int) -> None:
+        self._room -= needed
+        if self._room < 0:
+            raise TooMuchError(what)
+
+
+def _memory(dataset: Any, each: int) -> int:
+    """Bytes for all values and for one chunk of them, which may be larger than all."""
+    chunk = 0 if dataset.chunks is None else prod(map(int, dataset.chunks))
+    size = prod(map(int, dataset.shape))
+    return size * max(each, int(dataset.dtype.itemsize)) + chunk * int(dataset.dtype.itemsize)
 
 
 def _follow(group: Any, key: str) -> Any:
@@ -97,6 +123,35 @@ def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+def _limit_memory(room: int) -> None:
+    """From here on, this process gets no more than so many bytes: what unpacks to more than it claims ends here."""
+    with suppress(ImportError, OSError, ValueError):  # no such limits on this system: what is claimed is checked anyway
+        import resource
+
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (now + room, hard))
+
+
+def main(path: str, group: str, kind: str, room: int) -> int:
+    """Read a file and forget it; returns the exit status."""
+    _limit_memory(room)
+    try:
+        walk(Path(path), group, kind, room)
+    except UnreadableError as error:
+        return _said(UNREADABLE, str(error))
+    except (TooMuchError, MemoryError) as error:
+        return _said(TOO_MUCH, str(error))
+    except Exception as error:  # noqa: BLE001  whatever h5py raises is what is wrong with the file
+        reason = str(error).partition("\n")[0].strip("'\"") or type(error).__name__
+        return _said(TOO_MUCH if "allocat" in reason else DAMAGED, reason)
+    return 0
+
+
+def _said(status: int, reason: str) -> int:
+    sys.stderr.buffer.write(reason.encode("utf-8", "backslashreplace"))
+    return status
+
+
 if __name__ == "__main__":
-    with suppress(Exception):  # found again by who reads the file in earnest
-        walk(Path(sys.argv[1]), sys.argv[2])
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))

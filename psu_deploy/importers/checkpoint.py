@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from psu_deploy import torch_files
 from psu_deploy.errors import ArtifactError
+from psu_deploy.limits import NUMBER, check_memory
 
 WRAPPERS = ("state_dict", "net", "model")
 """Keys under which the parameters lie: timm, and the scripts of the PSN authors."""
 
 EMA = "state_dict_ema"
+
+_DTYPES = (
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.int32,
+    torch.uint8,
+    torch.bool,
+)
+"""What a parameter or a buffer may be."""
+
+_LONGEST = 200
+_PLAIN = bool | int | float | str | None
+"""What an argument of a script may be; a container could be larger than anybody can print."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +74,33 @@ def read_checkpoint(path: str | Path, *, ema: bool = False) -> Checkpoint:
     return Checkpoint(
         source,
         _tensors(source, _parameters(source, content, ema)),
-        args if isinstance(args, Mapping) else {},
+        _plain(args) if isinstance(args, Mapping) else {},
         epoch if isinstance(epoch, int) else None,
     )
+
+
+def _plain(args: Mapping[Any, Any]) -> dict[str, Any]:
+    """Arguments of a script; of what is no number and no text, the kind alone."""
+    return {
+        str(key)[:_LONGEST]: value if isinstance(value, _PLAIN) else f"<{type(value).__name__}>"
+        for key, value in args.items()
+        if isinstance(key, _PLAIN)
+    }
 
 
 def _load(source: Path) -> Any:
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist or is not a file")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what is not readable is refused below
-            return torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"(?:GLOBAL|instance of|class|function|type) ['\"<]*([\w.]+)", str(error))
-        what = f" ({found.group(1)})" if found else ""
+        return torch_files.read(source)[0]
+    except torch_files.ForeignObjectError as error:
         raise ArtifactError(
-            f"{source} holds something else than tensors, plain values and argparse.Namespace{what}; nothing in it was "
-            "executed. Where you trained it, save what is needed alone: "
+            f"{source} holds something else than tensors, plain values and argparse.Namespace ({error}); nothing in it "
+            "was executed. Where you trained it, save what is needed alone: "
             "torch.save({'state_dict': model.state_dict(), 'args': args}, file)"
         ) from error
-    except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ArtifactError(f"{source} is damaged or was not written by torch.save: {reason}") from error
+    except torch_files.DamagedError as error:
+        raise ArtifactError(f"{source} is damaged or was not written by torch.save: {error}") from error
 
 
 def _parameters(source: Path, content: Mapping[str, Any], ema: bool) -> Mapping[str, Any]:
@@ -104,19 +123,25 @@ def _tensors(source: Path, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
             f"{source} holds no parameters: expected tensors, or a dictionary of them under one of "
             f"{', '.join((*WRAPPERS, EMA))}; found {', '.join(strange[:8]) or 'nothing'}"
         )
-    tensors = {_bare(parameters, key): value.detach() for key, value in parameters.items()}
+    tensors: dict[str, Tensor] = {_bare(parameters, key): value.detach() for key, value in parameters.items()}
     for key, value in tensors.items():
         _check_plain(source, key, value)
+    numbers = sum(value.numel() for value in tensors.values())  # one tensor may have many names, each becomes a copy
+    check_memory(NUMBER * numbers, source.stat().st_size, f"{source}: its {len(tensors)} tensors, {numbers} numbers,")
+    for key, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ArtifactError(f"{source}: {key} holds NaN or infinity")
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
 def _check_plain(source: Path, key: str, value: Tensor) -> None:
-    """Raise unless a tensor is an ordinary one: numbers that lie in the file, and are finite."""
-    plain = value.layout is torch.strided and not value.is_quantized and not value.is_complex()
+    """Raise unless a tensor is an ordinary one: numbers that lie in the file."""
+    plain = value.layout is torch.strided and value.dtype in _DTYPES and value.device.type == "cpu"
     if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise ArtifactError(f"{source}: {key} is sparse, quantised, complex or expanded; expected a plain tensor")
-    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        raise ArtifactError(f"{source}: {key} holds NaN or infinity")
+        raise ArtifactError(
+            f"{source}: {key} is sparse, quantised, complex or expanded, or has no numbers (meta); it is {value.dtype} "
+            f"on {value.device}, expected a plain tensor of {', '.join(str(d).removeprefix('torch.') for d in _DTYPES)}"
+        )
 
 
 def _bare(parameters: Mapping[str, Any], key: str) -> str:

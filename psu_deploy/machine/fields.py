@@ -14,6 +14,9 @@ from psu_deploy.errors import InputError
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
 
+MAX_AXES = 32
+"""Of features; numpy and torch count to 64, and layers put time, batch and memory in front."""
+
 UNSAVED = {"saved": False}
 """Metadata of a dataclass field that says nothing about what is computed: no file and no content hash has it."""
 
@@ -34,6 +37,8 @@ def feature_shape(value: Any) -> Shape:
         raise InputError(
             f"input_shape must be the features of one step, such as (700,), without time and batch; got {value!r}"
         )
+    if len(sizes) > MAX_AXES:
+        raise InputError(f"input_shape must have at most {MAX_AXES} axes, got {len(sizes)}")
     return tuple(int(n) for n in sizes)
 
 

@@ -79,6 +79,8 @@ class Graph:
         for node in self.nodes:
             if not node.name or node.name in shapes or node.name == STEP:
                 raise InputError(f"layer name {node.name!r} is empty, reserved or used twice")
+            if not _is_text(node.name):
+                raise InputError(f"layer name {node.name!r} is no text that a file could hold; give the layer another")
             unknown = [name for name in node.inputs if name not in shapes]
             if unknown:
                 raise InputError(f"layer {node.name!r}: inputs {unknown} are not computed before it")
@@ -169,6 +171,11 @@ class Graph:
 
     def _layer_state(self, node: Node) -> dict[str, Shape]:
         return node.layer.state_shapes(*(self.shapes[name] for name in node.inputs))
+
+
+def _is_text(name: str) -> bool:
+    """No lone surrogate, which is what Python makes of bytes that are none, and no zero, where names of C end."""
+    return "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def check_state(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch: int) -> None:

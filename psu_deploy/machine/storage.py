@@ -20,14 +20,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.limits import NUMBER, OBJECT, check_memory
 from psu_deploy.machine import operators, ops
 from psu_deploy.machine.fields import Array, saved_fields
 from psu_deploy.machine.files import write_whole
 from psu_deploy.machine.graph import Graph, Node
 from psu_deploy.machine.kinds import Vocabulary
+from psu_deploy.machine.size import check_size
 
 FORMAT = "psu-deploy.machine"
 VERSION = "1"
+
+MAX_LAYERS = 10_000
+MAX_LINKS = 100_000
+"""Of a graph, and inputs of all its layers; more is no network, and would take minutes to check."""
 
 _KINDS: dict[str, type] = {
     kind.__name__: kind
@@ -62,12 +68,17 @@ def load(path: str | Path) -> Graph:
     source = Path(path)
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist or is not a file")
+    size = source.stat().st_size
     try:
         with safe_open(source, framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_format(source, metadata)
             arrays = {key: _plain(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
-        graph = _decode_graph(json.loads(metadata["machine"]), arrays)
+        check_memory(OBJECT * len(metadata["machine"]), size, f"{source}: its graph, {len(metadata['machine'])} bytes,")
+        header = json.loads(metadata["machine"])
+        _check_claims(source, header, arrays, size)
+        graph = _decode_graph(header, arrays)
+        check_size(graph, size, str(source))
         if metadata["hash"] != content_hash(graph):
             raise ArtifactError(f"{source} is damaged: its numbers are not those it was saved with")
         return graph
@@ -75,6 +86,21 @@ def load(path: str | Path) -> Graph:
         raise ArtifactError(f"{source} is truncated or is not a psu-deploy machine: {error}") from error
     except (InputError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{source} is malformed: {error}") from error
+
+
+def _check_claims(source: Path, header: Any, arrays: Mapping[str, Any], size: int) -> None:
+    """Raise unless what the header asks for can be made: it may name one tensor many times, and each is a copy."""
+    layers, links = len(header["nodes"]), sum(len(node["inputs"]) for node in header["nodes"])
+    if layers > MAX_LAYERS or links > MAX_LINKS:
+        raise InputError(f"{layers} layers with {links} inputs; expected at most {MAX_LAYERS} with {MAX_LINKS}")
+    numbers, waiting = 0, [header["nodes"]]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict) and isinstance(value.get("tensor"), str) and value["tensor"] in arrays:
+            numbers += arrays[value["tensor"]].size
+        elif isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+    check_memory(NUMBER * numbers, size, f"{source}: {numbers} numbers")
 
 
 def content_hash(graph: Graph) -> str:

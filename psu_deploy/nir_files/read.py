@@ -15,8 +15,9 @@ import numpy as np
 
 from psu_deploy.errors import ArtifactError, MissingExtraError, require
 from psu_deploy.hdf5 import read_tree
+from psu_deploy.limits import NUMBER, check_memory
 from psu_deploy.nir_files.nodes import GRAPH, check_fields
-from psu_deploy.nir_files.shapes import infer_shapes
+from psu_deploy.nir_files.shapes import infer_shapes, numbers_per_sample
 from psu_deploy.nir_files.structure import Flat, flatten
 
 OLDEST = (1, 0, 8)
@@ -45,7 +46,10 @@ def read_graph(path: str | Path) -> Any:
     source = Path(path)
     graph = _graph(nir, str(source), read_tree(source, _NODE, "NIR", "nir"))
     flat = check_graph(graph, str(source))
-    for name, (features, result) in infer_shapes(flat, str(source)).items():
+    shapes = infer_shapes(flat, str(source))
+    needed = NUMBER * numbers_per_sample(flat, shapes)
+    check_memory(needed, source.stat().st_size, f"{source}: one sample of this network")
+    for name, (features, result) in shapes.items():
         flat.nodes[name].input_type = {"input": np.array(features)}
         flat.nodes[name].output_type = {"output": np.array(result)}
     return graph
@@ -76,7 +80,7 @@ def check_graph(graph: Any, source: str = "the NIR graph") -> Flat:
 
 def _graph(nir: Any, where: str, tree: Mapping[str, Any]) -> Any:
     kind = tree.get("type")
-    if kind != GRAPH:
+    if not isinstance(kind, str) or kind != GRAPH:
         raise ArtifactError(f"{where} holds no NIR graph: expected type {GRAPH!r}, found {kind!r}")
     nodes = tree.get("nodes")
     if not isinstance(nodes, dict) or not nodes:

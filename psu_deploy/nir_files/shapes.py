@@ -40,6 +40,25 @@ def infer_shapes(flat: Flat, source: str = "the NIR graph") -> dict[str, tuple[S
     return shapes
 
 
+def numbers_per_sample(flat: Flat, shapes: dict[str, tuple[Shape, Shape]]) -> int:
+    """How many numbers one sample has on its way through a graph, the zeros around it included."""
+    return sum(
+        prod(before) + prod(after) + _padded(flat.nodes[name], before) for name, (before, after) in shapes.items()
+    )
+
+
+def _padded(node: Any, features: Shape) -> int:
+    if kind_name(node) in ("Conv1d", "Conv2d"):
+        kernel = numbers(node, "weight").shape[2:]
+        stride, dilation = (whole(getattr(node, name), name, 1, len(kernel)) for name in ("stride", "dilation"))
+        padding = padding_of(node, kernel, dilation, stride)
+    elif kind_name(node) in ("SumPool2d", "AvgPool2d"):
+        padding = tuple((p, p) for p in whole(node.padding, "padding", 0, 2))
+    else:
+        return 0
+    return features[0] * prod(n + sum(p) for n, p in zip(features[1:], padding, strict=True))
+
+
 def _features(node: Any, source: str, name: str) -> Shape:
     try:
         shape = whole(node.output_type["output"], "shape", 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.limits import OBJECT, check_memory, regular_size
 from psu_deploy.machine.files import write_whole
 from psu_deploy.models import CAUSAL
 from psu_deploy.neurons.estimators import MAX_LEVELS
@@ -23,6 +24,21 @@ _NEW_IN_2 = {"deploy_for", "levels", "exponentials"}
 
 EXPONENTIALS = 4
 """Terms of a sum unless somebody says otherwise."""
+
+_MOST = {
+    "hidden": 16_384,
+    "epochs": 100_000,
+    "batch_size": 65_536,
+    "levels": MAX_LEVELS,
+    "exponentials": 64,
+}
+"""Whole numbers from 1 to here; more is a slip of the hand, or a file that wants our memory or our time."""
+
+_LARGEST_NUMBER = 1e9
+"""Of rates, in size."""
+
+_LARGEST_SEED = 2**32 - 1
+"""Of Lightning and numpy."""
 
 PREPARABLE = tuple(name for name in CAUSAL if name != "spsn")
 """Names of the neurons that `psu_deploy.prepare` takes: one that fires at random is not among them."""
@@ -67,16 +83,12 @@ class Recipe:
     def __post_init__(self) -> None:
         _check_choice("task", self.task, TASKS)
         _check_choice("neuron", self.neuron, CAUSAL)
-        for name in ("hidden", "epochs", "batch_size"):
-            _check_whole(name, getattr(self, name), minimum=1)
-        _check_whole("seed", self.seed, minimum=0)
+        for name, most in _MOST.items():
+            _check_whole(name, getattr(self, name), minimum=1, maximum=most)
+        _check_whole("seed", self.seed, minimum=0, maximum=_LARGEST_SEED)
         _check_number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
         _check_number("learning_rate", self.learning_rate, "above 0", lambda v: v > 0)
         _check_number("weight_decay", self.weight_decay, "at least 0", lambda v: v >= 0)
-        _check_whole("levels", self.levels, minimum=1)
-        if self.levels > MAX_LEVELS:
-            raise InputError(f"levels must be at most {MAX_LEVELS}, got {self.levels}")
-        _check_whole("exponentials", self.exponentials, minimum=1)
         if self.deploy_for is not None:
             _check_choice("deploy_for", self.deploy_for, TARGETS)
             _check_choice(f"neuron, for {self.deploy_for},", self.neuron, PREPARABLE)
@@ -122,6 +134,8 @@ class Recipe:
             ArtifactError: if the file is missing or is anything else.
         """
         try:
+            size = regular_size(path, "the recipe ")
+            check_memory(OBJECT * size, 0, f"{path}: a recipe of {size} bytes")
             return _decode(Path(path).read_text(encoding="utf-8"), str(path))
         except OSError as error:
             raise ArtifactError(f"cannot read the recipe {path}: {error.strerror or error}") from error
@@ -157,17 +171,26 @@ def _json_object(text: str, where: str) -> dict[str, Any]:
 
 def _check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {_short(value)}")
 
 
-def _check_whole(name: str, value: Any, minimum: int) -> None:
+def _check_whole(name: str, value: Any, minimum: int, maximum: int) -> None:
     if type(value) is not int or value < minimum:
-        raise InputError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+        raise InputError(f"{name} must be a whole number of at least {minimum}, got {_short(value)}")
+    if value > maximum:
+        raise InputError(f"{name} must be at most {maximum}, got {_short(value)}")
+
+
+def _short(value: Any) -> str:
+    """A value for a message; one of a file may be longer than any."""
+    return repr(value)[:80]
 
 
 def _check_number(name: str, value: Any, allowed: str, inside: Callable[[float], bool]) -> None:
-    if type(value) not in (int, float) or not math.isfinite(value) or not inside(value):
-        raise InputError(f"{name} must be a number {allowed}, got {value!r}")
+    if type(value) not in (int, float) or not inside(value) or abs(value) == math.inf:
+        raise InputError(f"{name} must be a number {allowed}, got {_short(value)}")
+    if not abs(value) < _LARGEST_NUMBER:
+        raise InputError(f"{name} must be below {_LARGEST_NUMBER:g}, got {_short(value)}")
 
 
 RECIPES = {f"digits-{neuron}": Recipe(task="digits", neuron=neuron) for neuron in CAUSAL}

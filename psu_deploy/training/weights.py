@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,13 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from psu_deploy import torch_files
 from psu_deploy.errors import ArtifactError
+from psu_deploy.limits import NUMBER, check_memory, regular_size
 from psu_deploy.machine.files import write_whole
 
 _CHECKPOINT_KEYS = {"epoch", "state_dict", "optimizer_states", "lr_schedulers"}
+_MOST_EPOCHS = 10**9
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -33,6 +35,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Read parameters and buffers from a safetensors file; anything else is an `ArtifactError`."""
+    regular_size(path)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -44,13 +47,27 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code that is in it; anything else is an `ArtifactError`."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ArtifactError(f"{path} is truncated or is not a checkpoint: {reason}") from error
+        checkpoint, claims = torch_files.read(path)
+    except (torch_files.ForeignObjectError, torch_files.DamagedError) as error:
+        raise ArtifactError(f"{path} is truncated or is not a checkpoint: {error}") from error
+    if claims.expanded:
+        raise ArtifactError(
+            f"{path} is not the checkpoint of a run: a tensor in it claims more numbers than the file has"
+        )
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _CHECKPOINT_KEYS:
         raise ArtifactError(f"{path} is not the checkpoint of a run: expected the keys {sorted(_CHECKPOINT_KEYS)}")
+    _check_contents(path, checkpoint)
     return checkpoint
+
+
+def _check_contents(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Raise unless the network's part of a checkpoint is what a run writes, and fits into memory."""
+    epoch, state = checkpoint["epoch"], checkpoint["state_dict"]
+    named = isinstance(state, dict) and all(isinstance(n, str) and isinstance(v, Tensor) for n, v in state.items())
+    if not named or type(epoch) is not int or not 0 <= epoch < _MOST_EPOCHS:
+        raise ArtifactError(f"{path} is not the checkpoint of a run: expected an epoch, and tensors in its state_dict")
+    numbers = sum(value.numel() for value in state.values())  # one tensor may have many names, each becomes a copy
+    check_memory(NUMBER * numbers, path.stat().st_size, f"{path}: its {len(state)} tensors, {numbers} numbers,")
 
 
 def fill(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

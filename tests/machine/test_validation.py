@@ -243,3 +243,9 @@ class TestSpikingNeuron:
     def test_the_reset_must_be_strictly_causal(self, reset):
         with pytest.raises(InputError, match="strictly causal"):
             ops.SpikingNeuron(**(NEURON | {"reset": reset}))
+
+
+@pytest.mark.parametrize("name", ["na\udc80me", "na\0me"])
+def test_a_name_that_no_file_could_hold(name):
+    with pytest.raises(InputError, match="is no text that a file could hold"):
+        StateMachine((Node(name, ops.Flatten(), ("x",)),), (3,))

@@ -11,19 +11,19 @@ from psu_deploy.models import CAUSAL
 from psu_deploy.training import RECIPES, Recipe
 from psu_deploy.training.recipe import PREPARABLE
 
-WHOLE = st.integers(1, 10**6)
+RATES = {"max_value": 1e9, "exclude_max": True}
 recipes = st.builds(
     Recipe,
     neuron=st.sampled_from(list(CAUSAL)),
-    hidden=WHOLE,
+    hidden=st.integers(1, 16_384),
     dropout=st.floats(0, 1, exclude_max=True),
-    epochs=WHOLE,
-    batch_size=WHOLE,
-    learning_rate=st.floats(0, exclude_min=True, allow_infinity=False),
-    weight_decay=st.floats(0, allow_infinity=False),
-    seed=st.integers(0, 10**30),
+    epochs=st.integers(1, 100_000),
+    batch_size=st.integers(1, 65_536),
+    learning_rate=st.floats(0, exclude_min=True, **RATES),
+    weight_decay=st.floats(0, **RATES),
+    seed=st.integers(0, 2**32 - 1),
     levels=st.integers(1, 255),
-    exponentials=WHOLE,
+    exponentials=st.integers(1, 64),
 )
 
 

@@ -18,6 +18,7 @@ from psu_deploy.errors import InputError, Problem, UnsupportedModelError
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.fields import Shape
 from psu_deploy.machine.graph import INPUT, STEP, Node
+from psu_deploy.machine.size import check_size
 from psu_deploy.nir_files import Flat, check_graph, read_graph, read_metadata
 from psu_deploy.nir_files.nodes import kind_name
 from psu_deploy.nir_files.shapes import infer_shapes
@@ -52,7 +53,7 @@ def load(source: Any, dt: float | None = None) -> StateMachine:
         dt: seconds per step; may be left out if the file says it.
 
     Raises:
-        ArtifactError: if the file or the graph is malformed.
+        ArtifactError: if the file or the graph is malformed, or takes more memory than it may.
         InputError: if dt is missing, not a number above zero, or not the one the file was written for; or if the file
             is one of ours for sinabs or rockpool.
         UnsupportedModelError: if nodes cannot be expressed; all of them are listed.
@@ -68,7 +69,9 @@ def load(source: Any, dt: float | None = None) -> StateMachine:
             "read the canonical file of the same network, or one for another simulator"
         )
     step = _time_step(dt, metadata.get("dt"), label)
-    return _Conversion(check_graph(graph, label), label, step).machine()
+    machine = _Conversion(check_graph(graph, label), label, step).machine()
+    check_size(machine, Path(source).stat().st_size if isinstance(source, str | Path) else 0, label)
+    return machine
 
 
 def _time_step(given: Any, said: float | None, label: str) -> float:
