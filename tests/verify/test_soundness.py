@@ -18,7 +18,7 @@ from tests.exporters.onnx.machines import chain, neuron
 from tests.helpers import noise
 from tests.verify.engines import Engine, U, cut_off, down, nearest, up
 
-T, B = 6, 3
+T, B = 16, 2
 
 
 def attack(machine, engine, x):
@@ -67,13 +67,14 @@ def pulses(shape, seed):
     return nearest(random.standard_normal(shape) * size)
 
 
-def worst(machine, engines, seeds=3):
+def worst(machine, engines, seeds=2):
     """Of all engines, on what each of them loses most of."""
     shape, shares = (T, B, *machine.input_shape), []
     for engine in engines:
         size = 1.0 if engine.rounded is nearest else 2.0
         for seed in range(seeds):
-            shares += [attack(machine, engine, x) for x in (absorbed(shape, size, seed), spread(shape, seed))]
+            in_time = np.moveaxis(absorbed((*shape[1:], T), size, seed), -1, 0)
+            shares += [attack(machine, engine, x) for x in (absorbed(shape, size, seed), in_time, spread(shape, seed))]
     return max(shares)
 
 
@@ -100,54 +101,54 @@ def positive(*shape, seed=0):
 
 
 LEAK, STRICT = o.Leak(0.7, 0.9), o.StrictLeak(0.7, 0.9)
-LEARNED = o.PartialSums(np.tril(positive(T, T)), positive(T))
-WINDOW = o.Window(positive(1, 4), positive(1), True)
-BANDED = o.Window(positive(T, 4), positive(T), False)
-TRACES = o.Exponentials(positive(3), np.array([0.9, 0.5, 0.1]), 0.7)
+LEARNED = o.PartialSums(np.tril(positive(T, T)), positive(T) / 8)
+WINDOW = o.Window(positive(1, 12), positive(1) / 8, True)
+BANDED = o.Window(positive(T, 12), positive(T) / 8, False)
+TRACES = o.Exponentials(positive(8), np.linspace(0.95, 0.3, 8), 0.1)
 STAIRS = o.Staircase(np.array([0.3, 1.1, 2.7]), 0.3, 0.1)
 
 
 LAYERS = {
-    "linear": (ops.Linear(positive(4, 64), positive(4)), (64,), 0.4, 0.4),
-    "linear without bias": (ops.Linear(positive(4, 200)), (200,), 0.75, 0.3),
-    "conv1d": (ops.Conv1d(positive(4, 8, 5), positive(4), (2,), ((1, 2),), (1,), 1), (8, 9), 0.45, 0.5),
-    "conv2d": (ops.Conv2d(positive(4, 2, 3, 3), None, (1, 2), ((1, 1), (0, 1)), (2, 1), 2), (4, 7, 6), 0.7, 0.6),
-    "channel affine": (ops.ChannelAffine(positive(3), positive(3)), (3, 5), 0.5, 0.7),
-    "mean": (ops.AvgPool((5, 5), (2, 2), ((0, 0), (0, 0))), (2, 9, 9), 0.6, 0.5),
-    "mean, padding not counted": (ops.AvgPool((5, 4), (2, 1), ((1, 1), (0, 1)), False), (2, 9, 9), 0.6, 0.5),
-    "sum": (ops.SumPool((16,), (4,), ((1, 0),)), (3, 40), 0.6, 0.6),
-    "max": (ops.MaxPool((3,), (2,), ((1, 0),)), (3, 9), 0.0, 0.65),
-    "relu": (ops.Activation("relu"), (3,), 0.0, 0.65),
-    "sigmoid": (ops.Activation("sigmoid"), (3,), 0.25, 0.35),
-    "flatten": (ops.Flatten(), (2, 3), 0.0, 0.65),
-    "delay": (ops.Delay(2), (3,), 0.0, 0.6),
-    "time conv": (ops.TimeConv(positive(4, 4, 5), positive(4), 2), (8,), 0.35, 0.5),
-    "readout mean": (ops.Readout("mean"), (9,), 0.2, 0.65),
-    "readout sum": (ops.Readout("sum"), (9,), 0.2, 0.65),
-    "readout last": (ops.Readout("last"), (9,), 0.0, 0.65),
-    "leak": (ops.Filter(LEAK), (9,), 0.5, 0.65),
-    "strict leak": (ops.Filter(STRICT), (9,), 0.35, 0.65),
-    "learned": (ops.Filter(LEARNED), (9,), 0.3, 0.6),
-    "window": (ops.Filter(WINDOW), (9,), 0.35, 0.6),
-    "banded": (ops.Filter(BANDED), (9,), 0.4, 0.6),
-    "exponentials": (ops.Filter(TRACES), (9,), 0.45, 0.65),
-    "neuron: identity": (neuron(o.Identity()), (9,), 0.15, 0.6),
-    "neuron: psu": (neuron(LEAK, None, STRICT), (9,), 0.18, 0.6),
-    "neuron: ipsu": (neuron(LEARNED, LEAK, STRICT), (9,), 0.15, 0.5),
-    "neuron: rpsu": (neuron(LEAK, LEARNED, STRICT), (9,), 0.18, 0.6),
+    "linear": (ops.Linear(positive(4, 64), positive(4) / 8), (64,), 0.54, 0.44),
+    "linear without bias": (ops.Linear(positive(4, 200)), (200,), 0.78, 0.32),
+    "conv1d": (ops.Conv1d(positive(4, 8, 5), positive(4) / 8, (2,), ((1, 2),), (1,), 1), (8, 9), 0.42, 0.53),
+    "conv2d": (ops.Conv2d(positive(4, 2, 3, 3), None, (1, 2), ((1, 1), (0, 1)), (2, 1), 2), (4, 7, 6), 0.7, 0.61),
+    "channel affine": (ops.ChannelAffine(positive(3), positive(3)), (3, 5), 0.48, 0.73),
+    "mean": (ops.AvgPool((5, 5), (2, 2), ((0, 0), (0, 0))), (2, 9, 9), 0.68, 0.57),
+    "mean, padding not counted": (ops.AvgPool((5, 4), (2, 1), ((1, 1), (0, 1)), False), (2, 9, 9), 0.65, 0.6),
+    "sum": (ops.SumPool((16,), (4,), ((1, 0),)), (3, 40), 0.63, 0.61),
+    "max": (ops.MaxPool((3,), (2,), ((1, 0),)), (3, 9), 0.0, 0.71),
+    "relu": (ops.Activation("relu"), (3,), 0.0, 0.73),
+    "sigmoid": (ops.Activation("sigmoid"), (3,), 0.29, 0.29),
+    "flatten": (ops.Flatten(), (2, 3), 0.0, 0.73),
+    "delay": (ops.Delay(2), (3,), 0.0, 0.67),
+    "time conv": (ops.TimeConv(positive(4, 4, 5), positive(4) / 8, 2), (8,), 0.4, 0.56),
+    "readout mean": (ops.Readout("mean"), (9,), 0.19, 0.72),
+    "readout sum": (ops.Readout("sum"), (9,), 0.26, 0.72),
+    "readout last": (ops.Readout("last"), (9,), 0.0, 0.73),
+    "leak": (ops.Filter(LEAK), (9,), 0.39, 0.73),
+    "strict leak": (ops.Filter(STRICT), (9,), 0.36, 0.7),
+    "learned": (ops.Filter(LEARNED), (9,), 0.42, 0.57),
+    "window": (ops.Filter(WINDOW), (9,), 0.38, 0.6),
+    "banded": (ops.Filter(BANDED), (9,), 0.43, 0.6),
+    "exponentials": (ops.Filter(TRACES), (9,), 0.41, 0.68),
+    "neuron: identity": (neuron(o.Identity()), (9,), 0.17, 0.64),
+    "neuron: psu": (neuron(LEAK, None, STRICT), (9,), 0.18, 0.62),
+    "neuron: ipsu": (neuron(LEARNED, LEAK, STRICT), (9,), 0.17, 0.49),
+    "neuron: rpsu": (neuron(LEAK, LEARNED, STRICT), (9,), 0.18, 0.62),
     "neuron: raw current": (
         neuron(WINDOW, o.Identity(), STRICT, estimator=o.RawCurrent(), fire_on=">"),
         (9,),
-        0.25,
-        0.55,
+        0.2,
+        0.52,
     ),
-    "neuron: staircase": (neuron(LEAK, BANDED, STRICT, estimator=STAIRS), (9,), 0.2, 0.6),
-    "neuron: exponentials": (neuron(TRACES, None, STRICT), (9,), 0.35, 0.6),
-    "lif hard": (ops.LIFNeuron(3.0, True, 0.4, "hard", ">="), (9,), 0.15, 0.45),
-    "lif soft": (ops.LIFNeuron(3.0, True, 0.4, "soft", ">"), (9,), 0.15, 0.45),
-    "lif undivided": (ops.LIFNeuron(3.0, False, 0.4, "soft", ">="), (9,), 0.15, 0.5),
-    "if": (ops.LIFNeuron(None, False, 0.4, "hard", ">="), (9,), 0.15, 0.5),
-    "bernoulli": (ops.BernoulliNeuron(LEAK, 3), (9,), 0.15, 0.25),
+    "neuron: staircase": (neuron(LEAK, BANDED, STRICT, estimator=STAIRS), (9,), 0.19, 0.62),
+    "neuron: exponentials": (neuron(TRACES, None, STRICT), (9,), 0.28, 0.65),
+    "lif hard": (ops.LIFNeuron(3.0, True, 0.4, "hard", ">="), (9,), 0.16, 0.43),
+    "lif soft": (ops.LIFNeuron(3.0, True, 0.4, "soft", ">"), (9,), 0.16, 0.43),
+    "lif undivided": (ops.LIFNeuron(3.0, False, 0.4, "soft", ">="), (9,), 0.17, 0.53),
+    "if": (ops.LIFNeuron(None, False, 0.4, "hard", ">="), (9,), 0.17, 0.53),
+    "bernoulli": (ops.BernoulliNeuron(LEAK, 3), (9,), 0.17, 0.3),
 }
 """Name -> layer, features, how near the bound engines come that round one way: on their own, behind a wrong sum.
 
@@ -163,10 +164,10 @@ def behind_a_sum(layer, features, terms=64):
 @pytest.mark.parametrize(("layer", "features", "alone", "behind"), LAYERS.values(), ids=LAYERS)
 def test_no_engine_gets_beyond_it(layer, features, alone, behind):
     machine, fed = chain(features, layer), behind_a_sum(layer, features)
-    assert worst(machine, TO_NEAREST) <= 1
+    assert worst(machine, TO_NEAREST, 1) <= 1
     assert worst(fed, TO_NEAREST[::3], 1) <= 1
     assert alone <= worst(machine, ONE_WAY) <= 1
-    assert behind <= worst(fed, ONE_WAY[:2], 2) <= 1
+    assert behind <= worst(fed, ONE_WAY[:2], 1) <= 1
 
 
 @pytest.mark.parametrize(("layer", "near"), [(ops.Add(), 0.65), (ops.Multiply(), 0.65)])
