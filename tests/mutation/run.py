@@ -60,7 +60,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--minutes", type=float, default=1e9, help="start no mutant after that")
     parser.add_argument("--workers", type=int, default=1, help="mutants at a time")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one mutant")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for a mutant, or 3 x what its tests take")
     parser.add_argument(
         "--results", type=Path, default=TREE / "out/mutants.jsonl", help="what is there is not run again"
     )
@@ -103,20 +103,17 @@ def _run_all(candidates: Iterable[Candidate], options: argparse.Namespace) -> No
 
 
 def _serve(copy: Copy, waiting: queue.SimpleQueue[Candidate], until: float, options: argparse.Namespace) -> None:
-    sound: set[tuple[str, ...]] = set()
+    usual: dict[tuple[str, ...], float] = {}
     while time.monotonic() < until:
         try:
             candidate = waiting.get_nowait()
         except queue.Empty:
             return
         source, tests = (copy.path / candidate.file).read_text(), tests_of(candidate.file, copy.path)
-        if tuple(tests) not in sound:
-            before = copy.judge(candidate.file, source, tests, 2 * options.timeout)
-            if before["outcome"] != "survived":
-                raise SystemExit(f"{before['test']} fails without any mutant: mend it first")
-            sound.add(tuple(tests))
-        mutant = candidate.mutant
-        answer = copy.judge(candidate.file, mutant.applied_to(source), tests, options.timeout)
+        if tuple(tests) not in usual:
+            usual[tuple(tests)] = _seconds_unchanged(copy, candidate.file, source, tests)
+        mutant, limit = candidate.mutant, max(options.timeout, 3 * usual[tuple(tests)])
+        answer = copy.judge(candidate.file, mutant.applied_to(source), tests, limit)
         text = source.splitlines()[mutant.line - 1].strip()
         place = (candidate.room, candidate.file, mutant.line, text)
         change = (mutant.kind, mutant.before, mutant.after, mutant.start)
@@ -124,6 +121,18 @@ def _serve(copy: Copy, waiting: queue.SimpleQueue[Candidate], until: float, opti
         r.append(options.results, result)
         where = f"{result.file}:{result.line}: {mutant.before!r} -> {mutant.after!r}"
         _say(f"{result.outcome:9}{result.seconds:6.1f} s  {where}")
+
+
+def _seconds_unchanged(copy: Copy, file: str, source: str, tests: list[str]) -> float:
+    """How long the tests take on the file as it is; they must hold there."""
+    answer = copy.judge(file, source, tests, _NO_LIMIT)
+    if answer["outcome"] != "survived":
+        raise SystemExit(f"{answer['test'] or tests} fails without any mutant: mend it first")
+    seconds: float = answer["seconds"]
+    return seconds
+
+
+_NO_LIMIT = 3600.0
 
 
 def _say(line: str) -> None:
