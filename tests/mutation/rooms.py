@@ -74,7 +74,7 @@ def files_of(room: str, tree: Path) -> list[str]:
     return [file for file in found if not any(fnmatch(file, pattern) for pattern in ELSEWHERE)]
 
 
-def tests_of(file: str, tree: Path) -> list[str]:
+def covering(file: str, tree: Path) -> list[str]:
     """The tests of a file, those that exist."""
     patterns = next(tests for pattern, tests in TESTS.items() if fnmatch(file, pattern))
     return [path.relative_to(tree).as_posix() for pattern in patterns for path in sorted(tree.glob(pattern))]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.mutation import results as r
 from tests.mutation.mutants import mutants_of
-from tests.mutation.rooms import ROOMS, files_of, tests_of
+from tests.mutation.rooms import ROOMS, covering, files_of
 from tests.mutation.text import Mutant
 from tests.mutation.tree import Copy
 
@@ -109,7 +109,7 @@ def _serve(copy: Copy, waiting: queue.SimpleQueue[Candidate], until: float, opti
             candidate = waiting.get_nowait()
         except queue.Empty:
             return
-        source, tests = (copy.path / candidate.file).read_text(), tests_of(candidate.file, copy.path)
+        source, tests = (copy.path / candidate.file).read_text(), covering(candidate.file, copy.path)
         if tuple(tests) not in usual:
             usual[tuple(tests)] = _seconds_unchanged(copy, candidate.file, source, tests)
         mutant, limit = candidate.mutant, max(options.timeout, 3 * usual[tuple(tests)])
