@@ -64,6 +64,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--results", type=Path, default=TREE / "out/mutants.jsonl", help="what is there is not run again"
     )
+    parser.add_argument("--trusting", action="store_true", help="do not see first that the tests hold without mutants")
     parser.add_argument("--again", action="store_true", help="run again those that survived")
     parser.add_argument("--report", action="store_true", help="run nothing, show the table")
     return parser
