@@ -17,11 +17,10 @@ SILENT = (ast.arg, ast.AnnAssign, ast.Raise, ast.JoinedStr, ast.Assert, ast.Impo
 
 
 def mutants_of(source: str) -> list[Mutant]:
-    """Every change of a file, in the order of the text, without those that do not compile."""
+    """Every change of a file, in the order of the text."""
     text = Text(source)
     found = [mutant for node in _spoken(ast.parse(source)) for rule in RULES for mutant in rule(text, node)]
-    found = [mutant for mutant in dict.fromkeys(found) if mutant.before != mutant.after]
-    return sorted((m for m in found if _compiles(m.applied_to(source))), key=lambda m: (m.start, m.stop, m.after))
+    return sorted(dict.fromkeys(found), key=lambda m: (m.start, m.stop, m.after))
 
 
 def _spoken(tree: ast.AST) -> Iterator[ast.AST]:
@@ -52,11 +51,3 @@ def _is_docstring(node: ast.AST) -> bool:
 
 def _is_list_of_names(node: ast.AST) -> bool:
     return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__"
-
-
-def _compiles(source: str) -> bool:
-    try:
-        compile(source, "mutant", "exec")
-    except SyntaxError:
-        return False
-    return True
