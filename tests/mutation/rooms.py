@@ -28,6 +28,11 @@ TESTS = {
     "psu_deploy/temporal/*": ("tests/test_temporal.py", "tests/neurons", "tests/temporal/test_fit.py"),
     "psu_deploy/machine/files.py": ("tests/machine/test_files.py", "tests/machine/test_storage.py"),
     "psu_deploy/machine/storage.py": ("tests/machine/test_storage.py", "tests/machine/test_validation.py"),
+    "psu_deploy/machine/inputs.py": (
+        "tests/machine/test_inputs.py",
+        "tests/test_static_input.py",
+        "tests/exporters/onnx/test_runner.py",
+    ),
     "psu_deploy/machine/passes/*": ("tests/machine", "tests/verify/test_verify.py"),
     "psu_deploy/machine/*": ("tests/machine", "tests/exporters/onnx/test_layers.py", "tests/test_latency.py"),
     "psu_deploy/verify/rounding.py": (
