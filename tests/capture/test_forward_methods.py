@@ -339,3 +339,17 @@ class TestExampleInput:
         model = SpikingSequential(nn.Linear(3, 4), PSU()).to(dtype)
         (layer, _) = to_state_machine(model, (3,)).nodes
         assert torch.equal(torch.tensor(layer.layer.weight), model[0].weight.double())
+
+
+@pytest.mark.parametrize(
+    "flattened",
+    [
+        lambda net, x: net.n(net.conv(x)).mean(0).flatten(1),
+        lambda net, x: net.n(net.conv(x)).mean(0).reshape(x.shape[1], -1),
+        lambda net, x: net.n(net.conv(x))[-1].flatten(1),
+    ],
+)
+def test_what_is_read_out_may_be_flattened(flattened):
+    """Behind the decoder there is no time: (B, C, L) -> (B, C*L)."""
+    machine = check_capture(Forward(flattened, conv=Lift(nn.Conv1d(2, 3, 3)), n=PSU()), (2, 6))
+    assert machine.shapes[machine.output] == (12,)

@@ -144,3 +144,32 @@ def test_scipy_comes_with_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(MissingExtraError, match=r'it comes with the \'nir\' extra: pip install "psu-deploy\[nir\]"'):
         fit_exponentials(np.eye(2), 1)
+
+
+def closest_exponential(A: Array) -> float:
+    """Distance of the best single exponential to A, entry by entry: for each of many decays, its best gain."""
+    lower = np.tril_indices(len(A))
+    lags, entries = lag_matrix(len(A))[lower], A[lower]
+    best = np.inf
+    for decay in np.linspace(0.001, 0.999, 999):
+        powers = decay**lags
+        gain = powers @ entries / (powers @ powers)
+        best = min(best, float(np.linalg.norm(entries - gain * powers)))
+    return best / float(np.linalg.norm(A))
+
+
+SLOWER_AND_SLOWER = {
+    "power law": 1 / (1 + np.arange(40.0)),
+    "then none": np.where(np.arange(40) < 30, 1.0, 0.0),
+    "then all": np.where(np.arange(40) < 5, 0.3, 1.0),
+    "two": 0.5 ** np.arange(40.0) + 0.2 * 0.98 ** np.arange(40.0),
+}
+
+
+@pytest.mark.parametrize("kernel", SLOWER_AND_SLOWER.values(), ids=SLOWER_AND_SLOWER)
+def test_every_entry_of_the_matrix_counts_the_same(kernel):
+    """Lag 0 stands in T entries and lag T-1 in one: what is closest to the kernel is not closest to the matrix."""
+    A = toeplitz(len(kernel), kernel)
+    fit = fit_exponentials(A, 1)
+    assert fit.error <= 1.01 * closest_exponential(A) + 1e-9
+    assert relative(A, matrix_of(fit, len(A))) == pytest.approx(fit.error, abs=1e-9)

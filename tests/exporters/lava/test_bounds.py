@@ -232,6 +232,8 @@ def test_a_layer_that_does_not_fit_is_named():
     (problem,) = error.value.problems
     assert (problem.path, problem.kind) == ("l1", "SpikingNeuron")
     assert "its states do not fit into 24 bits" in problem.reason
+    most = 255 * (39_999 * 3 + 2)  # in three bits 1 is 3, and a half of it is 2
+    assert f"with 3-bit weights the summed input alone can reach {most:,} of 8,388,607" in problem.reason
     assert "with 3-bit weights" in problem.reason
     assert f"of {LIMIT:,}" in problem.reason
     assert "scale the input down" in problem.remedy

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
+from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops
 from tests.capture.nir_graphs import nir
 from tests.exporters.nir import oracle
 from tests.exporters.nir.machines import (
@@ -162,3 +164,12 @@ def test_the_canonical_psu_node_by_node(file_of, graph_of):
     np.testing.assert_allclose(1 - 1e-4 / reset.tau, unit.reset.decay)
     np.testing.assert_allclose(reset.r * 1e-4 / reset.tau, 1.0)
     assert sorted({b for a, b in graph.edges if a == "b__memory"}) == ["b__levels", "b__spikes"]
+
+
+@pytest.mark.parametrize("layer", [ops.Readout("last"), ops.Filter(o.Identity()), ops.Flatten()])
+def test_a_network_that_changes_nothing(layer, tmp_path):
+    """Between the input and the output of a file stands something, and it changes nothing either."""
+    machine = chain((3,), layer)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    artifact = psu.export(machine, tmp_path / "net.nir", target="nir")
+    np.testing.assert_array_equal(psu.load(artifact).run(x), x)

@@ -67,6 +67,7 @@ NEURONS = {
     "psu": neuron(LEAK, None, STRICT),
     "psu fires on more": neuron(LEAK, None, STRICT, fire_on=">"),
     "psu with factors of one": neuron(o.Leak(1.0, 1.0), None, o.StrictLeak(1.0, 1.0)),
+    "psu with factors of minus one": neuron(o.Leak(-1.0, -1.0), None, o.StrictLeak(-1.0, -1.0)),
     "ipsu": neuron(LEARNED_WITHOUT_BIAS, LEAK, STRICT),
     "ipsu as coded": neuron(LEARNED, o.Identity(), STRICT, estimator=o.RawCurrent(), fire_on=">"),
     "rpsu": neuron(LEAK, LEARNED, STRICT),

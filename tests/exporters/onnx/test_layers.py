@@ -167,3 +167,22 @@ def test_a_table_leaves_what_is_no_number(exported, monkeypatch):
     np.testing.assert_array_equal(reset, machine.trace(x).reset["b"].ravel())
     assert reset[:2].tolist() == [0.0, np.float32(4094 / 4096)]
     assert np.isnan(reset[2])
+
+
+LATE_AND_SHORT = {
+    "learned neuron": neuron(o.PartialSums(np.tril(normal(2, 2)), normal(2)), None, o.StrictLeak(0.7, 0.6)),
+    "banded filter": ops.Filter(o.Window(normal(2, 1), normal(2), time_invariant=False)),
+    "mean": ops.Readout("mean"),
+    "hold": ops.Hold(),
+    "bernoulli": ops.BernoulliNeuron(o.Identity(), 3),
+}
+
+
+@pytest.mark.parametrize("layer", LATE_AND_SHORT.values(), ids=LATE_AND_SHORT)
+def test_what_starts_later_than_its_horizon_is_long(layer, exported):
+    """Until the start its own count of steps is 0, never less: row -7 of a table of two would not be there."""
+    machine = chain((3,), ops.Wait(7), layer)
+    runner, x = exported(machine), inputs(machine, 9, 2)
+    runner.reset(2)
+    for got, expected in zip([runner.step(x_t) for x_t in x], machine.run(x), strict=True):
+        np.testing.assert_allclose(got, expected, **CLOSE)

@@ -1,0 +1,113 @@
+"""A module that computes a little else than its type says is refused; what only rounds otherwise is not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import psu_deploy as psu
+from psu_deploy.capture import to_state_machine
+from psu_deploy.capture.examples import examples_for
+from psu_deploy.errors import UnsupportedModelError
+
+LAYERS = {
+    "linear": (nn.Linear(5, 4), (5,)),
+    "conv": (nn.Conv1d(2, 3, 3), (2, 5)),
+    "norm": (nn.BatchNorm1d(5), (5,)),
+    "pool": (nn.AvgPool1d(2), (2, 4)),
+    "sigmoid": (nn.Sigmoid(), (5,)),
+}
+
+
+def scaled(module, factor):
+    """The module, whose hook makes its output larger."""
+    module.register_forward_hook(lambda module, inputs, output: output * factor)
+    return module
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("factor", [1.01, 0.99])
+def test_one_percent_is_another_meaning(name, factor):
+    layer, features = LAYERS[name]
+    model = psu.SpikingSequential(scaled(layer, factor), psu.PSU())
+    try:
+        with pytest.raises(UnsupportedModelError) as caught:
+            to_state_machine(model, features)
+    finally:
+        layer._forward_hooks.clear()
+    assert [problem.path for problem in caught.value.problems] == ["0"]
+    assert "does not compute what" in caught.value.problems[0].reason
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_few_roundings_are_not(name):
+    layer, features = LAYERS[name]
+    try:
+        to_state_machine(psu.SpikingSequential(scaled(layer, 1 + 1e-6), psu.PSU()), features)
+    finally:
+        layer._forward_hooks.clear()
+
+
+@pytest.mark.parametrize("share", [1.1, 0.9])
+def test_a_neuron_that_sees_a_tenth_more_or_less(share):
+    """What passes by a tenth of V turns decisions whose margin is a hundredth of it, or a tenth."""
+    neuron = psu.PSU()
+    neuron.register_forward_pre_hook(lambda module, inputs: (inputs[0] * share,))
+    with pytest.raises(UnsupportedModelError) as caught:
+        to_state_machine(psu.SpikingSequential(nn.Linear(40, 40), neuron), (40,))
+    assert "fires differently from its equations" in caught.value.problems[0].reason
+
+
+def test_a_neuron_that_rounds_otherwise():
+    neuron = psu.PSU()
+    neuron.register_forward_pre_hook(lambda module, inputs: (inputs[0] * (1 + 1e-6),))
+    to_state_machine(psu.SpikingSequential(nn.Linear(40, 40), neuron), (40,))
+
+
+@pytest.mark.parametrize("horizon", [*range(1, 17), 30, 64])
+@pytest.mark.parametrize("whole", [False, True])
+def test_no_size_of_an_example_can_be_taken_for_another(horizon, whole):
+    """Code that names a number means T or B, and the example tells which: nothing else in it is as large."""
+    neuron = psu.PSN(horizon) if whole else psu.IPSU(horizon)
+    examples = examples_for(psu.SpikingSequential(nn.Linear(3, 3), neuron))
+    assert [example.steps for example in examples] == ([horizon] if whole else sorted({min(horizon, 4), horizon}))
+    for example in examples:
+        assert example.batch > 1
+        assert example.batch not in (example.steps, horizon)
+        assert example.batch * example.steps != horizon
+
+
+def test_without_a_horizon_four_steps_do():
+    assert [(e.steps, e.batch) for e in examples_for(psu.SpikingSequential(nn.Linear(3, 3), psu.PSU()))] == [(4, 3)]
+
+
+def test_the_shortest_horizon_counts():
+    model = psu.SpikingSequential(nn.Linear(3, 3), psu.IPSU(9), psu.RPSU(6))
+    assert [example.steps for example in examples_for(model)] == [4, 6]
+
+
+POOLS = {nn.AvgPool1d: (), nn.MaxPool1d: (), nn.AvgPool2d: (7,), nn.MaxPool2d: (7,)}
+"""Kind -> sizes of the axes behind the first."""
+
+
+@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [4, 5, 6, 7, 8])
+def test_rounding_up_is_refused_where_a_window_overhangs(kind, padding, stride, size):
+    """Where the windows end with the padded input, ceil_mode changes nothing."""
+    sizes = (size, *POOLS[kind])
+    model = psu.SpikingSequential(kind(3, stride, padding, ceil_mode=True), psu.PSU())
+    if all(ends_with_the_input(n + 2 * padding, stride) for n in sizes):
+        machine = to_state_machine(model, (2, *sizes))
+        plain = kind(3, stride, padding)(torch.zeros(1, 2, *sizes))
+        assert machine.shapes[machine.output] == tuple(plain.shape[1:])
+        return
+    with pytest.raises(UnsupportedModelError) as caught:
+        to_state_machine(model, (2, *sizes))
+    assert "ceil_mode=True" in caught.value.problems[0].reason
+
+
+def ends_with_the_input(length, stride):
+    return any(start + 3 == length for start in range(0, length, stride))

@@ -1,0 +1,89 @@
+"""The rooms whose tests are tested, and which tests cover which file: the quickest that know it best come first."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOMS = {
+    "temporal": "psu_deploy/temporal/*.py",
+    "machine": "psu_deploy/machine/**/*.py",
+    "verify": "psu_deploy/verify/*.py",
+    "capture": "psu_deploy/capture/**/*.py",
+    "exporters": "exporters/**/*.py",
+}
+"""Name -> its files."""
+
+ELSEWHERE = (
+    "exporters/lava/process/*",  # runs in Lava's own Python, from the tree it was installed from
+    "exporters/lava/environment.py",  # pip, and the folder of that Python
+    "exporters/lava/job.py",
+    "exporters/lava/process_group.py",
+    "exporters/lava/python310.py",
+)
+"""Files whose changes the tests would not see, or that must not be run changed."""
+
+TESTS = {
+    "psu_deploy/temporal/fit.py": ("tests/temporal/test_fit.py",),
+    "psu_deploy/temporal/*": ("tests/test_temporal.py", "tests/neurons", "tests/temporal/test_fit.py"),
+    "psu_deploy/machine/files.py": ("tests/machine/test_files.py", "tests/machine/test_storage.py"),
+    "psu_deploy/machine/storage.py": ("tests/machine/test_storage.py", "tests/machine/test_validation.py"),
+    "psu_deploy/machine/inputs.py": (
+        "tests/machine/test_inputs.py",
+        "tests/test_static_input.py",
+        "tests/exporters/onnx/test_runner.py",
+    ),
+    "psu_deploy/machine/passes/*": ("tests/machine", "tests/verify/test_verify.py"),
+    "psu_deploy/machine/*": ("tests/machine", "tests/exporters/onnx/test_layers.py", "tests/test_latency.py"),
+    "psu_deploy/verify/rounding.py": (
+        "tests/verify/test_soundness.py",
+        "tests/verify/test_rounding.py",
+        "tests/verify/test_table_rounding.py",
+    ),
+    "psu_deploy/verify/*": ("tests/verify", "tests/exporters/nir/test_verify.py"),
+    "psu_deploy/capture/nir/*": ("tests/capture/test_nir_*.py", "tests/test_nir_files.py"),
+    "psu_deploy/capture/spikingjelly.py": ("tests/capture/test_spikingjelly*.py",),
+    "psu_deploy/capture/*": (
+        "tests/capture/test_[!ns]*.py",
+        "tests/capture/test_spikingjelly*.py",
+        "tests/test_latency.py",
+        "tests/test_static_input.py",
+        "tests/test_along_time.py",
+    ),
+    "exporters/lava/bounds.py": ("tests/exporters/lava/test_bounds.py", "tests/exporters/lava/test_quantise.py"),
+    "exporters/lava/fixed_point.py": (
+        "tests/exporters/lava/test_fixed_point.py",
+        "tests/exporters/lava/test_bounds.py",
+    ),
+    "exporters/lava/folding.py": ("tests/exporters/lava/test_folding.py", "tests/exporters/lava/test_lower.py"),
+    "exporters/lava/quantise.py": ("tests/exporters/lava/test_quantise.py", "tests/exporters/lava/test_bounds.py"),
+    "exporters/lava/lower.py": ("tests/exporters/lava/test_lower.py", "tests/exporters/lava/test_quantise.py"),
+    "exporters/lava/n*.py": (
+        "tests/exporters/lava/test_lower.py",
+        "tests/exporters/lava/test_fixed_point.py",
+        "tests/exporters/lava/test_quantise.py",
+        "tests/exporters/lava/test_bounds.py",
+    ),
+    "exporters/lava/*": (
+        "tests/exporters/lava/test_lower.py",
+        "tests/exporters/lava/test_quantise.py",
+        "tests/exporters/lava/test_files.py",
+        "tests/exporters/lava/test_export.py",
+    ),
+    "exporters/nir/*": ("tests/exporters/nir",),
+    "exporters/onnx/*": ("tests/exporters/onnx",),
+    "exporters/*": ("tests/exporters/test_targets.py",),
+}
+"""File -> what to run; the first pattern that fits."""
+
+
+def files_of(room: str, tree: Path) -> list[str]:
+    """The files of a room that are changed, relative to the tree."""
+    found = sorted(path.relative_to(tree).as_posix() for path in tree.glob(ROOMS[room]))
+    return [file for file in found if not any(fnmatch(file, pattern) for pattern in ELSEWHERE)]
+
+
+def covering(file: str, tree: Path) -> list[str]:
+    """The tests of a file, those that exist."""
+    patterns = next(tests for pattern, tests in TESTS.items() if fnmatch(file, pattern))
+    return [path.relative_to(tree).as_posix() for pattern in patterns for path in sorted(tree.glob(pattern))]

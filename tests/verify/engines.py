@@ -1,0 +1,290 @@
+"""Engines in float32 that are as bad as an engine may be: any order of a sum, fused or not, rounding whichever way.
+
+Everything is computed in float64 and rounded after every operation, so that the way of rounding can be chosen. A
+product of two float32 numbers is exact there, and so is what a fused multiply-add adds to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops
+
+U = 2.0**-24
+"""Unit roundoff of float32."""
+
+
+def nearest(x):
+    return np.float64(np.float32(x))
+
+
+def _directed(wrong, towards):
+    def rounded(x):
+        near = np.float32(x)
+        return np.float64(np.where(wrong(near, x), np.nextafter(near, np.float32(towards)), near))
+
+    return rounded
+
+
+down = _directed(lambda near, x: near > x, -np.inf)
+up = _directed(lambda near, x: near < x, np.inf)
+
+
+def cut_off(x):
+    """Towards zero: hardware that drops the bits it has no room for."""
+    return np.where(np.asarray(x) < 0, up(x), down(x))
+
+
+ORDERS = {
+    "first to last": lambda n: np.arange(n),
+    "last to first": lambda n: np.arange(n)[::-1],
+    "shuffled": lambda n: np.random.default_rng(n).permutation(n),
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How an engine computes.
+
+    Args:
+        rounded: float64 -> the float32 that is taken for it, as float64.
+        order: of the terms of a sum, a name in ORDERS.
+        lanes: partial sums that are added up at the end; 0 = pairwise.
+        fused: whether a product is added before it is rounded.
+        sigmoid_off: error of its sigmoid beside rounding, in units of U.
+        bias_last: whether a bias is added to the sum, rather than the sum to a bias.
+    """
+
+    rounded: Callable = nearest
+    order: str = "first to last"
+    lanes: int = 1
+    fused: bool = False
+    sigmoid_off: float = 0.0
+    bias_last: bool = True
+
+    def dot(self, weight, x, bias=None):
+        """sum over the last axis of weight * x, and a bias."""
+        order = ORDERS[self.order](x.shape[-1])
+        weight, x = self.rounded(weight)[..., order], x[..., order]
+        offset = None if bias is None else self.rounded(bias)
+        first = offset if offset is not None and not self.bias_last else 0.0
+        total = self._pairwise(weight, x) if not self.lanes else self._in_lanes(weight, x, first)
+        late = offset is not None and (self.bias_last or not self.lanes)
+        return self.rounded(total + offset) if late else total
+
+    def _in_lanes(self, weight, x, first):
+        shape = np.broadcast_shapes(weight.shape, x.shape)
+        lanes = [np.broadcast_to(first if not lane else 0.0, shape[:-1]) for lane in range(self.lanes)]
+        for i in range(shape[-1]):
+            product = weight[..., i] * x[..., i]
+            lane = i % self.lanes
+            lanes[lane] = self.rounded(lanes[lane] + (product if self.fused else self.rounded(product)))
+        total = lanes[0]
+        for lane in lanes[1:]:
+            total = self.rounded(total + lane)
+        return total
+
+    def _pairwise(self, weight, x):
+        terms = self.rounded(weight * x)
+        while terms.shape[-1] > 1:
+            if terms.shape[-1] % 2:
+                terms = np.concatenate([terms, np.zeros_like(terms[..., :1])], -1)
+            terms = self.rounded(terms[..., ::2] + terms[..., 1::2])
+        return terms[..., 0]
+
+    def sigmoid(self, x):
+        return self.rounded(1.0 / (1.0 + np.exp(-np.clip(x, -500.0, 500.0))) + self.sigmoid_off * U)
+
+    def layer(self, layer, x):
+        """A layer without spikes along a sequence, (T, B, *features) -> (T, B, *features)."""
+        match layer:
+            case ops.Linear():
+                return self.dot(layer.weight, x[..., None, :], layer.bias)
+            case ops.Conv1d() | ops.Conv2d():
+                return self._conv(layer, x)
+            case ops.AvgPool() | ops.SumPool():
+                return self._pool(layer, x)
+            case ops.MaxPool():
+                return _windows(x, layer, -np.inf).max(-1)
+            case ops.ChannelAffine():
+                channels = (-1, *[1] * (x.ndim - 3))
+                scale, shift = (self.rounded(v).reshape(channels) for v in (layer.scale, layer.shift))
+                return self._add_product(shift, scale, x)
+            case ops.Activation(kind="relu"):
+                return np.maximum(x, 0.0)
+            case ops.Activation():
+                return self.sigmoid(x)
+            case ops.TimeConv():
+                return self._time_conv(layer, x)
+            case ops.Filter(operator=operator):
+                return self.operator(operator, x)
+            case ops.Delay(steps=steps):
+                return np.concatenate([np.zeros_like(x[:steps]), x])[: len(x)]
+            case ops.Readout():
+                return self._readout(layer.kind, x)
+            case ops.Flatten():
+                return x.reshape(*x.shape[:2], -1)
+        raise TypeError(layer)
+
+    def elementwise(self, layer, terms):
+        """Add, Multiply."""
+        result = terms[0]
+        for term in terms[1:]:
+            result = self.rounded(result + term if isinstance(layer, ops.Add) else result * term)
+        return result
+
+    def _add_product(self, total, a, b):
+        return self.rounded(total + (a * b if self.fused else self.rounded(a * b)))
+
+    def _conv(self, layer, x):
+        groups, kernel = layer.groups, layer.weight.shape[2:]
+        window = _windows(x, layer, 0.0, kernel, layer.dilation)  # (T, B, C, *size, k)
+        T, B, C, *size, k = window.shape
+        window = np.moveaxis(window.reshape(T, B, groups, C // groups, *size, k), 3, -2).reshape(
+            T, B, groups, 1, *size, -1
+        )
+        ones = (1,) * len(size)
+        weight = layer.weight.reshape(groups, -1, *ones, C // groups * k)
+        bias = None if layer.bias is None else layer.bias.reshape(groups, -1, *ones)
+        return self.dot(weight, window, bias).reshape(T, B, -1, *size)
+
+    def _pool(self, layer, x):
+        window = _windows(x, layer, 0.0)
+        total = self.dot(np.ones(window.shape[-1]), window)
+        if isinstance(layer, ops.SumPool):
+            return total
+        count = window.shape[-1] if layer.count_padding else _windows(np.ones_like(x), layer, 0.0).sum(-1)
+        return self.rounded(total / count)
+
+    def _time_conv(self, layer, x):
+        k = layer.order
+        late = np.concatenate([np.zeros((k - 1, *x.shape[1:])), x])
+        window = np.lib.stride_tricks.sliding_window_view(late, k, 0)  # (T, B, C, k)
+        T, B, C, _ = window.shape
+        window = window.reshape(T, B, layer.groups, 1, -1)
+        weight = layer.weight.reshape(layer.groups, -1, C // layer.groups * k)
+        bias = None if layer.bias is None else layer.bias.reshape(layer.groups, -1)
+        return self.dot(weight, window, bias).reshape(T, B, -1)
+
+    def _readout(self, kind, x):
+        if kind == "last":
+            return x
+        total, rows = np.zeros_like(x[0]), []
+        for t, x_t in enumerate(x):
+            total = self.rounded(total + x_t)
+            rows.append(self.rounded(total / (t + 1)) if kind == "mean" else total)
+        return np.stack(rows)
+
+    def operator(self, operator, x):
+        """A causal operator along a sequence."""
+        match operator:
+            case o.Identity():
+                return x
+            case o.StrictLeak(gain, decay):
+                return self._strict_leak(self.rounded(gain), self.rounded(decay), x)
+            case o.Leak(gain, decay):
+                return self._leak(self.rounded(gain), self.rounded(decay), x)
+            case o.Exponentials(gains, decays, bias):
+                terms = [self._leak(*self.rounded([g, d]), x) for g, d in zip(gains, decays, strict=True)]
+                return self.dot(np.ones(len(gains)), np.stack(terms, -1), bias or None)
+            case o.PartialSums(matrix, bias):
+                return self._rows([(matrix[t, : t + 1], x[: t + 1], bias[t]) for t in range(len(x))])
+            case o.Window(columns, bias, time_invariant):
+                return self._rows(list(_window_rows(columns, bias, time_invariant, x)))
+        raise TypeError(operator)
+
+    def _rows(self, rows):
+        return np.stack([self.dot(row, np.moveaxis(x, 0, -1), bias or None) for row, x, bias in rows])
+
+    def _leak(self, gain, decay, x):
+        y, rows = np.zeros_like(x[0]), []
+        for x_t in x:
+            y = self._add_product(self.rounded(gain * x_t), decay, y)
+            rows.append(y)
+        return np.stack(rows)
+
+    def _strict_leak(self, gain, decay, x):
+        y, rows = np.zeros_like(x[0]), []
+        for x_t in x:
+            rows.append(y)
+            y = self.rounded(decay * self._add_product(y, gain, x_t))
+        return np.stack(rows)
+
+    def neuron(self, neuron, x, noise=None):
+        """Margin and spikes of every step."""
+        match neuron:
+            case ops.LIFNeuron():
+                return self._lif(neuron, x)
+            case ops.BernoulliNeuron():
+                margin = self.rounded(self.sigmoid(self.operator(neuron.integrate, x)) - noise)
+                return margin, margin > 0
+        potential = self.operator(neuron.integrate, x)
+        reset = np.zeros_like(potential)
+        if neuron.reset is not None:
+            seen = potential if neuron.estimate is None else self.operator(neuron.estimate, x)
+            reset = self.operator(neuron.reset, self._estimate(neuron.estimator, seen))
+        threshold = self.rounded(neuron.threshold)
+        if self.bias_last:
+            margin = self.rounded(self.rounded(potential - reset) - threshold)
+        else:
+            margin = self.rounded(potential - self.rounded(reset + threshold))
+        return margin, margin >= 0 if neuron.fire_on == ">=" else margin > 0
+
+    def _estimate(self, estimator, seen):
+        match estimator:
+            case o.Sigmoid():
+                return self.sigmoid(seen)
+            case o.RawCurrent():
+                return seen
+            case o.Staircase(thresholds, height, offset):
+                count = (seen[..., None] >= self.rounded(thresholds)).sum(-1)
+                return self._add_product(self.rounded(offset), self.rounded(height), np.float64(count))
+        raise TypeError(estimator)
+
+    def _lif(self, neuron, x):
+        V, margins, spikes = np.zeros_like(x[0]), [], []
+        threshold = self.rounded(neuron.threshold)
+        for current in x:
+            H = self._charged(neuron, V, current)
+            margin = self.rounded(H - threshold)
+            spike = margin >= 0 if neuron.fire_on == ">=" else margin > 0
+            V = np.where(spike, 0.0 if neuron.reset == "hard" else margin, H)
+            margins.append(margin)
+            spikes.append(spike)
+        return np.stack(margins), np.stack(spikes)
+
+    def _charged(self, neuron, V, current):
+        """H: three operations in the order of the equation, or a leak of V and a share of the current."""
+        if neuron.tau is None:
+            return self.rounded(V + current)
+        share = self.rounded(1.0 / neuron.tau)
+        if self.fused:  # 1 - 1/tau is known beforehand
+            drive = self.rounded(share * current) if neuron.decay_input else current
+            return self.rounded(self.rounded(self.rounded(1.0 - share) * V) + drive)
+        if neuron.decay_input:
+            return self.rounded(V + self.rounded(self.rounded(current - V) / self.rounded(neuron.tau)))
+        return self.rounded(self.rounded(V - self.rounded(V / self.rounded(neuron.tau))) + current)
+
+
+def _window_rows(columns, bias, time_invariant, x):
+    """Row t looks at the inputs of steps t-k+1 .. t."""
+    for t in range(len(x)):
+        steps = range(max(0, t - columns.shape[1] + 1), t + 1)
+        row = np.array([columns[0 if time_invariant else s, t - s] for s in steps])
+        yield row, x[steps.start : t + 1], bias[0 if time_invariant else t]
+
+
+def _windows(x, layer, padded, kernel=None, dilation=None):
+    """(T, B, C, *size) -> (T, B, C, *new size, entries of a window)."""
+    kernel = layer.kernel if kernel is None else kernel
+    dilation = dilation or (1,) * len(kernel)
+    x = np.pad(x, ((0, 0),) * 3 + tuple(layer.padding), constant_values=padded)
+    spans = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+    window = np.lib.stride_tricks.sliding_window_view(x, spans, tuple(range(3, x.ndim)))
+    moved = tuple(slice(None, None, s) for s in layer.stride) + tuple(slice(None, None, d) for d in dilation)
+    window = window[(slice(None),) * 3 + moved]
+    return window.reshape(*window.shape[: -len(kernel)], -1)
