@@ -1,46 +1,45 @@
-"""A report as a table for people and as JSON for machines."""
+"""Findings as a table for people and as JSON for machines."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psu_deploy.verify.certificate import Decision
 from psu_deploy.verify.comparison import Comparison, Rule
-
-if TYPE_CHECKING:
-    from psu_deploy.verify.report import EquivalenceReport
+from psu_deploy.verify.findings import Findings
+from psu_deploy.verify.verdict import verdict_of
 
 _RULES: dict[Rule, str] = {"judged": "", "measured": " (measured)", "exact": " (number for number)"}
 
 
-def as_text(report: EquivalenceReport) -> str:
+def as_text(findings: Findings) -> str:
     """A table per comparison, notes, and the verdict last."""
-    parts = [_comparison_text(comparison) for comparison in report.comparisons]
-    differences = [f"the file: {difference}" for difference in report.differences]
-    notes = [f"note: {note}" for note in report.notes]
-    return "\n\n".join([*parts, *differences, *notes, report.verdict])
+    parts = [_comparison_text(comparison) for comparison in findings.comparisons]
+    differences = [f"the file: {difference}" for difference in findings.differences]
+    notes = [f"note: {note}" for note in findings.notes]
+    return "\n\n".join([*parts, *differences, *notes, verdict_of(findings)])
 
 
-def as_data(report: EquivalenceReport) -> dict[str, Any]:
+def as_data(findings: Findings) -> dict[str, Any]:
     """Everything as plain data."""
-    divergence = report.first_divergence
+    divergence = findings.first_divergence
     return {
-        "ok": report.ok,
-        "status": report.status,
-        "verdict": report.verdict,
-        "spikes_compared": report.spikes_compared,
-        "spike_flips": report.spike_flips,
-        "knife_edge_decisions": report.knife_edge_decisions,
-        "max_abs_error": _number(report.max_abs_error),
-        "answers": report.answers._asdict(),
-        "unexercised": list(report.unexercised),
-        "unproven": list(report.unproven),
+        "ok": findings.ok,
+        "status": findings.status,
+        "verdict": verdict_of(findings),
+        "spikes_compared": findings.spikes_compared,
+        "spike_flips": findings.spike_flips,
+        "knife_edge_decisions": findings.knife_edge_decisions,
+        "max_abs_error": _number(findings.max_abs_error),
+        "answers": findings.answers._asdict(),
+        "unexercised": list(findings.unexercised),
+        "unproven": list(findings.unproven),
         "first_divergence": None if divergence is None else _decision(divergence),
-        "structure": None if report.structure is None else asdict(report.structure),
-        "notes": list(report.notes),
-        "comparisons": [_comparison(comparison) for comparison in report.comparisons],
+        "structure": None if findings.structure is None else asdict(findings.structure),
+        "notes": list(findings.notes),
+        "comparisons": [_comparison(comparison) for comparison in findings.comparisons],
     }
 
 
