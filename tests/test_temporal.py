@@ -487,3 +487,11 @@ class TestMaskedMatrix:
     def test_shapes_of_what_is_set(self, matrix, bias):
         with pytest.raises(InputError, match="must have shape"):
             MaskedMatrix(4, 2).set_matrix(np.zeros(matrix), None if bias is None else np.zeros(bias))
+
+
+@pytest.mark.parametrize("kind", [lambda: SlidingWindow(3), lambda: CausalMatrix(3)])
+def test_nothing_is_added_unless_it_is_asked_for(kind):
+    """No bias by default: none is a parameter, none is in the mathematics."""
+    operator = kind()
+    assert len(list(operator.parameters())) == 1
+    assert not operator.bias(5 if isinstance(operator, SlidingWindow) else 3).any()
