@@ -35,10 +35,9 @@ TESTS = {
     ),
     "psu_deploy/machine/passes/*": ("tests/machine", "tests/verify/test_verify.py"),
     "psu_deploy/machine/*": ("tests/machine", "tests/exporters/onnx/test_layers.py", "tests/test_latency.py"),
-    "psu_deploy/verify/rounding.py": (
-        "tests/verify/test_soundness.py",
-        "tests/verify/test_rounding.py",
-        "tests/verify/test_table_rounding.py",
+    **dict.fromkeys(
+        (f"psu_deploy/verify/{name}.py" for name in ("rounding", "roundoff", "layer_bounds", "neuron_bounds")),
+        ("tests/verify/test_soundness.py", "tests/verify/test_rounding.py", "tests/verify/test_table_rounding.py"),
     ),
     "psu_deploy/verify/*": ("tests/verify", "tests/exporters/nir/test_verify.py"),
     "psu_deploy/capture/nir/*": ("tests/capture/test_nir_*.py", "tests/test_nir_files.py"),
