@@ -87,8 +87,8 @@ def check_machine(net, features, T, seed=0, scale=2.0):
 def check_everywhere(net, features, T, folder, scale=2.0):
     """In float32, the module, its machine and the artifact in onnxruntime: not one flip."""
     artifact = psu.export(net, folder / "net.onnx", input_shape=features)
-    report = psu.verify(net, artifact, currents(T, features, scale=scale))
-    assert report.ok
+    report = psu.verify(net, artifact, currents(T, features, scale=scale), allow_silent=True)
+    assert report.ok, report.verdict
     assert report.spikes_compared > 0
     assert report.spike_flips == 0
 

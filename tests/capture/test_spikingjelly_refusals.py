@@ -234,7 +234,7 @@ import sys
 import torch
 import psu_deploy as psu
 assert not [name for name in sys.modules if name.partition(".")[0] == "spikingjelly"], "import psu_deploy"
-net = psu.SpikingSequential(torch.nn.Linear(3, 3), psu.LIF())
+net = psu.SpikingSequential(torch.nn.Linear(3, 3), psu.LIF(threshold=0.05))
 machine = psu.to_state_machine(net, (3,))
 assert psu.verify(net, machine, torch.randn(5, 2, 3)).ok
 assert not [name for name in sys.modules if name.partition(".")[0] == "spikingjelly"], "capture"
