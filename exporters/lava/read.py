@@ -250,7 +250,8 @@ def _reset(tree: Tree, channels: int) -> Reset:
 
 def _real(tree: Tree) -> dict[str, Any]:
     neuron = json.loads(str(tree["neuron"]))
-    numbers = {key: np.asarray(tree[key], np.float32) for key in ("weight", "bias")}
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+        numbers = {key: np.asarray(tree[key], np.float32) for key in ("weight", "bias")}
     if not isinstance(neuron, dict) or not all(np.isfinite(values).all() for values in numbers.values()):
         raise _MalformedError("the numbers before rounding are not finite, or their neuron is none")
     return {**numbers, "neuron": neuron}

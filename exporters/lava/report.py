@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -130,9 +130,13 @@ class QuantisationReport:
         """
         known = {field.name for field in fields(QuantisationReport)}
         layers = tuple(LayerReport(**layer | {"scale": tuple(layer["scale"])}) for layer in values["layers"])
-        low, high = values["input_levels"]
         kept = {name: value for name, value in values.items() if name in known}
-        return QuantisationReport(**kept | {"layers": layers, "input_levels": (low, high)})
+        found = QuantisationReport(**kept | {"layers": layers, "input_levels": tuple(values["input_levels"])})
+        for part in (found, *layers):
+            _check_types(part)
+        if not isinstance(values["alarms"], list) or not all(isinstance(alarm, str) for alarm in values["alarms"]):
+            raise TypeError(f"the report's alarms are {values['alarms']!r}, expected texts")
+        return found
 
     def __str__(self) -> str:
         head = ("layer", "kind", "bits", "weights off", "bound", "seen", "firing", "rounded", "flips", "state")
@@ -150,6 +154,35 @@ class QuantisationReport:
         return "\n".join(
             [title, coded, *(f"  {line.rstrip()}" for line in lines), *_LEGEND, *(f"alarm: {a}" for a in self.alarms)]
         )
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _real(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+_FITS: dict[Any, Callable[[Any], bool]] = {
+    "str": lambda v: isinstance(v, str),
+    "bool": lambda v: isinstance(v, bool),
+    "int": _whole,
+    "int | None": lambda v: v is None or _whole(v),
+    "float": _real,
+    "float | None": lambda v: v is None or _real(v),
+    "tuple[int, int]": lambda v: len(v) == 2 and all(map(_whole, v)),
+    "tuple[float, float]": lambda v: len(v) == 2 and all(map(_real, v)),
+    "tuple[LayerReport, ...]": lambda v: isinstance(v, tuple),  # each of them looks at itself
+}
+"""Type of a field, as it is written above -> whether a value from a file has it."""
+
+
+def _check_types(owner: LayerReport | QuantisationReport) -> None:
+    for field in fields(owner):
+        value = getattr(owner, field.name)
+        if not _FITS[field.type](value):
+            raise TypeError(f"the report's {field.name} is {value!r}, expected {field.type}")
 
 
 _LEGEND = (
