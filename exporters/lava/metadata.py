@@ -9,12 +9,13 @@ from typing import Any
 
 from psu_deploy.exporters.lava.chain import Chain
 from psu_deploy.exporters.lava.network import IntegerNetwork
-from psu_deploy.exporters.lava.quantise import INPUT_RANGES
+from psu_deploy.exporters.lava.quantise import INPUT_RANGES, LEVELS
 from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.target import FORMAT
 from psu_deploy.machine import StateMachine
 
 _LARGEST = 2**23 - 1
+_LARGEST_HORIZON = 2**31
 _LIBRARIES = ("psu-deploy", "h5py", "numpy")
 
 
@@ -79,7 +80,7 @@ def _calibration(value: Any) -> bool:
     return (
         value.keys() == {"input_range", "largest", "grid", "negative", "steps"}
         and value["input_range"] in INPUT_RANGES
-        and (_positive(value["largest"]) or value["largest"] == 0.0)
+        and (_positive(value["largest"] / LEVELS) or (value["largest"] == 0.0 and value["grid"] is not None))
         and (value["grid"] is None or _positive(value["grid"]))
         and isinstance(value["negative"], bool)
         and type(value["steps"]) is int
@@ -92,7 +93,7 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
     "input_shape": _shape,
     "output_shape": _shape,
     "readout": lambda v: v in ("last", "sum", "mean"),
-    "horizon": lambda v: v is None or (type(v) is int and v > 0),
+    "horizon": lambda v: v is None or (type(v) is int and 0 < v <= _LARGEST_HORIZON),
     "static_input": lambda v: isinstance(v, bool),
     "code": _code,
     "units": lambda v: isinstance(v, list) and bool(v) and all(map(_positive, v)),

@@ -42,7 +42,9 @@ BITS = (8, 7, 6, 5, 4, 3)
 UPS = (8, 7, 6, 5, 4, 3, 2, 1, 0)
 """Fraction bits of a state, tried in this order."""
 
-_INPUT_LEVELS = 255
+LEVELS = 255
+"""Steps of the input to either side, where it lies on no grid."""
+
 _FINEST_GRID = 2.0**-8
 _RESERVE = 2.0**20
 """Thresholds, resets and biases may be this many units large, so that they fit beside what is summed."""
@@ -151,7 +153,7 @@ def calibrated(x: NDArray[Any], input_range: str) -> Calibration:
 def code_of(calibration: Calibration) -> InputCode:
     """How such input becomes whole numbers: exactly where it lies on a grid, else in 255 steps to either side."""
     most, grid = calibration.largest, calibration.grid
-    unit = grid if grid is not None and most / grid <= _INPUT_LEVELS else most / _INPUT_LEVELS
+    unit = grid if grid is not None and most / grid <= LEVELS else most / LEVELS
     levels = max(1, round(most / unit))
     return InputCode(unit, -levels if calibration.negative else 0, levels)
 

@@ -49,6 +49,8 @@ def _check(values: Any, graph: nir.NIRGraph) -> None:
     wrong += [key for key, fits in _MAY_FIT.items() if key in values and not fits(values[key])]
     if wrong:
         raise ValueError(f"{wrong[0]!r} is {values[wrong[0]]!r}")
+    if graph.metadata.get("dt") != DT:
+        raise ValueError(f"dt is {graph.metadata.get('dt')!r} beside our metadata, expected {DT}")
     unknown = {neuron["node"] for neuron in values["neurons"].values()} - set(graph.nodes)
     if unknown:
         raise ValueError(f"the graph has no node {sorted(unknown)}")

@@ -15,6 +15,7 @@ from psu_deploy.exporters.onnx.size import check_size
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
 from psu_deploy.machine import StateMachine
+from psu_deploy.machine.along_time import MAX_DELAY
 
 FORMAT = "psu-deploy.onnx.1"
 
@@ -145,7 +146,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "fidelity": lambda v: v in ("faithful", "approximate"),
     "approximations": _texts,
     "horizon": lambda v: v is None or _whole(v, 1),
-    "latency": lambda v: _whole(v, 0),
+    "latency": lambda v: _whole(v, 0) and v <= MAX_DELAY,
     "static_input": lambda v: isinstance(v, bool),
     "machine_hash": _text,
     "versions": lambda v: isinstance(v, dict) and _texts(list(v.values())),

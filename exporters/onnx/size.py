@@ -18,7 +18,8 @@ from psu_deploy.machine.fields import Shape
 _SMALL = 64
 """Numbers of a constant that may decide over shapes: padding, axes, a new shape."""
 
-_BYTES = 4
+_BYTES = 8
+"""Of a number: some are int64."""
 
 _ONE = "psu_deploy.one sample"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,5 +61,7 @@ def _run_artifact(path: Path, x: Floats, options: dict[str, Any]) -> Floats:
         return whole
     runner.reset(x.shape[1])
     with progress() as bar:
-        steps = bar.track(drained(x, latency), description="running")
-        return np.stack([runner.step(x_t) for x_t in steps])[latency:]
+        silence = repeat(np.zeros_like(x[0]), latency)
+        steps = bar.track(chain(x, silence), total=len(x) + latency, description="running")
+        answers = (runner.step(x_t) for x_t in steps)
+        return np.stack(list(islice(answers, latency, None)))

@@ -86,6 +86,8 @@ def read_array(path: Path) -> NDArray[Any]:
     try:
         with np.errstate(over="raise"):  # sizes whose product is no size
             mapped = np.lib.format.open_memmap(path, mode="r")
+        if mapped.dtype.kind not in "biufc":  # entries of no size: there may be as many as a header likes
+            raise ValueError(f"it holds {mapped.dtype}")
         return np.array(mapped)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import NoReturn
 
-from psu_deploy.errors import StateError
+from psu_deploy.errors import InputError, StateError
 from psu_deploy.machine.inputs import check_samples
 from psu_deploy.machine.overflow import spell
 
@@ -71,7 +71,12 @@ class Lifecycle:
     def restarting(self, batch: int, features: tuple[int, ...]) -> Iterator[None]:
         """Around what a reset changes: usable, for `batch` samples, once all of it is done; not before."""
         self._stop(_HALF_RESET)
-        yield
+        try:
+            yield
+        except MemoryError as error:
+            raise InputError(
+                f"batch_size={batch} needs more memory than there is; take fewer samples at a time"
+            ) from error
         self.batch, self.shape = batch, (batch, *features)
         self.began = self.steps
 

@@ -124,6 +124,12 @@ class _Walker(pickle._Unpickler):  # the one in C keeps a table as long as the l
 
         return load
 
+    def _load_buffer(self) -> None:
+        """Bytes that are allocated before they are read."""
+        raise ForeignObjectError("bytearray")
+
+    for opcode in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER):
+        dispatch[opcode[0]] = _load_buffer
     dispatch[pickle.TUPLE[0]] = _load_tuple
     dispatch[pickle.TUPLE1[0]] = _last(1)
     dispatch[pickle.TUPLE2[0]] = _last(2)

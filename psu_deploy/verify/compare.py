@@ -101,6 +101,13 @@ def _holes(machine: StateMachine, x: Any, trace: Trace) -> list[str]:
             reasons.append(f"spikes of {name!r} have shape {trace.spikes[name].shape}, expected {expected}")
         elif not np.isin(trace.spikes[name], (0.0, 1.0)).all():
             reasons.append(f"spikes of {name!r} are not all 0 or 1")
+    for values in (trace.spikes, trace.potential, trace.reset, trace.margin):
+        reasons += [f"there is no layer {name!r} in the network" for name in values.keys() - set(machine.spiking)]
+    for what, values in (("V", trace.potential), ("R", trace.reset), ("margins", trace.margin)):
+        for name in values.keys() & set(machine.spiking):
+            expected = (*lead, *machine.shapes[name])
+            if values[name].shape != expected:
+                reasons.append(f"{what} of {name!r} have shape {values[name].shape}, expected {expected}")
     features = machine.shapes[machine.output]
     if trace.output.shape not in ((lead[0], lead[1], *features), (1, lead[1], *features)):
         reasons.append(f"output has shape {trace.output.shape}, expected {(*lead, *features)}")
