@@ -209,6 +209,6 @@ def _check_same_input(input_shape: tuple[int, ...], machine: StateMachine) -> No
 def _note_hash(content_hash: str, machine: StateMachine, notes: list[str]) -> None:
     if content_hash != machine.content_hash:
         notes.append(
-            "the artifact was made from other numbers than this model holds now "
-            f"(machine {content_hash[:12]}, here {machine.content_hash[:12]}); export it again if that is not intended"
+            f"the artifact says that it was made from another network (machine {content_hash[:12]}, here "
+            f"{machine.content_hash[:12]}); if that is not intended, export it again, or name the network it came from"
         )

@@ -24,7 +24,7 @@ from psu_deploy.exporters.lava.quantise import Calibration, code_of, quantise
 from psu_deploy.exporters.lava.target import GROUP
 from psu_deploy.hdf5 import read_tree
 from psu_deploy.machine import StateMachine
-from psu_deploy.runtime.structure import Structure, first_of, judged_by_version
+from psu_deploy.runtime.structure import Structure, first_of, judged_by_version, metadata_difference
 
 _OF_THE_WRITER = {"versions", "machine_hash", "report", "calibration"}
 """Metadata that say who wrote the file from what, and what rounding did: not what it computes."""
@@ -53,7 +53,7 @@ def structure_of(content: bytes, metadata: Mapping[str, Any], machine: StateMach
         file.write_bytes(content)
         write(again, network, said)
         trees = [_tree(path) for path in (file, again)]
-    found = first_of([*_facts(metadata, said), *_differences("", *trees)])
+    found = first_of([*_differences("", *trees), *_facts(metadata, said)])
     return judged_by_version(found, metadata["versions"].get("psu-deploy"), version("psu-deploy"))
 
 
@@ -65,9 +65,8 @@ def _tree(path: Path) -> dict[str, Any]:
 
 
 def _facts(metadata: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[str]:
-    for key in said.keys() - _OF_THE_WRITER:
-        if metadata.get(key) != json.loads(json.dumps(said[key])):
-            yield f"its metadata {key!r} are {metadata.get(key)!r}, exporting this network gives {said[key]!r}"
+    for key in sorted(said.keys() - _OF_THE_WRITER):
+        yield from metadata_difference(key, metadata.get(key), json.loads(json.dumps(said[key])))
 
 
 def _differences(where: str, tree: Any, expected: Any) -> Iterator[str]:

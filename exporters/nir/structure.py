@@ -17,7 +17,7 @@ from psu_deploy.exporters.nir.approximate import with_staircases
 from psu_deploy.exporters.nir.emit import emit
 from psu_deploy.exporters.nir.target import KEY, TARGETS
 from psu_deploy.machine import StateMachine
-from psu_deploy.runtime.structure import Structure, first_of, judged_by_version
+from psu_deploy.runtime.structure import Structure, first_of, judged_by_version, metadata_difference
 
 _OF_THE_WRITER = {"versions", "reader_versions", "machine_hash", "fidelity", "approximations", "levels"}
 """Metadata that say who wrote the file from what, and what that cost: not what it computes."""
@@ -48,9 +48,6 @@ def structure_of(graph: nir.NIRGraph, metadata: Mapping[str, Any], machine: Stat
 
 def _differences(graph: nir.NIRGraph, expected: nir.NIRGraph, metadata: Mapping[str, Any]) -> Iterator[str]:
     said = json.loads(expected.metadata[KEY])
-    for key in said.keys() - _OF_THE_WRITER:
-        if metadata.get(key) != said[key]:
-            yield f"its metadata {key!r} are {metadata.get(key)!r}, exporting this network gives {said[key]!r}"
     for name in sorted(graph.nodes.keys() | expected.nodes.keys()):
         if name not in graph.nodes or name not in expected.nodes:
             yield f"node {name!r} {'is missing' if name in expected.nodes else 'should not be there'}"
@@ -59,7 +56,9 @@ def _differences(graph: nir.NIRGraph, expected: nir.NIRGraph, metadata: Mapping[
     for edge, wanted in zip_longest(graph.edges, expected.edges):
         if edge != wanted:
             yield f"an edge is {edge}, exporting this network gives {wanted}; their order is that of the sums"
-            return
+            break
+    for key in sorted(said.keys() - _OF_THE_WRITER):
+        yield from metadata_difference(key, metadata.get(key), said[key])
 
 
 def _node_differences(name: str, node: Any, expected: Any) -> Iterator[str]:

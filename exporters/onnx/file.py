@@ -50,6 +50,8 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 def parse_model(path: Path, content: bytes) -> onnx.ModelProto:
     """The content of a file as a protobuf. Data in other files are not looked for: metadata.py refuses them."""
+    if not content:
+        raise ArtifactError(f"{path} is empty; export it again")
     structure = structure_bytes(content, memory_for(len(content)) // OBJECT)
     check_memory(OBJECT * structure, len(content), f"{path}: its graph, more than {structure} bytes without weights,")
     try:

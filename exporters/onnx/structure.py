@@ -18,7 +18,7 @@ from psu_deploy.exporters.onnx.emit import build
 from psu_deploy.exporters.onnx.metadata import facts_of
 from psu_deploy.exporters.onnx.target import PREFIX
 from psu_deploy.machine import StateMachine, ops
-from psu_deploy.runtime.structure import Structure, first_of, judged_by_version
+from psu_deploy.runtime.structure import Structure, first_of, judged_by_version, metadata_difference
 
 _OF_THE_WRITER = {"versions", "machine_hash"}
 """Metadata that say who wrote the file from what: not what it computes."""
@@ -63,11 +63,12 @@ def _differences(model: onnx.ModelProto, expected: onnx.ModelProto, properties: 
     opsets = [{(entry.domain, entry.version) for entry in m.opset_import} for m in (model, expected)]
     if opsets[0] != opsets[1]:
         yield f"it uses the operator sets {sorted(opsets[0])}, exporting this network {sorted(opsets[1])}"
+    yield from _graph_differences(model.graph, expected.graph)
     for entry in expected.metadata_props:
         key = entry.key.removeprefix(PREFIX)
-        if key not in _OF_THE_WRITER and json.loads(properties.get(key, "null")) != json.loads(entry.value):
-            yield f"its metadata {key!r} are {properties.get(key)}, exporting this network gives {entry.value}"
-    yield from _graph_differences(model.graph, expected.graph)
+        if key not in _OF_THE_WRITER:
+            values = [json.loads(text) for text in (properties.get(key, "null"), entry.value)]
+            yield from metadata_difference(key, *values)
 
 
 def _graph_differences(graph: onnx.GraphProto, expected: onnx.GraphProto) -> Iterator[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.exporters import EXPORTERS
 from psu_deploy.limits import MEMORY, memory_for, regular_size
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.files import as_npy, write_whole
@@ -54,6 +55,12 @@ def open_source(path: Path) -> Source:
     """
     if path.is_dir():
         return _open_run(path)
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist; name a run folder or a saved machine ({MACHINE_SUFFIX})")
+    if path.suffix in {room.suffix for room in EXPORTERS.values()}:
+        raise ArtifactError(
+            f"{path} is an export; name the run folder or the saved machine ({MACHINE_SUFFIX}) it is of"
+        )
     if path.suffix != MACHINE_SUFFIX:
         raise ArtifactError(
             f"{path} is neither a run folder nor a saved machine ({MACHINE_SUFFIX}); "
@@ -86,8 +93,8 @@ def read_array(path: Path) -> NDArray[Any]:
     try:
         with np.errstate(over="raise"):  # sizes whose product is no size
             mapped = np.lib.format.open_memmap(path, mode="r")
-        if mapped.dtype.kind not in "biufc":  # entries of no size: there may be as many as a header likes
-            raise ValueError(f"it holds {mapped.dtype}")
+        if not mapped.dtype.itemsize:  # there may be as many of them as a header likes
+            raise ValueError(f"it holds {mapped.dtype}, entries of no size")
         return np.array(mapped)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
+
+_LONGEST = 80
+"""Letters of a value in a difference."""
 
 _KEPT = 20
 """Differences that are kept: a file of another network differs everywhere."""
@@ -26,6 +30,13 @@ class Structure:
 def first_of(differences: Iterable[str]) -> Structure:
     """A structure with the first few differences."""
     return Structure(tuple(islice(differences, _KEPT)))
+
+
+def metadata_difference(key: str, value: Any, expected: Any) -> Iterator[str]:
+    """What a file says of itself under one key, where it is not what an export says."""
+    if value != expected:
+        is_, should = (text if len(text := repr(v)) <= _LONGEST else f"{text[:_LONGEST]}..." for v in (value, expected))
+        yield f"its metadata say {key} is {is_}, exporting this network gives {should}"
 
 
 def judged_by_version(found: Structure, written_by: str | None, here: str) -> Structure:

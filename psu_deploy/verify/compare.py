@@ -108,6 +108,10 @@ def _holes(machine: StateMachine, x: Any, trace: Trace) -> list[str]:
             expected = (*lead, *machine.shapes[name])
             if values[name].shape != expected:
                 reasons.append(f"{what} of {name!r} have shape {values[name].shape}, expected {expected}")
+    for name, tensor in machine.state_spec.items():
+        expected = (lead[1], *tensor.shape) if tensor.batched else ()
+        if name in trace.state and np.shape(trace.state[name]) != expected:
+            reasons.append(f"state {name!r} has shape {np.shape(trace.state[name])}, expected {expected}")
     features = machine.shapes[machine.output]
     if trace.output.shape not in ((lead[0], lead[1], *features), (1, lead[1], *features)):
         reasons.append(f"output has shape {trace.output.shape}, expected {(*lead, *features)}")

@@ -11,6 +11,8 @@ from psu_deploy.verify.comparison import Answers, Comparison
 
 Status = Literal["EQUIVALENT", "NOT EQUIVALENT", "NOT PROVEN"]
 
+_SILENT = "nothing fired: try input that makes neurons fire (--data x.npy), or allow a silent network (--allow-silent)"
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -50,7 +52,7 @@ class Findings:
         """Why what was found proves nothing, in words."""
         found = tuple(reason for comparison in self.comparisons for reason in comparison.unproven)
         if self.nothing_fired and not self.allow_silent:
-            found += ("nothing fired: try input that makes neurons fire, or allow a silent network (--allow-silent)",)
+            found += (_SILENT,)
         measured = any(comparison.rule == "measured" for comparison in self.comparisons)
         if measured and self.structure is not None and self.structure.unchecked:
             found += (f"its integers were not held against those of an export: {self.structure.unchecked}",)

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from psu_deploy.verify.comparison import Comparison
 from psu_deploy.verify.findings import Findings
 
+_ANOTHER = 10
+"""Differences in a file from which on it is not an edited one but another one."""
+
 _SHOWN = 3
 """Reasons in the sentence; the others stand in the table and the JSON."""
 
@@ -26,6 +29,10 @@ def _equivalent(findings: Findings) -> str:
     limit = f" (behaviour only: {unchecked})" if unchecked else ""
     if any(comparison.rule == "measured" for comparison in findings.comparisons):
         return _measured(findings, tried)
+    if not findings.spikes_compared:
+        return f"EQUIVALENT{limit}: there are no neurons, and the outputs agree within their rounding bounds"
+    if findings.nothing_fired:
+        return f"EQUIVALENT{limit} as far as silence tells: {findings.spikes_compared:,} decisions compared, 0 flips"
     if findings.spike_flips == 0:
         return f"EQUIVALENT{tried}{limit}: {findings.spikes_compared:,} spikes compared, 0 flips"
     differ = f"{findings.spike_flips:,} of {findings.spikes_compared:,} spikes differ"
@@ -66,9 +73,12 @@ def _unexercised(findings: Findings) -> Iterator[str]:
 
 def _failures(findings: Findings) -> Iterator[str]:
     """Everything that speaks against it: what the file holds first, then what it does."""
-    yield from findings.differences[:1]
-    if len(findings.differences) > 1:
-        yield f"{len(findings.differences) - 1} more difference(s) like this"
+    if len(findings.differences) > _ANOTHER:
+        first = findings.differences[0]
+        yield f"the file is of another network, it differs in {_ANOTHER} places and more, first: {first}"
+    elif findings.differences:
+        more = f", and {len(findings.differences) - 1} more" if len(findings.differences) > 1 else ""
+        yield f"{findings.differences[0]}{more}"
     unexplained = [decision for comparison in findings.comparisons for decision in comparison.unexplained]
     if unexplained:
         d = unexplained[0]

@@ -114,7 +114,7 @@ class TestSavedMachine:
         result = cli("verify", saved, "wrong.onnx", "--data", data, "--report", "report.json")
         assert result.code == 1
         assert "NOT EQUIVALENT" in result.out
-        assert "the artifact was made from other numbers" in result.out
+        assert "it was made from another network" in result.out
         assert json.loads(Path("report.json").read_text())["ok"] is False
 
     def test_run_on_the_engine_and_on_the_machine(self, cli, saved, exported, data):
