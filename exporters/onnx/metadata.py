@@ -16,6 +16,7 @@ from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.along_time import MAX_DELAY
+from psu_deploy.machine.graph import STEP
 
 FORMAT = "psu-deploy.onnx.1"
 
@@ -46,6 +47,7 @@ def read_metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
         properties = {entry.key: entry.value for entry in model.metadata_props}
         metadata = _decode(path, properties)
         _check_values(metadata)
+        _check_states(metadata["states"])
         check_vocabulary(path, model)
         _check_graph(metadata, model.graph)
         check_size(path, model, model.ByteSize())
@@ -74,6 +76,16 @@ def _check_values(metadata: Mapping[str, Any]) -> None:
             raise _MalformedError(f"{key!r} is missing")
         if not fits(metadata[key]):
             raise _MalformedError(f"{key!r} is {metadata[key]!r}")
+
+
+def _check_states(states: list[dict[str, Any]]) -> None:
+    """The step counter is one number for all samples, and everything else one tensor per sample."""
+    for state in states:
+        counts = (state["dtype"], state["batched"], state["shape"]) == ("int64", False, [])
+        if (state["name"] == STEP) != counts or not (counts or (state["dtype"] == TARGET.dtype and state["batched"])):
+            raise _MalformedError(f"state {state['name']!r} is {state}")
+    if len({state["name"] for state in states}) != len(states):
+        raise _MalformedError("two states have one name")
 
 
 def _check_graph(metadata: Mapping[str, Any], graph: onnx.GraphProto) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.fields import Array, Shape, freeze, kind_of, one_of
+from psu_deploy.machine.fields import Array, Shape, freeze, is_whole, kind_of, one_of
 from psu_deploy.machine.layer import Layer
 from psu_deploy.machine.operators import CausalOperator
 
@@ -24,7 +24,7 @@ class Delay(Layer):
     steps: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int) or not 1 <= self.steps <= MAX_DELAY:
+        if not is_whole(self.steps) or not 1 <= self.steps <= MAX_DELAY:
             raise InputError(
                 f"{type(self).__name__}.steps must be a whole number in 1..{MAX_DELAY}, got {self.steps!r}"
             )
@@ -73,9 +73,9 @@ class TimeConv(Layer):
         outputs, _, kernel = self.weight.shape
         if self.bias is not None and len(self.bias) != outputs:
             raise InputError(f"TimeConv: bias has {len(self.bias)} entries for {outputs} outputs")
-        if not isinstance(self.groups, int) or self.groups < 1 or outputs % self.groups:
+        if not is_whole(self.groups) or self.groups < 1 or outputs % self.groups:
             raise InputError(f"TimeConv: groups={self.groups} does not divide {outputs} channels")
-        if not isinstance(self.lookahead, int) or not 0 <= self.lookahead < kernel:
+        if not is_whole(self.lookahead) or not 0 <= self.lookahead < kernel:
             raise InputError(f"TimeConv.lookahead must be a whole number in 0..{kernel - 1}, got {self.lookahead!r}")
 
     @property

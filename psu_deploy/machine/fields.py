@@ -14,6 +14,9 @@ from psu_deploy.errors import InputError
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
 
+LARGEST = 2**31 - 1
+"""Of a stride, a kernel, a padding: engines count them in 32 bits."""
+
 MAX_AXES = 32
 """Of features; numpy and torch count to 64, and layers put time, batch and memory in front."""
 
@@ -33,7 +36,7 @@ def feature_shape(value: Any) -> Shape:
         InputError: unless value is a whole number >= 1, or some of them.
     """
     sizes = tuple(value) if isinstance(value, Iterable) else (value,)
-    if not sizes or not all(_is_whole(n) and n >= 1 for n in sizes):
+    if not sizes or not all(is_whole(n) and n >= 1 for n in sizes):
         raise InputError(
             f"input_shape must be the features of one step, such as (700,), without time and batch; got {value!r}"
         )
@@ -75,8 +78,8 @@ def whole_numbers(owner: object, name: str, minimum: int, length: int | None = N
     """Turn a field of a frozen dataclass into a tuple of whole numbers."""
     value = getattr(owner, name)
     numbers = tuple(value) if isinstance(value, list | tuple) else None
-    if numbers is None or not all(_is_whole(n) and n >= minimum for n in numbers):
-        raise InputError(f"{_label(owner, name)} must be whole numbers >= {minimum}, got {value!r}")
+    if numbers is None or not all(is_whole(n) and minimum <= n <= LARGEST for n in numbers):
+        raise InputError(f"{_label(owner, name)} must be whole numbers in {minimum}..{LARGEST}, got {value!r}")
     if length is not None and len(numbers) != length:
         raise InputError(f"{_label(owner, name)} must have {length} entries, got {len(numbers)}")
     object.__setattr__(owner, name, numbers)
@@ -88,8 +91,8 @@ def pairs(owner: object, name: str, length: int) -> None:
     good = isinstance(value, list | tuple) and len(value) == length
     if not good or not all(isinstance(p, list | tuple) and len(p) == 2 for p in value):
         raise InputError(f"{_label(owner, name)} must be {length} pairs (before, after), got {value!r}")
-    if not all(_is_whole(n) and n >= 0 for pair in value for n in pair):
-        raise InputError(f"{_label(owner, name)} must hold whole numbers >= 0, got {value!r}")
+    if not all(is_whole(n) and 0 <= n <= LARGEST for pair in value for n in pair):
+        raise InputError(f"{_label(owner, name)} must hold whole numbers in 0..{LARGEST}, got {value!r}")
     object.__setattr__(owner, name, tuple(tuple(pair) for pair in value))
 
 
@@ -105,7 +108,8 @@ def one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{_label(owner, name)} must be one of {choices}, got {getattr(owner, name)!r}")
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number; True is none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 

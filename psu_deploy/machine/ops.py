@@ -14,7 +14,7 @@ import numpy as np
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.along_time import Delay, Filter, Hold, Readout, TimeConv, Wait
-from psu_deploy.machine.fields import UNSAVED, Array, Shape, freeze, one_of, pairs, whole_numbers
+from psu_deploy.machine.fields import UNSAVED, Array, Shape, freeze, is_whole, one_of, pairs, whole_numbers
 from psu_deploy.machine.layer import Layer
 from psu_deploy.machine.neurons import BernoulliNeuron, LIFNeuron, Neuron, SpikingNeuron
 
@@ -60,7 +60,7 @@ class _Conv(Layer):
         whole_numbers(self, "stride", 1, self.axes)
         whole_numbers(self, "dilation", 1, self.axes)
         pairs(self, "padding", self.axes)
-        if not isinstance(self.groups, int) or self.groups < 1 or self.weight.shape[0] % self.groups:
+        if not is_whole(self.groups) or self.groups < 1 or self.weight.shape[0] % self.groups:
             raise InputError(
                 f"{type(self).__name__}: groups={self.groups} does not divide {self.weight.shape[0]} channels"
             )

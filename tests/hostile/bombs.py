@@ -98,6 +98,11 @@ def pth_bytearray(path):
     _pickled(path, b"\x80\x02cbuiltins\nbytearray\n" + pickle.BININT + struct.pack("<i", 2**31 - 1) + b"\x85R.")
 
 
+def pth_a_buffer(path):
+    """Of the fifth protocol: its length is believed before its bytes are there."""
+    _pickled(path, b"\x80\x05" + pickle.BYTEARRAY8 + struct.pack("<Q", 2**33) + b"a.")
+
+
 def pth_a_table_of_everything(path):
     _pickled(path, b"\x80\x02}" + pickle.LONG_BINPUT + struct.pack("<I", 2**31) + b".")
 
@@ -137,6 +142,19 @@ def ckpt_expanded(path):
 def npy_claims(path):
     np.save(path, np.zeros(1, np.float32))
     path.write_bytes(path.read_bytes().replace(b"(1,), }", b"(4000000000,), }"))
+
+
+def _npy(path, dtype, entries):
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({entries}, 1, 3)}}\n".encode()
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+
+
+def npy_entries_of_no_size(path):
+    _npy(path, "|V0", 4 * GIGA)
+
+
+def npy_texts_of_no_size(path):
+    _npy(path, "<U0", 400_000_000)
 
 
 def npy_header(path):
@@ -192,7 +210,7 @@ def net_never_filled(path):
 
 
 def _onnx(path, change):
-    psu.export(chain((3,), NEURONS["rpsu"]), path)
+    psu.export(chain((3,), NEURONS["rpsu"], ops.Linear(np.eye(3))), path)
     model = onnx.load(path)
     change(model)
     path.write_bytes(model.SerializeToString())
@@ -212,6 +230,31 @@ def onnx_made_from_nothing(path):
         _behind(model, made, total, helper.make_node("Add", ["before", "total"], ["y"]))
 
     _onnx(path, change)
+
+
+def _from_constants(path, constants, *nodes):
+    def change(model):
+        model.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+        total = helper.make_node("ReduceSum", ["large"], ["total"], keepdims=0)
+        _behind(model, *nodes, total, helper.make_node("Add", ["before", "total"], ["y"]))
+
+    _onnx(path, change)
+
+
+def onnx_a_range(path):
+    """Inference of shapes would make it to see how long it is."""
+    ends = {"r0": np.int64(0), "r1": np.int64(100_000_000), "r2": np.int64(1)}
+    nodes = helper.make_node("Range", list(ends), ["whole"]), helper.make_node("Cast", ["whole"], ["large"], to=1)
+    _from_constants(path, ends, *nodes)
+
+
+def onnx_products_of_constants(path):
+    """An engine would compute them as soon as it opens the file."""
+    names = ["v0", *(f"v{i}" for i in range(1, 13))]
+    wide = [helper.make_node("Concat", [a, a], [b], axis=i % 2) for i, (a, b) in enumerate(pairwise(names))]
+    powers = ["v12", "p1", "p2", "p3", "p4", "large"]
+    products = [helper.make_node("MatMul", [a, a], [b]) for a, b in pairwise(powers)]
+    _from_constants(path, {"v0": np.ones((64, 64), np.float32)}, *wide, *products)
 
 
 def onnx_doubled(path):

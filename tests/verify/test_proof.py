@@ -200,3 +200,28 @@ def test_a_knife_edge_says_what_it_cost():
     assert report.ok
     assert report.answers == (3, 3)
     assert report.verdict.endswith("; outputs differ by up to 2, 3 of 3 answers of the readout changed")
+
+
+def test_the_potential_of_a_neuron_that_fires_at_random_has_a_bound_of_its_own():
+    """Its margin is flatter than V by four: what rounds V is judged by V."""
+    for seed in range(12):
+        torch.manual_seed(seed)
+        norm = nn.BatchNorm1d(64)
+        norm.running_mean.copy_(torch.randn(64) * 1e4)
+        norm.running_var.copy_(torch.rand(64) * 0.5 + 0.01)
+        model = psu.SpikingSequential(nn.Linear(4, 64), norm, psu.SPSN(seed=1)).eval()
+        report = psu.verify(model, psu.to_state_machine(model, (4,)), torch.randn(4, 8, 4) * 30)
+        assert not report.comparisons[0].failures, (seed, report.verdict)
+
+
+@pytest.mark.parametrize("what", ["another layer", "V of another shape", "state of another shape"])
+def test_a_trace_of_another_network_is_a_failure_and_no_crash(what):
+    machine = chain((4,), ops.Linear(normal(6, 4)), neuron(o.Leak(0.5, 0.5)))
+    good, bad = machine.trace(X), machine.trace(X)
+    if what == "another layer":
+        bad.spikes["ghost"] = bad.potential["ghost"] = bad.spikes["b"]
+    elif what == "V of another shape":
+        bad.potential["b"] = bad.potential["b"][..., :3]
+    else:
+        bad.state["b.V"] = bad.state["b.V"][:2]
+    assert compare(machine, X, ("good", good), ("bad", bad)).failures
