@@ -132,8 +132,9 @@ class QuantisationReport:
         layers = tuple(LayerReport(**layer | {"scale": tuple(layer["scale"])}) for layer in values["layers"])
         kept = {name: value for name, value in values.items() if name in known}
         found = QuantisationReport(**kept | {"layers": layers, "input_levels": tuple(values["input_levels"])})
-        for part in (found, *layers):
-            _check_types(part)
+        _check_types(found)
+        for layer in layers:
+            _check_types(layer)
         if not isinstance(values["alarms"], list) or not all(isinstance(alarm, str) for alarm in values["alarms"]):
             raise TypeError(f"the report's alarms are {values['alarms']!r}, expected texts")
         return found
