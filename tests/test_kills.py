@@ -25,7 +25,7 @@ from psu_deploy.training import Recipe, load_run
 from tests.importers.published import SHDNet
 from tests.killing import Server
 
-KILLS = int(os.environ.get("PSU_DEPLOY_KILLS", "6"))
+KILLS = int(os.environ.get("PSU_DEPLOY_KILLS", "3"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 20 * KILLS)]
 
