@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from psu_deploy.along_time import DirectEncoding
 from psu_deploy.errors import InputError
 from psu_deploy.models.neurons import NeuronMaker
-from psu_deploy.network import SpikingSequential
+from psu_deploy.nn.along_time import DirectEncoding
+from psu_deploy.nn.containers import SpikingSequential
 
 
 def convolutions(

@@ -10,7 +10,7 @@ from psu_deploy.errors import InputError
 from psu_deploy.models.arguments import check_sizes
 from psu_deploy.models.blocks import convolutions
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
-from psu_deploy.network import SpikingSequential
+from psu_deploy.nn.containers import SpikingSequential
 
 WIDTHS = (256, 256, 256, 256, 512, 512, 1024, 1024)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from psu_deploy.errors import InputError
 from psu_deploy.models.arguments import check_dropout
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
-from psu_deploy.network import SpikingSequential
+from psu_deploy.nn.containers import SpikingSequential
 
 STEPS = 8
 INPUT_SHAPE = (8,)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
+from psu_deploy.nn.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
 
 NeuronMaker = Callable[[], nn.Module]
 """Makes one neuron layer; called once per layer, in network order."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from psu_deploy.models.arguments import check_multiple, check_sizes
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
-from psu_deploy.network import SpikingSequential
+from psu_deploy.nn.containers import SpikingSequential
 
 
 def columns(images: Tensor) -> Tensor:

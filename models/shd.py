@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from psu_deploy.along_time import TimeConv1d
 from psu_deploy.errors import InputError
 from psu_deploy.models.arguments import check_dropout, check_sizes
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
-from psu_deploy.network import Lift, SpikingSequential
+from psu_deploy.nn.along_time import TimeConv1d
+from psu_deploy.nn.containers import Lift, SpikingSequential
 
 
 class TemporalAttention(nn.Module):

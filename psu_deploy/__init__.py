@@ -15,8 +15,8 @@ from psu_deploy.errors import (
     UnsupportedModelError,
 )
 from psu_deploy.machine import StateMachine
-from psu_deploy.network import Lift, Residual, SpikingSequential
-from psu_deploy.neurons import (
+from psu_deploy.nn.containers import Lift, Residual, SpikingSequential
+from psu_deploy.nn.neurons import (
     IPSU,
     LIF,
     PLIF,

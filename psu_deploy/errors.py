@@ -70,6 +70,25 @@ class Problem:
     remedy: str
 
 
+class Refusal(Exception):  # noqa: N818  the field's word for it, and no error until a place is added
+    """One part of a network that cannot be expressed: raised, or standing in a table instead of a rule.
+
+    Inner code gives the reason; who walks the network adds the place, and makes a `Problem` of it.
+
+    Args:
+        reason: why not.
+        remedy: what the caller can do.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class UnsupportedModelError(PsuDeployError):
     """The model holds something we cannot express; lists everything that stands in the way.
 

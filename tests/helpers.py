@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from psu_deploy.capture import to_state_machine, trace_module
-from psu_deploy.network import Lift
-from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSU, RPSU, SPSN, MaskedPSN, Neuron, SlidingPSN
+from psu_deploy.nn.containers import Lift
+from psu_deploy.nn.neurons import IPSU, LIF, PLIF, PPSU, PSU, RPSU, SPSN, MaskedPSN, Neuron, SlidingPSN
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.importers.neurons import FAMILIES
-from psu_deploy.neurons import PSN, Neuron
+from psu_deploy.nn.neurons import PSN, Neuron
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "neurons.md").read_text()

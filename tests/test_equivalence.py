@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.neurons import LIF, Neuron
+from psu_deploy.nn.neurons import LIF, Neuron
 from tests.verify.networks import NEURONS, RANDOM, Example, MeanOverTime, examples, randomised
 
 KNIFE_EDGE = 1e-4

@@ -9,7 +9,7 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.errors import UnsupportedModelError
-from psu_deploy.network import SpikingSequential
+from psu_deploy.nn.containers import SpikingSequential
 from tests.helpers import apply, leak_matrix, noise, sigmoid
 
 SAMPLES = 4000

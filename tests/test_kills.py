@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.machine.temporaries import is_temporary
+from psu_deploy.files.temporaries import is_temporary
 from psu_deploy.training import Recipe, load_run
 from tests.importers.published import SHDNet
 from tests.killing import Server

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.along_time import TimeConv1d
 from psu_deploy.errors import HorizonError, UnsupportedModelError
 from psu_deploy.machine import ops
-from psu_deploy.network import SpikingSequential
+from psu_deploy.nn.along_time import TimeConv1d
+from psu_deploy.nn.containers import SpikingSequential
 from tests.helpers import Forward, check_capture, linear
 
 T = 8

@@ -15,19 +15,20 @@ import pytest
 import torch
 
 import psu_deploy as psu
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.lava import forms as lava_forms
 from psu_deploy.exporters.lava import lower as lava
 from psu_deploy.exporters.nir import lower as nir
 from psu_deploy.exporters.nir import neurons as nir_neurons
 from psu_deploy.exporters.onnx import lower as onnx
-from psu_deploy.machine import Node, StateMachine, operators, ops, reference, storage
-from psu_deploy.machine.kinds import Refusal, Vocabulary
+from psu_deploy.machine import Node, StateMachine, ops, reference, storage
+from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.passes import simplify
 from psu_deploy.verify import certify, rounding
 
 X = np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float32)
-LEAK, STRICT = operators.Leak(0.5, 0.5), operators.StrictLeak(1.0, 0.5)
-STAIRS = operators.Staircase(np.array([-0.5, 0.5]), 0.4, 0.1)
+LEAK, STRICT = ops.Leak(0.5, 0.5), ops.StrictLeak(1.0, 0.5)
+STAIRS = ops.Staircase(np.array([-0.5, 0.5]), 0.4, 0.1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +37,12 @@ class Twice(ops.Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class Halved(operators.CausalOperator):
+class Halved(ops.CausalOperator):
     """`y = x/2`: no kind of ours."""
 
 
 @dataclass(frozen=True, eq=False)
-class Late(operators.CausalOperator):
+class Late(ops.CausalOperator):
     """`y = 0`, which sees no step of its own: no kind of ours, and fit for a reset."""
 
     @property
@@ -50,7 +51,7 @@ class Late(operators.CausalOperator):
 
 
 @dataclass(frozen=True, eq=False)
-class Hard(operators.Estimator):
+class Hard(ops.Estimator):
     """`S' = 1 if E > 0 else 0`: no kind of ours."""
 
 
@@ -58,11 +59,11 @@ class SquareLinear(ops.Linear):
     """`(W x + b)^2`."""
 
 
-class RisingLeak(operators.Leak):
+class RisingLeak(ops.Leak):
     """A leak that counts its input twice."""
 
 
-class SteepSigmoid(operators.Sigmoid):
+class SteepSigmoid(ops.Sigmoid):
     """`sigmoid(4 E)`."""
 
 
@@ -167,7 +168,7 @@ def known_to_the_reference(monkeypatch):
     monkeypatch.setitem(reference._EVALUATORS, SlowerWait, reference._EVALUATORS[ops.Wait])
     for kind in (Halved, Late):
         monkeypatch.setitem(reference._OPERATORS, kind, still)
-    monkeypatch.setitem(reference._OPERATORS, RisingLeak, reference._OPERATORS[operators.Leak])
+    monkeypatch.setitem(reference._OPERATORS, RisingLeak, reference._OPERATORS[ops.Leak])
     for kind in (Hard, SteepSigmoid):
         monkeypatch.setitem(reference._ESTIMATORS, kind, still)
 
@@ -261,8 +262,8 @@ def kinds_in(module: Any, base: type) -> set[type]:
 
 
 LAYERS = kinds_in(ops, ops.Layer)
-OPERATORS = kinds_in(operators, operators.CausalOperator)
-ESTIMATORS = kinds_in(operators, operators.Estimator)
+OPERATORS = kinds_in(ops, ops.CausalOperator)
+ESTIMATORS = kinds_in(ops, ops.Estimator)
 
 
 class TestEveryKindHasARow:
@@ -308,7 +309,7 @@ def test_a_strict_leak_is_no_leak_to_lava(role, tmp_path):
 def test_fields_take_any_operator_and_estimator():
     neuron = _neuron(Halved(), Halved(), Hard(), Late())
     assert [type(getattr(neuron, field.name)) for field in fields(neuron)[:4]] == [Halved, Halved, Hard, Late]
-    for wrong in (_linear(), operators.Sigmoid(), None):
+    for wrong in (_linear(), ops.Sigmoid(), None):
         with pytest.raises(psu.InputError, match=r"SpikingNeuron.integrate must be"):
             _neuron(wrong)
     with pytest.raises(psu.InputError, match=r"SpikingNeuron.estimator must be"):

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.along_time import DirectEncoding
 from psu_deploy.errors import InputError
 from psu_deploy.machine import ops
-from psu_deploy.network import SpikingSequential
+from psu_deploy.nn.along_time import DirectEncoding
+from psu_deploy.nn.containers import SpikingSequential
 from tests.helpers import step_by_step
 
 T = 6

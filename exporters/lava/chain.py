@@ -5,21 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from psu_deploy.machine import ops
-from psu_deploy.machine.fields import Array, Shape
-
-
-class NotInLavaError(Exception):
-    """One layer has no form in Lava. Inner code gives the reason; who walks the network adds the place.
-
-    Args:
-        reason: why not.
-        remedy: what the caller can do.
-    """
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
+from psu_deploy.machine.ops.fields import Array, Shape
 
 
 @dataclass(frozen=True, eq=False)

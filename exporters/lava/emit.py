@@ -25,7 +25,7 @@ from psu_deploy.errors import require
 from psu_deploy.exporters.lava.fixed_point import UNITY
 from psu_deploy.exporters.lava.network import Conv, Cuba, IntegerLayer, IntegerNetwork, Table
 from psu_deploy.exporters.lava.target import GROUP
-from psu_deploy.sigmoid_table import knots
+from psu_deploy.numerics.sigmoid_table import knots
 
 
 def write(path: Path, network: IntegerNetwork, metadata: Mapping[str, Any]) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from psu_deploy.errors import EngineError, MissingExtraError
 from psu_deploy.exporters.lava.python310 import find_python310
-from psu_deploy.machine.files import write_whole
-from psu_deploy.machine.temporaries import is_temporary
+from psu_deploy.files.atomic import write_whole
+from psu_deploy.files.temporaries import is_temporary
 
 VARIABLE = "PSU_DEPLOY_LAVA_PYTHON"
 HOME_VARIABLE = "PSU_DEPLOY_LAVA_HOME"

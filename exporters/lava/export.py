@@ -20,8 +20,8 @@ from psu_deploy.exporters.lava.read import read
 from psu_deploy.exporters.lava.reference import Reference, encode
 from psu_deploy.exporters.lava.runner import artifact_of
 from psu_deploy.exporters.lava.target import SUFFIX
+from psu_deploy.files.atomic import atomic_path, write_whole
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.files import atomic_path, write_whole
 from psu_deploy.machine.inputs import check_sequence, check_static
 from psu_deploy.runtime import Artifact
 

@@ -25,7 +25,7 @@ from psu_deploy.exporters.lava.network import (
     Table,
     Traces,
 )
-from psu_deploy.sigmoid_table import integer_sigmoid
+from psu_deploy.numerics.sigmoid_table import integer_sigmoid
 
 STATE_MAX = 2**23 - 1
 """Largest 24-bit number; the smallest is its negative."""
@@ -93,7 +93,7 @@ def estimated_spike(estimator: Estimator, value: Integers) -> Integers:
     """S', in 1/4096 but for Raw.
 
     Table:   `z = (E*coefficient) >> shift` (rounded down), then 64 segments of 1/4 from -8 to 8, interpolated by shift
-             and mask: `psu_deploy.sigmoid_table.integer_sigmoid(z)`.
+             and mask: `psu_deploy.numerics.sigmoid_table.integer_sigmoid(z)`.
     Levels:  `values[#{k : E >= thresholds[k]}]`.
     Raw:     E.
     """

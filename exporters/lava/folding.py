@@ -6,10 +6,11 @@ from math import prod
 
 import numpy as np
 
-from psu_deploy.exporters.lava.chain import NotInLavaError, RealConv
+from psu_deploy.errors import Refusal
+from psu_deploy.exporters.lava.chain import RealConv
 from psu_deploy.exporters.lava.network import Conv
 from psu_deploy.machine import ops
-from psu_deploy.machine.fields import Array, Shape
+from psu_deploy.machine.ops.fields import Array, Shape
 
 LONGEST = 127
 """Lava keeps kernel size, stride, padding and dilation in eight bits, and wraps larger ones in silence."""
@@ -100,13 +101,11 @@ def behind_conv(conv: RealConv, pool: LinearPool) -> RealConv:
         K[u*s + j*d] += w[j] / divisor,   stride s*q,   bias b (a sum of k windows: k b)
 
     Raises:
-        NotInLavaError: if the pooling is padded: its zeros are not those of the image.
+        Refusal: if the pooling is padded: its zeros are not those of the image.
     """
     kernel, strides, padding = _pool_axes(pool)
     if any(map(any, padding)):
-        raise NotInLavaError(
-            "a padded pooling between weights and neuron", "pool behind the neuron, or without padding"
-        )
+        raise Refusal("a padded pooling between weights and neuron", "pool behind the neuron, or without padding")
     weight = conv.weight
     for axis in (0, 1):
         dilated = _spread(weight, axis + 2, conv.dilation[axis], 1)
@@ -194,7 +193,7 @@ def _divisor(pool: LinearPool | ops.MaxPool) -> float:
     if not isinstance(pool, ops.AvgPool):
         return 1.0
     if not pool.count_padding and any(map(any, pool.padding)):
-        raise NotInLavaError("AvgPool that does not count its padding", "use count_include_pad=True or no padding")
+        raise Refusal("AvgPool that does not count its padding", "use count_include_pad=True or no padding")
     return float(prod(pool.kernel))
 
 

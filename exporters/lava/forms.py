@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from psu_deploy.errors import InternalError
-from psu_deploy.machine import operators
-from psu_deploy.machine.fields import Array
-from psu_deploy.machine.kinds import Refusal
+from psu_deploy.errors import InternalError, Refusal
+from psu_deploy.machine import ops
+from psu_deploy.machine.ops.fields import Array
 
 Form = TypeVar("Form")
 
@@ -101,12 +100,12 @@ def row_of(table: Mapping[type, Form | Refusal], part: object) -> Form:
     return row
 
 
-def form_of(operator: operators.Operator) -> RealOperator:
+def form_of(operator: ops.CausalOperator) -> RealOperator:
     """An operator that makes V, E or a filter's output."""
     return row_of(OPERATORS, operator)(operator)
 
 
-def reset_of(operator: operators.Operator) -> RealDecay | RealSums:
+def reset_of(operator: ops.CausalOperator) -> RealDecay | RealSums:
     """An operator that makes R."""
     return row_of(RESETS, operator)(operator)
 
@@ -120,51 +119,51 @@ def columns_of(matrix: Array) -> Array:
     return columns
 
 
-def _now(operator: operators.Identity) -> Now:
+def _now(operator: ops.Identity) -> Now:
     return Now()
 
 
-def _leak(operator: operators.Leak) -> RealTraces:
+def _leak(operator: ops.Leak) -> RealTraces:
     return RealTraces(np.array([operator.gain]), np.array([operator.decay]), 0.0)
 
 
-def _exponentials(operator: operators.Exponentials) -> RealTraces:
+def _exponentials(operator: ops.Exponentials) -> RealTraces:
     return RealTraces(operator.gains, operator.decays, operator.bias)
 
 
-def _partial_sums(operator: operators.PartialSums) -> RealSums:
+def _partial_sums(operator: ops.PartialSums) -> RealSums:
     return RealSums(columns_of(operator.matrix), operator.bias)
 
 
-def _window(operator: operators.Window) -> RealSums:
+def _window(operator: ops.Window) -> RealSums:
     return RealSums(operator.columns, operator.bias)
 
 
-def _strict_leak(operator: operators.StrictLeak) -> RealDecay:
+def _strict_leak(operator: ops.StrictLeak) -> RealDecay:
     return RealDecay(operator.gain, operator.decay)
 
 
 OPERATORS: dict[type, Callable[[Any], RealOperator] | Refusal] = {
-    operators.Identity: _now,
-    operators.Leak: _leak,
-    operators.StrictLeak: Refusal(
+    ops.Identity: _now,
+    ops.Leak: _leak,
+    ops.StrictLeak: Refusal(
         "a strict leak outside a reset; Lava's neurons read a leak behind its input, not before it",
         "use a leak, or export to ONNX or NIR",
     ),
-    operators.PartialSums: _partial_sums,
-    operators.Window: _window,
-    operators.Exponentials: _exponentials,
+    ops.PartialSums: _partial_sums,
+    ops.Window: _window,
+    ops.Exponentials: _exponentials,
 }
 """Kind -> what makes V, E or a filter's output along it."""
 
 _NOT_STRICT = Refusal("a reset that sees its own step", "use the strict leak of the PSU family")
 
 RESETS: dict[type, Callable[[Any], RealDecay | RealSums] | Refusal] = {
-    operators.Identity: _NOT_STRICT,
-    operators.Leak: _NOT_STRICT,
-    operators.StrictLeak: _strict_leak,
-    operators.PartialSums: _partial_sums,
-    operators.Window: _window,
-    operators.Exponentials: _NOT_STRICT,
+    ops.Identity: _NOT_STRICT,
+    ops.Leak: _NOT_STRICT,
+    ops.StrictLeak: _strict_leak,
+    ops.PartialSums: _partial_sums,
+    ops.Window: _window,
+    ops.Exponentials: _NOT_STRICT,
 }
 """Kind -> what makes R along it."""

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from psu_deploy.errors import ArtifactError, EngineError, InputError
 from psu_deploy.exporters.lava import process_group
-from psu_deploy.machine.files import as_npy
-from psu_deploy.machine.temporaries import temporary_folder
+from psu_deploy.files.atomic import as_npy
+from psu_deploy.files.temporaries import temporary_folder
 
 Arithmetic = Literal["fixed_pt", "floating_pt"]
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.errors import Problem, UnsupportedModelError
+from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
 from psu_deploy.exporters.lava.chain import (
     Block,
     BlockNeuron,
     Chain,
     Gate,
-    NotInLavaError,
     RealConv,
     RealDense,
     Synapse,
@@ -36,8 +35,8 @@ from psu_deploy.exporters.lava.forms import OPERATORS, row_of
 from psu_deploy.exporters.lava.neurons import ESTIMATORS
 from psu_deploy.exporters.lava.refusals import REFUSED, problems_of
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.fields import Shape
-from psu_deploy.machine.kinds import Refusal, Vocabulary
+from psu_deploy.machine.kinds import Vocabulary
+from psu_deploy.machine.ops.fields import Shape
 
 
 def lower(machine: StateMachine) -> Chain:
@@ -54,7 +53,7 @@ def lower(machine: StateMachine) -> Chain:
     for node in machine.nodes:
         try:
             walk.visit(node)
-        except NotInLavaError as error:
+        except Refusal as error:
             problem = Problem(node.name, type(node.layer).__name__, error.reason, error.remedy)
             raise UnsupportedModelError([problem], "export to Lava") from error
     return walk.finish()
@@ -102,7 +101,7 @@ class _Walk:
         weight = layer.weight
         bias = np.zeros(len(weight)) if layer.bias is None else layer.bias
         if isinstance(self.synapse, RealConv):
-            raise NotInLavaError("weights behind weights, without a neuron in between", "put a neuron between them")
+            raise Refusal("weights behind weights, without a neuron in between", "put a neuron between them")
         if self.synapse is not None:
             self.synapse = RealDense(weight @ self.synapse.weight, weight @ self.synapse.bias + bias)
         else:
@@ -115,7 +114,7 @@ class _Walk:
         self.name = name
         conv = two_axes(layer)
         if self.synapse is not None:
-            raise NotInLavaError("weights behind weights, without a neuron in between", "put a neuron between them")
+            raise Refusal("weights behind weights, without a neuron in between", "put a neuron between them")
         size = conv_size(conv, self.shape)
         folded = into_conv(conv, *self.pools[0]) if len(self.pools) == 1 else None
         if self.pools and folded is None:
@@ -125,7 +124,7 @@ class _Walk:
 
     def affine(self, name: str, layer: ops.ChannelAffine) -> None:
         if self.synapse is None or (self.flat and isinstance(self.synapse, RealConv)):
-            raise NotInLavaError("a BatchNorm that is not behind weights", "put it behind a Linear or convolution")
+            raise Refusal("a BatchNorm that is not behind weights", "put it behind a Linear or convolution")
         weight, bias = self.synapse.weight, self.synapse.bias
         scale = layer.scale.reshape(-1, *[1] * (weight.ndim - 1))
         self.synapse = replace(self.synapse, weight=weight * scale, bias=bias * layer.scale + layer.shift)
@@ -141,7 +140,7 @@ class _Walk:
     def max_pool(self, name: str, pool: ops.MaxPool) -> None:
         spikes = bool(self.blocks) and isinstance(self.blocks[-1].neuron, ops.Neuron | Gate)
         if not spikes or self.synapse is not None or self.pools:
-            raise NotInLavaError("MaxPool of anything but spikes", "move it behind the neuron, or use AvgPool")
+            raise Refusal("MaxPool of anything but spikes", "move it behind the neuron, or use AvgPool")
         size = pooled_size(pool, self.shape)
         self._open(pool_as_conv(pool, self.shape[0]), flatten=False)
         self.shape = (self.shape[0], *size)
@@ -173,7 +172,7 @@ class _Walk:
 
     def _open(self, synapse: Synapse, flatten: bool) -> None:
         if isinstance(synapse, RealConv) and not fits_lava(synapse):
-            raise NotInLavaError(
+            raise Refusal(
                 f"a kernel, stride, padding or dilation beyond {LONGEST}, which Lava keeps in eight bits",
                 "use a smaller one, or a dense layer",
             )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 Integers = NDArray[np.int64]
 
@@ -92,7 +92,8 @@ Operator = Traces | Sums
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """`S' = sigmoid of coefficient*E / 2^shift`, an argument in 1/1024, from the table of `psu_deploy.sigmoid_table`.
+    """`S' = sigmoid of coefficient*E / 2^shift`, an argument in 1/1024, from a table: see
+    `psu_deploy.numerics.sigmoid_table`.
 
     Args:
         coefficient: (C,), -4096..4096.

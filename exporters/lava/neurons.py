@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
 from psu_deploy.exporters.lava.forms import (
     OPERATORS,
@@ -42,10 +43,10 @@ from psu_deploy.exporters.lava.network import (
     Table,
     Traces,
 )
-from psu_deploy.machine import operators, ops
-from psu_deploy.machine.fields import Array
-from psu_deploy.machine.kinds import Refusal, parts_of
-from psu_deploy.sigmoid_table import ARGUMENT_BITS
+from psu_deploy.machine import ops
+from psu_deploy.machine.kinds import parts_of
+from psu_deploy.machine.ops.fields import Array
+from psu_deploy.numerics.sigmoid_table import ARGUMENT_BITS
 
 Units = NDArray[np.float64]
 
@@ -122,7 +123,7 @@ def cuba(neuron: ops.LIFNeuron, a_unit: float, bias: Integers) -> Cuba | None:
     return Cuba(decay, mantissa) if fine else None
 
 
-def relay(operator: operators.Operator | None, a_unit: Units, up: int, fraction: Integers) -> tuple[Relay, Units]:
+def relay(operator: ops.CausalOperator | None, a_unit: Units, up: int, fraction: Integers) -> tuple[Relay, Units]:
     """No neuron: the numbers themselves, or filtered; and what one of them is worth."""
     if operator is None:
         return Relay(up, None, fraction), a_unit / 2**up
@@ -130,7 +131,7 @@ def relay(operator: operators.Operator | None, a_unit: Units, up: int, fraction:
     return Relay(up, found.operator, fraction), found.unit
 
 
-def scaled(operator: operators.Operator, x_unit: Units) -> Scaled:
+def scaled(operator: ops.CausalOperator, x_unit: Units) -> Scaled:
     """A causal operator in whole numbers."""
     return _whole(form_of(operator), x_unit)
 
@@ -213,21 +214,21 @@ def _sums(columns: Array, bias: Array, x_unit: Units) -> Scaled:
     return Scaled(Sums(coefficients, _fitting(np.rint(bias[:, None] / unit))), unit)
 
 
-def _table(estimator: operators.Sigmoid | operators.SigmoidTable, unit: Units) -> Table:
+def _table(estimator: ops.Sigmoid | ops.SigmoidTable, unit: Units) -> Table:
     return Table(*factor(np.minimum(unit * 2**ARGUMENT_BITS, _STEEPEST), _STEEPEST))
 
 
-def _levels(estimator: operators.Staircase, unit: Units) -> Levels:
+def _levels(estimator: ops.Staircase, unit: Units) -> Levels:
     heights = estimator.offset + estimator.height * np.arange(len(estimator.thresholds) + 1)
     thresholds = threshold(estimator.thresholds[:, None] / unit, ">=")
     return Levels(thresholds, np.rint(heights * UNITY).astype(np.int64))
 
 
-def _raw(estimator: operators.RawCurrent, unit: Units) -> Raw:
+def _raw(estimator: ops.RawCurrent, unit: Units) -> Raw:
     return Raw()
 
 
-def _plain_levels(estimator: operators.Staircase) -> dict[str, Any]:
+def _plain_levels(estimator: ops.Staircase) -> dict[str, Any]:
     thresholds = estimator.thresholds.tolist()
     return {"kind": "Levels", "thresholds": thresholds, "height": estimator.height, "offset": estimator.offset}
 
@@ -250,15 +251,15 @@ class EstimatorForms:
 
 
 ESTIMATORS: dict[type, EstimatorForms] = {
-    operators.Sigmoid: EstimatorForms(_table, _plain("Sigmoid")),
-    operators.RawCurrent: EstimatorForms(_raw, _plain("Raw")),
-    operators.Staircase: EstimatorForms(_levels, _plain_levels),
-    operators.SigmoidTable: EstimatorForms(_table, _plain("Table")),
+    ops.Sigmoid: EstimatorForms(_table, _plain("Sigmoid")),
+    ops.RawCurrent: EstimatorForms(_raw, _plain("Raw")),
+    ops.Staircase: EstimatorForms(_levels, _plain_levels),
+    ops.SigmoidTable: EstimatorForms(_table, _plain("Table")),
 }
 """Kind -> its forms."""
 
 
-def _reset(operator: operators.Operator, estimator: Estimator, seen: Units, v_unit: Units) -> Reset:
+def _reset(operator: ops.CausalOperator, estimator: Estimator, seen: Units, v_unit: Units) -> Reset:
     spike_unit = seen if isinstance(estimator, Raw) else np.full_like(v_unit, 1 / UNITY)
     form = reset_of(operator)
     if isinstance(form, RealDecay):

@@ -38,9 +38,9 @@ from psu_deploy.exporters.lava.network import (
 )
 from psu_deploy.exporters.lava.size import numbers_per_sample
 from psu_deploy.exporters.lava.target import GROUP, WEIGHT_MAX
-from psu_deploy.hdf5 import read_tree
-from psu_deploy.limits import NUMBER, check_memory
-from psu_deploy.machine.fields import Shape
+from psu_deploy.files.hdf5 import read_tree
+from psu_deploy.files.limits import NUMBER, check_memory
+from psu_deploy.machine.ops.fields import Shape
 
 Tree = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from psu_deploy.exporters.lava.network import PSU, Conv, IntegerLayer, IntegerNetwork, Neuron, Operator, Relay, Sums
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 
 def numbers_per_sample(network: IntegerNetwork) -> int:

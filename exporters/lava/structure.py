@@ -22,7 +22,7 @@ from psu_deploy.exporters.lava.metadata import metadata_of
 from psu_deploy.exporters.lava.network import InputCode
 from psu_deploy.exporters.lava.quantise import Calibration, code_of, quantise
 from psu_deploy.exporters.lava.target import GROUP
-from psu_deploy.hdf5 import read_tree
+from psu_deploy.files.hdf5 import read_tree
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime.structure import Structure, first_of, judged_by_version, metadata_difference
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.inputs import check_sequence
-from psu_deploy.staircase import sigmoid_steps
+from psu_deploy.numerics.staircase import sigmoid_steps
 
 LEVELS = (3, 7, 15, 31, 63, 127)
 """Tried in this order."""
@@ -64,7 +64,7 @@ def with_staircases(machine: StateMachine, levels: int) -> StateMachine:
 
 def _replaced(node: Node, levels: int) -> Node:
     assert isinstance(node.layer, ops.SpikingNeuron)
-    return replace(node, layer=replace(node.layer, estimator=operators.Staircase(*sigmoid_steps(levels))))
+    return replace(node, layer=replace(node.layer, estimator=ops.Staircase(*sigmoid_steps(levels))))
 
 
 def _looks_through_sigmoid(node: Node) -> bool:
@@ -72,7 +72,7 @@ def _looks_through_sigmoid(node: Node) -> bool:
     layer = node.layer
     if type(layer) is not ops.SpikingNeuron or layer.reset is None:
         return False
-    return type(layer.estimator) is operators.Sigmoid
+    return type(layer.estimator) is ops.Sigmoid
 
 
 def _flip_rate(expected: Mapping[str, Any], found: Mapping[str, Any]) -> float:

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psu_deploy.errors import ArtifactError
-from psu_deploy.machine.fields import Array
+from psu_deploy.machine.ops.fields import Array
 
 
 def to_torch(graph: nir.NIRGraph, dt: float) -> nn.Module:
     """A graph as a module that does one step, `(x, state) -> (y, state)`.
 
     Args:
-        graph: checked; see `psu_deploy.nir_files.read_graph`.
+        graph: checked; see `psu_deploy.exporters.nir.files.read_graph`.
         dt: seconds per step.
     """
     mapping = {kind: _bound(make, dt) for kind, make in _MODULES.items()}

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir.network import Convolution, Dense, Pool, Primitive
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.machine import ops
-from psu_deploy.machine.fields import Array, Shape
+from psu_deploy.machine.ops.fields import Array, Shape
 
 _TORCH_ONLY = "NIR pads both sides alike and knows square kernels only; this one cannot be written so"
 _CHANGE = "use an odd or a square kernel with symmetric padding"
@@ -56,7 +56,7 @@ def regular(
             wide = np.pad(weight, zeros)
             strides, pads = tuple(axis[3] for axis in found), tuple(axis[2] for axis in found)
             return Convolution(wide, bias, strides, pads, tuple(dilation))
-    raise NotInNirError(_TORCH_ONLY, _CHANGE)
+    raise Refusal(_TORCH_ONLY, _CHANGE)
 
 
 _MOST_ZEROS = 3
@@ -81,7 +81,7 @@ def _fit(
 def avg_pool(pool: ops.AvgPool, shape: Shape) -> Primitive:
     """A mean; a padding that does not count is refused, because its divisor differs from place to place."""
     if not pool.count_padding and any(map(any, pool.padding)):
-        raise NotInNirError("AvgPool that does not count its padding", "use count_include_pad=True or no padding")
+        raise Refusal("AvgPool that does not count its padding", "use count_include_pad=True or no padding")
     return _pool(pool, shape, average=True)
 
 
@@ -110,6 +110,6 @@ def elementwise(matrix: Array, bias: Array, shape: Shape) -> Dense | Convolution
     if axes == 0:
         return Dense(matrix, bias)
     if axes > 2:
-        raise NotInNirError(f"features of {axes + 1} axes; NIR has convolutions over one or two", "use fewer axes")
+        raise Refusal(f"features of {axes + 1} axes; NIR has convolutions over one or two", "use fewer axes")
     weight = matrix.reshape(*matrix.shape, *[1] * axes)
     return Convolution(weight, bias, (1,) * axes, (0,) * axes, (1,) * axes)

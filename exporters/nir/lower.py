@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from psu_deploy.errors import Problem, UnsupportedModelError
+from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
 from psu_deploy.exporters.nir import geometry
 from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Dense, Flatten, Network, Primitive, Step, Taps, mix, scale
 from psu_deploy.exporters.nir.neurons import ESTIMATORS, OPERATORS, lower_lif, lower_spiking_neuron, operator_output
-from psu_deploy.exporters.nir.sketch import NotInNirError, Sketch, rule_for
+from psu_deploy.exporters.nir.sketch import Sketch, rule_for
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.fields import Shape
-from psu_deploy.machine.kinds import Refusal, Vocabulary
+from psu_deploy.machine.kinds import Vocabulary
+from psu_deploy.machine.ops.fields import Shape
 
 
 def lower(machine: StateMachine) -> Network:
@@ -86,7 +86,7 @@ class _Walk:
             return
         try:
             self._names[node.name] = rule_for(_RULES, node.layer)(node.layer, _Place(self, node, inputs))
-        except NotInNirError as error:
+        except Refusal as error:
             self.problems.append(Problem(node.name, type(node.layer).__name__, error.reason, error.remedy))
 
     def network(self) -> Network:
@@ -151,13 +151,13 @@ def _sum(layer: ops.Add, at: _Place) -> str:
 def _hold(layer: ops.Hold, at: _Place) -> str:
     """What is held of a static input is the same in every step anyway."""
     if not at.walk.machine.static_input:
-        raise NotInNirError("the value of the first step, held while the input goes on", "leave Hold out")
+        raise Refusal("the value of the first step, held while the input goes on", "leave Hold out")
     return at.inputs[0]
 
 
 def _read_out(layer: ops.Readout, at: _Place) -> str:
     if at.node.name != at.walk.machine.output:
-        raise NotInNirError("a readout inside the network varies with time", "read out at the network's end only")
+        raise Refusal("a readout inside the network varies with time", "read out at the network's end only")
     at.walk.readout = layer.kind
     return at.inputs[0]
 
@@ -165,7 +165,7 @@ def _read_out(layer: ops.Readout, at: _Place) -> str:
 def _max_pool(layer: ops.MaxPool, at: _Place) -> str:
     """The maximum of spikes is whether any of them is there."""
     if not _carries_spikes(at.walk.machine, at.node.inputs[0]):
-        raise NotInNirError("MaxPool of numbers that are not spikes", "pool spikes, or use AvgPool")
+        raise Refusal("MaxPool of numbers that are not spikes", "pool spikes, or use AvgPool")
     total = at.walk.sketch.add("sum", geometry.sum_pool(layer, at.shape), at.inputs[0])
     return at.walk.sketch.add("", Step((0.5,), ">="), total)
 
@@ -195,7 +195,7 @@ def _time_conv(layer: ops.TimeConv, at: _Place) -> str:
 def _linear(layer: ops.Linear, at: _Place) -> str:
     if len(at.shape) != 1:
         reason = f"Linear over the last of {len(at.shape)} axes; NIR's has one"
-        raise NotInNirError(reason, "flatten before it, or use a 1 x 1 convolution")
+        raise Refusal(reason, "flatten before it, or use a 1 x 1 convolution")
     bias = np.zeros(len(layer.weight)) if layer.bias is None else layer.bias
     return at.add(Dense(layer.weight, bias))
 

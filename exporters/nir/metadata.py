@@ -32,7 +32,7 @@ def our_metadata(path: Path, graph: nir.NIRGraph) -> dict[str, Any]:
     if text is None:
         raise ArtifactError(
             f"{path} is a NIR file but was not written by psu-deploy; "
-            "psu_deploy.capture.nir.load reads it into a machine"
+            "psu_deploy.importers.nir.load reads it into a machine"
         )
     try:
         values = json.loads(text.decode() if isinstance(text, bytes) else str(text))

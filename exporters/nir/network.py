@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import Problem
-from psu_deploy.machine.fields import Array, Shape
+from psu_deploy.machine.ops.fields import Array, Shape
 
 INPUT = "input"
 OUTPUT = "output"

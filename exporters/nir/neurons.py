@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir.network import Fire, Leak, Step, Taps, mix, scale
-from psu_deploy.exporters.nir.sketch import NotInNirError, Sketch, rule_for
-from psu_deploy.machine import operators, ops
-from psu_deploy.machine.fields import Array
-from psu_deploy.machine.kinds import Refusal
+from psu_deploy.exporters.nir.sketch import Sketch, rule_for
+from psu_deploy.machine import ops
+from psu_deploy.machine.ops.fields import Array
 
 _UNPREPARED = (
     "a learned T x T matrix varies with time, and NIR's primitives do not",
@@ -71,24 +71,24 @@ def lower_lif(neuron: ops.LIFNeuron, source: str, sketch: Sketch) -> str:
     return spikes
 
 
-def operator_output(operator: operators.Operator, source: str, sketch: Sketch) -> str:
+def operator_output(operator: ops.CausalOperator, source: str, sketch: Sketch) -> str:
     """Vertices of one causal operator on its own."""
     return rule_for(_ALONE, operator)(operator, source, sketch)
 
 
-def _strict_leak_alone(operator: operators.StrictLeak, source: str, sketch: Sketch) -> str:
+def _strict_leak_alone(operator: ops.StrictLeak, source: str, sketch: Sketch) -> str:
     """A leak less the input of the step."""
     leak = sketch.add("leak", Leak((operator.gain,), (operator.decay,)), source)
     minus = sketch.add("minus_input", scale(-operator.gain), source)
     return sketch.add("", scale(1.0), leak, minus)
 
 
-def _read_off_states(operator: operators.Operator, source: str, sketch: Sketch) -> str:
+def _read_off_states(operator: ops.CausalOperator, source: str, sketch: Sketch) -> str:
     states = _states((operator,))
     return sketch.add("", mix(*_row(states.reads[0])), states.add(source, sketch))
 
 
-def _strict_leak(operator: operators.StrictLeak) -> tuple[float, float]:
+def _strict_leak(operator: ops.StrictLeak) -> tuple[float, float]:
     """Gain and decay."""
     _check_decay(operator.decay)
     return operator.gain, operator.decay
@@ -142,16 +142,16 @@ class _Memory:
             return self._vertex
         return self._sketch.add("potential", mix(*_row(self._potential)), self._vertex)
 
-    def estimate(self, estimator: operators.Estimator, gain: float) -> str:
+    def estimate(self, estimator: ops.Estimator, gain: float) -> str:
         """The vertex that is `gain * S'`."""
         return rule_for(ESTIMATORS, estimator)(self, estimator, gain)
 
-    def raw(self, _: operators.RawCurrent, gain: float) -> str:
+    def raw(self, _: ops.RawCurrent, gain: float) -> str:
         """What is seen itself."""
         read = self._estimate
         return self._sketch.add("estimate", mix([gain * read.weights], [gain * read.bias]), self._vertex)
 
-    def stairs(self, estimator: operators.Staircase, gain: float) -> str:
+    def stairs(self, estimator: ops.Staircase, gain: float) -> str:
         """One copy of what is seen per threshold, and a count of those that are reached."""
         read, sketch, count = self._estimate, self._sketch, len(estimator.thresholds)
         levels = mix(np.tile(read.weights, (count, 1)), np.full(count, read.bias))
@@ -200,34 +200,34 @@ _NOW = _Traces((1.0,), (0.0,))
 """The input itself, which a leak that forgets at once is, and the first place of any line."""
 
 
-def _identity(operator: operators.Identity) -> _Traces:
+def _identity(operator: ops.Identity) -> _Traces:
     return _NOW
 
 
-def _leak(operator: operators.Leak) -> _Traces:
+def _leak(operator: ops.Leak) -> _Traces:
     _check_decay(operator.decay)
     return _Traces((operator.gain,), (operator.decay,))
 
 
-def _exponentials(operator: operators.Exponentials) -> _Traces:
+def _exponentials(operator: ops.Exponentials) -> _Traces:
     for decay in operator.decays:
         _check_decay(float(decay))
     return _Traces(tuple(operator.gains.tolist()), tuple(operator.decays.tolist()), operator.bias)
 
 
-def _window(operator: operators.Window) -> _Line:
+def _window(operator: ops.Window) -> _Line:
     return _Line(operator.columns[0], float(operator.bias[0]))
 
 
 def _check_decay(decay: float) -> None:
     if not 0.0 <= decay <= 1.0:
-        raise NotInNirError(f"a decay of {decay:g} per step is not a leak", "keep decays within [0, 1]")
+        raise Refusal(f"a decay of {decay:g} per step is not a leak", "keep decays within [0, 1]")
 
 
-def _states(found: tuple[operators.Operator, ...]) -> _States:
+def _states(found: tuple[ops.CausalOperator, ...]) -> _States:
     """One vertex that holds the states of all operators, and how each is read off it."""
     if any(operator.horizon is not None for operator in found):
-        raise NotInNirError(*_UNPREPARED)
+        raise Refusal(*_UNPREPARED)
     forms = [rule_for(OPERATORS, operator)(operator) for operator in found]
     if any(isinstance(form, _Line) for form in forms):
         return _one_line(found, forms)
@@ -243,7 +243,7 @@ def _states(found: tuple[operators.Operator, ...]) -> _States:
     return _States(Leak(tuple(gains), tuple(decays)), tuple(reads))
 
 
-def _one_line(found: tuple[operators.Operator, ...], forms: Sequence[_Traces | _Line]) -> _States:
+def _one_line(found: tuple[ops.CausalOperator, ...], forms: Sequence[_Traces | _Line]) -> _States:
     order = max(len(form.weights) if isinstance(form, _Line) else 1 for form in forms)
     reads = []
     for operator, form in zip(found, forms, strict=True):
@@ -253,7 +253,7 @@ def _one_line(found: tuple[operators.Operator, ...], forms: Sequence[_Traces | _
         elif form is _NOW:
             weights[0] = 1.0
         else:
-            raise NotInNirError(
+            raise Refusal(
                 f"a window beside {type(operator).__name__} in one neuron", "use the same kind of operator for both"
             )
         reads.append(_Read(weights, form.bias))
@@ -261,35 +261,35 @@ def _one_line(found: tuple[operators.Operator, ...], forms: Sequence[_Traces | _
 
 
 OPERATORS: dict[type, Callable[[Any], _Traces | _Line] | Refusal] = {
-    operators.Identity: _identity,
-    operators.Leak: _leak,
-    operators.StrictLeak: Refusal("StrictLeak in this place", "use a leak, exponentials or a sliding window"),
-    operators.PartialSums: Refusal(*_UNPREPARED),
-    operators.Window: _window,
-    operators.Exponentials: _exponentials,
+    ops.Identity: _identity,
+    ops.Leak: _leak,
+    ops.StrictLeak: Refusal("StrictLeak in this place", "use a leak, exponentials or a sliding window"),
+    ops.PartialSums: Refusal(*_UNPREPARED),
+    ops.Window: _window,
+    ops.Exponentials: _exponentials,
 }
 """Kind -> what the integration or the estimate of a neuron is along it; what is not here was refused before."""
 
 RESETS: dict[type, Callable[[Any], tuple[float, float]] | Refusal] = {
-    operators.StrictLeak: _strict_leak,
+    ops.StrictLeak: _strict_leak,
     **{
         kind: Refusal(f"a reset along {kind.__name__}", "use the strict leak of the PSU family")
         for kind in OPERATORS
-        if kind is not operators.StrictLeak
+        if kind is not ops.StrictLeak
     },
 }
 """Kind -> gain and decay of a neuron's reset along it."""
 
 _ALONE: dict[type, Callable[[Any, str, Sketch], str] | Refusal] = {
     **dict.fromkeys(OPERATORS, _read_off_states),
-    operators.StrictLeak: _strict_leak_alone,
+    ops.StrictLeak: _strict_leak_alone,
 }
 """Kind -> vertices of it outside a neuron."""
 
 ESTIMATORS: dict[type, Callable[[_Memory, Any, float], str] | Refusal] = {
-    operators.Sigmoid: Refusal(*_SIGMOID),
-    operators.RawCurrent: _Memory.raw,
-    operators.Staircase: _Memory.stairs,
-    operators.SigmoidTable: Refusal(*_TABLE),
+    ops.Sigmoid: Refusal(*_SIGMOID),
+    ops.RawCurrent: _Memory.raw,
+    ops.Staircase: _Memory.stairs,
+    ops.SigmoidTable: Refusal(*_TABLE),
 }
 """Kind -> the vertex that is `gain * S'`."""

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import geometry
 from psu_deploy.exporters.nir.network import (
     INPUT,
@@ -23,8 +24,7 @@ from psu_deploy.exporters.nir.network import (
     Vertex,
     mix,
 )
-from psu_deploy.exporters.nir.sketch import NotInNirError
-from psu_deploy.machine.fields import Array, Shape
+from psu_deploy.machine.ops.fields import Array, Shape
 
 TINY = 2.0**-100
 """A threshold of nearly nothing: above what hardware flushes to zero, below any potential that matters."""
@@ -160,7 +160,7 @@ def keep_images(network: Network) -> Network:
             continue
         inputs = tuple(renamed[name] for name in vertex.inputs)
         if len({physical[name] for name in inputs}) > 1:
-            raise NotInNirError(
+            raise Refusal(
                 "a sum of a flattened image and a dense layer; no reader flattens a batch right",
                 "flatten both branches behind the sum",
             )
@@ -172,7 +172,7 @@ def keep_images(network: Network) -> Network:
         physical[vertex.name] = primitive.output_shape(physical[source])
         vertices.append(replace(vertex, primitive=primitive, inputs=inputs))
     if network.output != INPUT and renamed[network.output] == INPUT:
-        raise NotInNirError("a network that only flattens", "add a layer")
+        raise Refusal("a network that only flattens", "add a layer")
     spiking = {layer: renamed[name] for layer, name in network.spiking.items()}
     return replace(network, vertices=tuple(vertices), output=renamed[network.output], spiking=spiking)
 

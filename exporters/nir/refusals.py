@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir.network import Convolution, Dense, Fire, Flatten, Leak, Mix, Pool, Step, Taps, Vertex
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.target import NirTarget
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 _LARGEST_MATRIX = 2**26
 """Entries; 256 MiB in float32."""
@@ -17,11 +17,11 @@ Rule = Callable[[Vertex, Shape, NirTarget], tuple[str, str] | None]
 
 
 def check(vertex: Vertex, shape: Shape, target: NirTarget) -> None:
-    """Raise `NotInNirError` if the target cannot read a vertex."""
+    """Raise `Refusal` if the target cannot read a vertex."""
     for rule in _RULES:
         found = rule(vertex, shape, target)
         if found is not None:
-            raise NotInNirError(*found)
+            raise Refusal(*found)
 
 
 def _cycles(vertex: Vertex, shape: Shape, target: NirTarget) -> tuple[str, str] | None:

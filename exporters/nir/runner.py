@@ -14,13 +14,13 @@ from torch import Tensor
 
 from psu_deploy.errors import ArtifactError, InputError, StateError
 from psu_deploy.exporters.nir.engines import ENGINES, READS, Engine
+from psu_deploy.exporters.nir.files import read_graph
 from psu_deploy.exporters.nir.metadata import our_metadata
 from psu_deploy.exporters.nir.structure import structure_of
 from psu_deploy.exporters.nir.target import TARGETS
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.inputs import check_batch_size, check_no_state, check_sequence, check_static, check_step
 from psu_deploy.machine.overflow import OUTPUT
-from psu_deploy.nir_files import read_graph
 from psu_deploy.runtime import Artifact, Structure
 from psu_deploy.runtime.lifecycle import Lifecycle, Unique
 from psu_deploy.verify import Arithmetic

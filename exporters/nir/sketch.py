@@ -5,30 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir.network import Primitive, Vertex
-from psu_deploy.machine.kinds import Refusal
 
 Rule = TypeVar("Rule")
-
-
-class NotInNirError(Exception):
-    """A layer that NIR cannot express: why, and what to do about it."""
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
 
 
 def rule_for(table: Mapping[type, Rule | Refusal], part: object) -> Rule:
     """The rule for a part of a machine whose kinds are all known.
 
     Raises:
-        NotInNirError: if the table refuses the kind.
+        Refusal: if the table refuses the kind.
     """
     row = table[type(part)]
     if isinstance(row, Refusal):
-        raise NotInNirError(row.reason, row.remedy)
+        raise Refusal(row.reason, row.remedy)
     return row
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 from psu_deploy.exporters.onnx.target import TARGET
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 
 class Builder:

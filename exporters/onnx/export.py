@@ -14,8 +14,8 @@ from psu_deploy.exporters.onnx.lower import check
 from psu_deploy.exporters.onnx.metadata import facts_of
 from psu_deploy.exporters.onnx.runner import OnnxRunner
 from psu_deploy.exporters.onnx.target import SUFFIX
+from psu_deploy.files.atomic import atomic_path
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.files import atomic_path
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import aligned_run, certify
 

@@ -15,7 +15,7 @@ from psu_deploy.errors import ArtifactError, EngineError, InputError
 from psu_deploy.exporters.onnx.decisions import Decision, UndecidedError, decisions_of
 from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.exporters.onnx.wire import structure_bytes
-from psu_deploy.limits import OBJECT, check_memory, memory_for, regular_size
+from psu_deploy.files.limits import OBJECT, check_memory, memory_for, regular_size
 from psu_deploy.runtime import Artifact
 
 _ERRORS: tuple[type[Exception], ...] = tuple(

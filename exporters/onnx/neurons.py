@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from psu_deploy import sigmoid_table
 from psu_deploy.exporters.onnx.operators import advance
 from psu_deploy.exporters.onnx.scope import Scope
-from psu_deploy.machine import operators, ops
-from psu_deploy.noise import BITS_DROPPED, PRIME, SALTS, SCALE
+from psu_deploy.machine import ops
+from psu_deploy.numerics import sigmoid_table
+from psu_deploy.numerics.noise import BITS_DROPPED, PRIME, SALTS, SCALE
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ def spiking_neuron(layer: ops.SpikingNeuron, inputs: Sequence[ir.Value], scope: 
     return NeuronValues(spikes, potential, reset, layer.threshold)
 
 
-def _sigmoid(estimator: operators.Sigmoid, value: ir.Value, scope: Scope) -> ir.Value:
+def _sigmoid(estimator: ops.Sigmoid, value: ir.Value, scope: Scope) -> ir.Value:
     return scope.builder.op("Sigmoid", value, name=f"{scope.name}.estimated_spikes")
 
 
-def _raw_current(estimator: operators.RawCurrent, value: ir.Value, scope: Scope) -> ir.Value:
+def _raw_current(estimator: ops.RawCurrent, value: ir.Value, scope: Scope) -> ir.Value:
     return value
 
 
-def _staircase(estimator: operators.Staircase, value: ir.Value, scope: Scope) -> ir.Value:
+def _staircase(estimator: ops.Staircase, value: ir.Value, scope: Scope) -> ir.Value:
     """Every E meets all thresholds on an axis of their own, the last; a count of ones is exact in float32."""
     b, name = scope.builder, f"{scope.name}.staircase"
     last = b.integers([-1], "axis_last")
@@ -71,7 +71,7 @@ def _staircase(estimator: operators.Staircase, value: ir.Value, scope: Scope) ->
     return b.op("Add", risen, offset, name=f"{scope.name}.estimated_spikes")
 
 
-def _sigmoid_table(estimator: operators.SigmoidTable, value: ir.Value, scope: Scope) -> ir.Value:
+def _sigmoid_table(estimator: ops.SigmoidTable, value: ir.Value, scope: Scope) -> ir.Value:
     """The table at floor(1024 E). What is no number stays none: it has no place in the table, and takes the first."""
     b, name = scope.builder, f"{scope.name}.sigmoid_table"
     scaled = b.op("Mul", value, b.floats(sigmoid_table.PER_UNIT, f"{name}.per_unit"), name=f"{name}.scaled")
@@ -86,10 +86,10 @@ def _sigmoid_table(estimator: operators.SigmoidTable, value: ir.Value, scope: Sc
 
 
 ESTIMATORS: dict[type, Callable[[Any, ir.Value, Scope], ir.Value]] = {
-    operators.Sigmoid: _sigmoid,
-    operators.RawCurrent: _raw_current,
-    operators.Staircase: _staircase,
-    operators.SigmoidTable: _sigmoid_table,
+    ops.Sigmoid: _sigmoid,
+    ops.RawCurrent: _raw_current,
+    ops.Staircase: _staircase,
+    ops.SigmoidTable: _sigmoid_table,
 }
 """Kind -> rule: the estimated spike S' of every E."""
 
@@ -131,7 +131,7 @@ def bernoulli_neuron(layer: ops.BernoulliNeuron, inputs: Sequence[ir.Value], sco
 
 
 def _uniform(seed: int, scope: Scope, current: ir.Value) -> ir.Value:
-    """`psu_deploy.noise.uniform` in integers of 64 bits, (B, *features)."""
+    """`psu_deploy.numerics.noise.uniform` in integers of 64 bits, (B, *features)."""
     b, name = scope.builder, f"{scope.name}.noise"
     prime = b.integers(PRIME, "prime")
 

@@ -9,20 +9,20 @@ import numpy as np
 import onnx_ir as ir
 
 from psu_deploy.exporters.onnx.scope import Scope
-from psu_deploy.machine import operators
-from psu_deploy.machine.fields import Array
+from psu_deploy.machine import ops
+from psu_deploy.machine.ops.fields import Array
 
 
-def advance(operator: operators.Operator, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+def advance(operator: ops.CausalOperator, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     """Append one step of an operator; its next state goes into the scope."""
     return OPERATORS[type(operator)](operator, role, x, scope)
 
 
-def _identity(operator: operators.Identity, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+def _identity(operator: ops.Identity, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     return x
 
 
-def _leak(operator: operators.Leak, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+def _leak(operator: ops.Leak, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     name = f"{scope.name}.{role}"
     decayed = _scaled(scope.state(role), operator.decay, f"{name}.decay", scope)
     total = scope.builder.op("Add", decayed, _scaled(x, operator.gain, f"{name}.gain", scope), name=f"{name}.total")
@@ -30,7 +30,7 @@ def _leak(operator: operators.Leak, role: str, x: ir.Value, scope: Scope) -> ir.
     return total
 
 
-def _strict_leak(operator: operators.StrictLeak, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+def _strict_leak(operator: ops.StrictLeak, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     b, name = scope.builder, f"{scope.name}.{role}"
     total = b.op("Add", scope.state(role), _scaled(x, operator.gain, f"{name}.gain", scope), name=f"{name}.total")
     decay = _scalar(operator.decay, f"{name}.decay", scope)
@@ -38,7 +38,7 @@ def _strict_leak(operator: operators.StrictLeak, role: str, x: ir.Value, scope: 
     return scope.state(role)
 
 
-def _exponentials(operator: operators.Exponentials, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+def _exponentials(operator: ops.Exponentials, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     b, name = scope.builder, f"{scope.name}.{role}"
     terms = (1, -1, *[1] * len(scope.features))
     current = b.op("Unsqueeze", x, b.integers([1], "axis_1"), name=f"{name}.current")
@@ -53,7 +53,7 @@ def _exponentials(operator: operators.Exponentials, role: str, x: ir.Value, scop
     return total
 
 
-def _partial_sums(operator: operators.PartialSums, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+def _partial_sums(operator: ops.PartialSums, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     """Row t of every table belongs to step t; a step past the horizon is an index error of the runtime."""
     b, name, steps = scope.builder, f"{scope.name}.{role}", len(operator.bias)
     ones = [1] * len(scope.features)
@@ -73,7 +73,7 @@ def _partial_sums(operator: operators.PartialSums, role: str, x: ir.Value, scope
     return total
 
 
-def _window(operator: operators.Window, role: str, x: ir.Value, scope: Scope) -> ir.Value:
+def _window(operator: ops.Window, role: str, x: ir.Value, scope: Scope) -> ir.Value:
     """The first column entry feeds this step's sum, the others the sums still to come, shifted by one."""
     b, name, order = scope.builder, f"{scope.name}.{role}", operator.order
     ones = [1] * len(scope.features)
@@ -97,12 +97,12 @@ def _window(operator: operators.Window, role: str, x: ir.Value, scope: Scope) ->
 
 
 OPERATORS: dict[type, Callable[[Any, str, ir.Value, Scope], ir.Value]] = {
-    operators.Identity: _identity,
-    operators.Leak: _leak,
-    operators.StrictLeak: _strict_leak,
-    operators.PartialSums: _partial_sums,
-    operators.Window: _window,
-    operators.Exponentials: _exponentials,
+    ops.Identity: _identity,
+    ops.Leak: _leak,
+    ops.StrictLeak: _strict_leak,
+    ops.PartialSums: _partial_sums,
+    ops.Window: _window,
+    ops.Exponentials: _exponentials,
 }
 """Kind -> rule; what is not here was refused before."""
 

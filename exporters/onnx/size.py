@@ -12,8 +12,8 @@ from onnx import AttributeProto
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.exporters.onnx.vocabulary import nodes_of
-from psu_deploy.limits import check_memory
-from psu_deploy.machine.fields import Shape
+from psu_deploy.files.limits import check_memory
+from psu_deploy.machine.ops.fields import Shape
 
 _SMALL = 64
 """Numbers of a constant that may decide over shapes: padding, axes, a new shape."""

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from psu_deploy.capture.layers import ConversionError
 from psu_deploy.capture.values import Value
-from psu_deploy.errors import InputError
+from psu_deploy.errors import InputError, Refusal
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.fields import Array
+from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.reference import Moment, evaluate
 
 _TOLERANCE = 1e-3
@@ -30,14 +29,14 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
     A hook, an override or a parametrisation can make a module compute something else than its type says.
 
     Raises:
-        ConversionError: if shapes or numbers differ.
+        Refusal: if shapes or numbers differ.
     """
     try:
         computed_shape = layer.output_shape(*(value.features for value in inputs))
     except InputError as error:
-        raise ConversionError(str(error), "change the shape before this layer") from error
+        raise Refusal(str(error), "change the shape before this layer") from error
     if computed_shape != result.features:
-        raise ConversionError(f"gives {result.features} where {type(layer).__name__} gives {computed_shape}", _REMEDY)
+        raise Refusal(f"gives {result.features} where {type(layer).__name__} gives {computed_shape}", _REMEDY)
     # A neuron has a check of its own; a readout and a delay say nothing about a single step.
     if isinstance(layer, ops.Neuron | ops.Readout | ops.Delay):
         return
@@ -47,7 +46,7 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
         computed = evaluate(layer, [_batched(value) for value in inputs], Moment(_like(result.tensor), {}, 0))
         same = _close(computed, _batched(result), _summed(layer))
     if not same:
-        raise ConversionError(f"does not compute what {type(layer).__name__} computes", _REMEDY)
+        raise Refusal(f"does not compute what {type(layer).__name__} computes", _REMEDY)
 
 
 def _run_along_time(layer: ops.Layer, x: Tensor) -> Tensor:
@@ -67,13 +66,13 @@ def check_neuron(layer: ops.Neuron, like: Tensor, module: Callable[[Tensor], Ten
         module: runs the module.
 
     Raises:
-        ConversionError: if a decision with a clear margin differs.
+        Refusal: if a decision with a clear margin differs.
     """
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
     for x in (noise, 10 * (1 + abs(getattr(layer, "threshold", 0.0))) * noise):
         wrong = _flips_off_the_edge(layer, _some_neurons(x), _some_neurons(module(x)))
         if wrong:
-            raise ConversionError(f"fires differently from its equations in {wrong} decisions", _REMEDY)
+            raise Refusal(f"fires differently from its equations in {wrong} decisions", _REMEDY)
 
 
 _REMEDY = "remove hooks, overrides and parametrisations, or pass converters={type: function}"

@@ -6,7 +6,7 @@ from torch import nn
 
 from psu_deploy.capture import spikingjelly
 from psu_deploy.capture.values import Example
-from psu_deploy.neurons import PSN, MaskedPSN
+from psu_deploy.nn.neurons import PSN, MaskedPSN
 
 EXAMPLE_STEPS = 4
 """Of a network that runs for any number of steps."""

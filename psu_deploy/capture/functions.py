@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from psu_deploy.capture.layers import ConversionError
 from psu_deploy.capture.values import Example, Layout, Value
+from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
 
 
@@ -69,12 +69,12 @@ def convert_call(call: Call) -> Converted:
     """Find the rule for a call.
 
     Raises:
-        ConversionError: if there is none, or the rule does not apply.
+        Refusal: if there is none, or the rule does not apply.
     """
     for targets, rule in _RULES:
         if call.target in targets:
             return rule(call)
-    raise ConversionError("no serial form known", "use modules, +, reshapes, x.mean(0)")
+    raise Refusal("no serial form known", "use modules, +, reshapes, x.mean(0)")
 
 
 def describe(target: Any) -> str:
@@ -91,19 +91,19 @@ def reshape(value: Value, result: Tensor, example: Example) -> Converted:
     """The same numbers in the same order with other axes: nothing at all, or Flatten.
 
     Raises:
-        ConversionError: if time, batch and features are mixed, or features get any other shape than one axis.
+        Refusal: if time, batch and features are mixed, or features get any other shape than one axis.
     """
     layout = example.layout_of(result, value.layout)
     if layout is None:
         before, after = tuple(value.tensor.shape), tuple(result.shape)
         reason = f"turns {before} into {after}, which mixes time, batch and features"
-        raise ConversionError(reason, "keep (T, B, ...) or (T*B, ...) in front")
+        raise Refusal(reason, "keep (T, B, ...) or (T*B, ...) in front")
     features = tuple(result.shape[layout.leading :])
     if features == value.features:
         return Converted(None, (value,), layout)
     if len(features) == 1:
         return Converted(ops.Flatten(), (value,), layout)
-    raise ConversionError(f"reshapes features {value.features} to {features}", "flatten them to one axis")
+    raise Refusal(f"reshapes features {value.features} to {features}", "flatten them to one axis")
 
 
 def _reshape(call: Call) -> Converted:
@@ -120,7 +120,7 @@ def _elementwise(call: Call, layer: ops.Layer, verb: str) -> Converted:
     first, second = call.values
     if call.kwargs or first.layout is not second.layout or first.features != second.features:
         reason = f"{verb} {first.layout.value} {first.features} and {second.layout.value} {second.features}"
-        raise ConversionError(reason, "use two tensors of one shape, without further arguments")
+        raise Refusal(reason, "use two tensors of one shape, without further arguments")
     return Converted(layer, (first, second), first.layout)
 
 
@@ -134,7 +134,7 @@ def _activate(kind: str) -> Callable[[Call], Converted]:
 
 def _subtract(call: Call) -> Converted:
     if len(call.values) != 1:
-        raise ConversionError("subtracts tensors", "fold the sign into the layer before and add")
+        raise Refusal("subtracts tensors", "fold the sign into the layer before and add")
     number = _number(call)
     return _affine(call, 1.0, -number) if isinstance(call.args[0], Value) else _affine(call, -1.0, number)
 
@@ -152,7 +152,7 @@ def _multiply(call: Call) -> Converted:
 def _divide(call: Call) -> Converted:
     number = _number(call)
     if not isinstance(call.args[0], Value) or number == 0:
-        raise ConversionError("divides by a tensor or by zero", "divide by a number")
+        raise Refusal("divides by a tensor or by zero", "divide by a number")
     return _affine(call, 1.0 / number, 0.0)
 
 
@@ -160,16 +160,16 @@ def _number(call: Call) -> float:
     """The one other argument, a plain number."""
     others = [a for a in call.args if not isinstance(a, Value)]
     if len(others) != 1 or call.kwargs or not isinstance(others[0], int | float):
-        raise ConversionError("combines a tensor with something that is not a plain number", "use a number or a layer")
+        raise Refusal("combines a tensor with something that is not a plain number", "use a number or a layer")
     if not any(others[0] is literal for literal in call.literals):
-        raise ConversionError("takes a number from the shape of x into the arithmetic", "use x.mean(0) for a mean")
+        raise Refusal("takes a number from the shape of x into the arithmetic", "use x.mean(0) for a mean")
     return float(others[0])
 
 
 def _affine(call: Call, scale: float, shift: float) -> Converted:
     (value,) = call.values
     if not value.features:
-        raise ConversionError("has no features", "keep at least one feature axis")
+        raise Refusal("has no features", "keep at least one feature axis")
     channels = value.features[0]
     return Converted(ops.ChannelAffine(np.full(channels, scale), np.full(channels, shift)), (value,), value.layout)
 
@@ -177,7 +177,7 @@ def _affine(call: Call, scale: float, shift: float) -> Converted:
 def _same(call: Call) -> Converted:
     value = call.values[0]
     if call.result.shape != value.tensor.shape or not torch.equal(call.result.to(value.tensor), value.tensor):
-        raise ConversionError("changes the numbers in eval mode", "use nn.Dropout, or pass training=self.training")
+        raise Refusal("changes the numbers in eval mode", "use nn.Dropout, or pass training=self.training")
     return Converted(None, (value,), value.layout)
 
 
@@ -188,7 +188,7 @@ def _reduce(kind: str) -> Callable[[Call], Converted]:
         axis = axis[0] if isinstance(axis, list | tuple) and len(axis) == 1 else axis
         over_time = axis in (0, -value.tensor.ndim) and value.layout is Layout.SEQUENCE
         if not over_time or call.result.shape != value.tensor.shape[1:]:
-            raise ConversionError(f"reduces axis {axis} of {value.layout.value}", f"use x.{kind}(0), over time, only")
+            raise Refusal(f"reduces axis {axis} of {value.layout.value}", f"use x.{kind}(0), over time, only")
         return Converted(ops.Readout(kind), (value,), Layout.STEP)
 
     return rule
@@ -197,7 +197,7 @@ def _reduce(kind: str) -> Callable[[Call], Converted]:
 def _index(call: Call) -> Converted:
     value, index = call.values[0], call.args[1]
     if value.layout is not Layout.SEQUENCE or not isinstance(index, int) or index != -1:
-        raise ConversionError("picks part of a tensor", "only x[-1], the last step, is supported")
+        raise Refusal("picks part of a tensor", "only x[-1], the last step, is supported")
     return Converted(ops.Readout("last"), (value,), Layout.STEP)
 
 

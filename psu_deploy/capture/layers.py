@@ -12,18 +12,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
-from psu_deploy.machine.fields import Array, Shape
-
-
-class ConversionError(Exception):
-    """Raised by a converter: why this module cannot be converted, and what to do."""
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
-
+from psu_deploy.machine.ops.fields import Array, Shape
 
 Converter = Callable[[Any, Shape], ops.Layer | None]
 """(module, features in) -> layer, or None where the module does nothing in eval mode."""
@@ -42,7 +33,7 @@ def linear(module: nn.Linear, features: Shape) -> ops.Layer:
 def conv(module: nn.Conv1d | nn.Conv2d, features: Shape) -> ops.Layer:
     """nn.Conv1d, nn.Conv2d -> Conv1d, Conv2d; zero padding, given or `"same"`."""
     if module.padding_mode != "zeros":
-        raise ConversionError(f"padding_mode={module.padding_mode!r}", 'use padding_mode="zeros"')
+        raise Refusal(f"padding_mode={module.padding_mode!r}", 'use padding_mode="zeros"')
     kind = ops.Conv1d if isinstance(module, nn.Conv1d) else ops.Conv2d
     return kind(
         weight=array(module.weight),
@@ -57,7 +48,7 @@ def conv(module: nn.Conv1d | nn.Conv2d, features: Shape) -> ops.Layer:
 def batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, features: Shape) -> ops.Layer:
     """nn.BatchNorm -> ChannelAffine of its running statistics, in float64."""
     if module.running_mean is None or module.running_var is None:
-        raise ConversionError("no running statistics: its result depends on the batch", "use track_running_stats=True")
+        raise Refusal("no running statistics: its result depends on the batch", "use track_running_stats=True")
     scale = 1.0 / np.sqrt(array(module.running_var) + module.eps)
     shift = -array(module.running_mean) * scale
     summed = np.abs(shift)
@@ -70,7 +61,7 @@ def batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, features: Shape) -> ops.
 def avg_pool(module: nn.AvgPool1d | nn.AvgPool2d, features: Shape) -> ops.Layer:
     """nn.AvgPool -> AvgPool."""
     if getattr(module, "divisor_override", None) is not None:
-        raise ConversionError("divisor_override", "scale the next layer's weights instead")
+        raise Refusal("divisor_override", "scale the next layer's weights instead")
     kernel, stride, padding = _window(module, features)
     return ops.AvgPool(kernel, stride, padding, bool(module.count_include_pad))
 
@@ -78,7 +69,7 @@ def avg_pool(module: nn.AvgPool1d | nn.AvgPool2d, features: Shape) -> ops.Layer:
 def max_pool(module: nn.MaxPool1d | nn.MaxPool2d, features: Shape) -> ops.Layer:
     """nn.MaxPool -> MaxPool."""
     if any(d != 1 for d in _tuple(module.dilation, 1)) or module.return_indices:
-        raise ConversionError("dilation or return_indices", "use a plain MaxPool")
+        raise Refusal("dilation or return_indices", "use a plain MaxPool")
     return ops.MaxPool(*_window(module, features))
 
 
@@ -86,11 +77,11 @@ def adaptive_avg_pool(module: nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d, featu
     """nn.AdaptiveAvgPool -> AvgPool, where the output size divides the input size."""
     size = features[1:]
     if len(size) != (1 if isinstance(module, nn.AdaptiveAvgPool1d) else 2):
-        raise ConversionError(f"does not fit features {features}", "reshape before it")
+        raise Refusal(f"does not fit features {features}", "reshape before it")
     wanted = _tuple(module.output_size, len(size))
     output = tuple(n if w is None else w for w, n in zip(wanted, size, strict=True))
     if any(n % w for n, w in zip(size, output, strict=True)):
-        raise ConversionError(f"output {output} does not divide input {size}: windows differ in size", "use AvgPool")
+        raise Refusal(f"output {output} does not divide input {size}: windows differ in size", "use AvgPool")
     kernel = tuple(n // w for n, w in zip(size, output, strict=True))
     return ops.AvgPool(kernel, kernel, ((0, 0),) * len(size))
 
@@ -149,12 +140,12 @@ def _conv_padding(module: nn.Conv1d | nn.Conv2d) -> ops.Padding:
 def _window(module: Any, features: Shape) -> tuple[Shape, Shape, ops.Padding]:
     axes = 1 if isinstance(module, nn.AvgPool1d | nn.MaxPool1d) else 2
     if len(features) != axes + 1:
-        raise ConversionError(f"needs channels and {axes} more axes, got features {features}", "reshape before it")
+        raise Refusal(f"needs channels and {axes} more axes, got features {features}", "reshape before it")
     kernel, padding = _tuple(module.kernel_size, axes), _tuple(module.padding, axes)
     stride = kernel if module.stride is None else _tuple(module.stride, axes)
     spans = [n + 2 * p - k for n, p, k in zip(features[1:], padding, kernel, strict=True)]
     if module.ceil_mode and any(span % s for span, s in zip(spans, stride, strict=True)):
-        raise ConversionError("ceil_mode=True with windows that overhang the edge", "use ceil_mode=False")
+        raise Refusal("ceil_mode=True with windows that overhang the edge", "use ceil_mode=False")
     return kernel, stride, tuple((p, p) for p in padding)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from psu_deploy.capture.modes import eval_mode
 from psu_deploy.capture.spikingjelly import at_rest
 from psu_deploy.machine import StateMachine, Trace
-from psu_deploy.neurons import Neuron
+from psu_deploy.nn.neurons import Neuron
 
 
 def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from psu_deploy.along_time import Hold, Static, TimeConv1d
-from psu_deploy.capture.layers import ConversionError, Converter, array, nothing
-from psu_deploy.machine import operators, ops
-from psu_deploy.machine.fields import Shape
+from psu_deploy.capture.layers import Converter, array, nothing
+from psu_deploy.errors import Refusal
+from psu_deploy.machine import ops
 from psu_deploy.machine.ops import SpikingNeuron
-from psu_deploy.neurons import (
+from psu_deploy.machine.ops.fields import Shape
+from psu_deploy.nn.along_time import Hold, Static, TimeConv1d
+from psu_deploy.nn.neurons import (
     IPSU,
     LIF,
     PLIF,
@@ -25,7 +26,7 @@ from psu_deploy.neurons import (
     SpikingUnit,
     Staircase,
 )
-from psu_deploy.temporal import CausalOperator
+from psu_deploy.nn.temporal import CausalOperator
 
 
 def spiking_unit(module: SpikingUnit, features: Shape) -> SpikingNeuron:
@@ -41,43 +42,43 @@ def spiking_unit(module: SpikingUnit, features: Shape) -> SpikingNeuron:
     )
 
 
-def operator(module: CausalOperator) -> operators.Operator:
+def operator(module: CausalOperator) -> ops.CausalOperator:
     """A causal operator's recurrence as plain data."""
     recurrence = module.recurrence()
     numbers = {name: tensor.numpy() for name, tensor in recurrence.coefficients.items()}
     match recurrence.kind:
         case "identity":
-            return operators.Identity()
+            return ops.Identity()
         case "leak":
-            return operators.Leak(float(numbers["gain"]), float(numbers["decay"]))
+            return ops.Leak(float(numbers["gain"]), float(numbers["decay"]))
         case "strict_leak":
-            return operators.StrictLeak(float(numbers["gain"]), float(numbers["decay"]))
+            return ops.StrictLeak(float(numbers["gain"]), float(numbers["decay"]))
         case "exponentials":
-            return operators.Exponentials(numbers["gains"], numbers["decays"], float(numbers["bias"]))
+            return ops.Exponentials(numbers["gains"], numbers["decays"], float(numbers["bias"]))
         case "partial_sums":
-            return operators.PartialSums(numbers["matrix"], numbers["bias"])
+            return ops.PartialSums(numbers["matrix"], numbers["bias"])
         case "window":
-            return operators.Window(numbers["columns"], numbers["bias"], time_invariant=recurrence.horizon is None)
+            return ops.Window(numbers["columns"], numbers["bias"], time_invariant=recurrence.horizon is None)
 
 
-def estimator(module: nn.Module) -> operators.Estimator:
+def estimator(module: nn.Module) -> ops.Estimator:
     """nn.Sigmoid, Staircase, SigmoidTable or nn.Identity as plain data."""
     if type(module) is nn.Sigmoid:
-        return operators.Sigmoid()
+        return ops.Sigmoid()
     if type(module) is nn.Identity:
-        return operators.RawCurrent()
+        return ops.RawCurrent()
     if type(module) is Staircase:
-        return operators.Staircase(module.thresholds.numpy(), module.height, module.offset)
+        return ops.Staircase(module.thresholds.numpy(), module.height, module.offset)
     if type(module) is SigmoidTable:
-        return operators.SigmoidTable()
+        return ops.SigmoidTable()
     remedy = "use torch.nn.Sigmoid, Staircase or SigmoidTable"
-    raise ConversionError(f"estimator {type(module).__name__} has no serial form", remedy)
+    raise Refusal(f"estimator {type(module).__name__} has no serial form", remedy)
 
 
 def masked_psn(module: MaskedPSN, features: Shape) -> SpikingNeuron:
     """MaskedPSN, once its masking is complete."""
     if module.lambda_ < 1.0:
-        raise ConversionError(
+        raise Refusal(
             f"lambda_ = {module.lambda_:g} < 1: rows still look ahead, so there is no serial form",
             "finish the masking: train on with neuron.lambda_ = 1.0",
         )
@@ -111,7 +112,7 @@ def hold(module: Hold, features: Shape) -> ops.Hold:
 
 def refuse_psn(module: PSN, features: Shape) -> None:
     """PSN is not causal."""
-    raise ConversionError(
+    raise Refusal(
         "not causal: step t needs inputs of later steps, so there is no serial form",
         "train with IPSU, RPSU or SlidingPSN",
     )

@@ -20,10 +20,11 @@ from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.capture import layers
-from psu_deploy.capture.layers import ConversionError, Converter, array
+from psu_deploy.capture.layers import Converter, array
 from psu_deploy.capture.values import Layout
-from psu_deploy.machine import operators, ops
-from psu_deploy.machine.fields import Shape
+from psu_deploy.errors import Refusal
+from psu_deploy.machine import ops
+from psu_deploy.machine.ops.fields import Shape
 
 _PACKAGE = "spikingjelly.activation_based."
 _SET_MULTI_STEP = 'spikingjelly.activation_based.functional.set_step_mode(net, "m")'
@@ -69,14 +70,14 @@ def fixed_steps(module: Any) -> int | None:
 
 
 def check_step_mode(module: Any, layout: Layout) -> None:
-    """Raise `ConversionError` if a SpikingJelly module is applied to something its step mode is not made for."""
+    """Raise `Refusal` if a SpikingJelly module is applied to something its step mode is not made for."""
     mode = getattr(module, "step_mode", None)
     if not is_layer(module) or mode is None or _name(type_of(module)) in _ANY_LAYOUT:
         return
     if is_neuron(module) and mode != "m":
-        raise ConversionError('step_mode="s" sees one step at a time', f"call {_SET_MULTI_STEP}")
+        raise Refusal('step_mode="s" sees one step at a time', f"call {_SET_MULTI_STEP}")
     if (mode == "m") != (layout is Layout.SEQUENCE):
-        raise ConversionError(f'step_mode="{mode}" is applied to {layout.value}', f"call {_SET_MULTI_STEP}")
+        raise Refusal(f'step_mode="{mode}" is applied to {layout.value}', f"call {_SET_MULTI_STEP}")
 
 
 @contextmanager
@@ -132,14 +133,14 @@ def _name(kind: type[nn.Module]) -> str:
 
 def _spiking(module: Any) -> None:
     if not getattr(module.surrogate_function, "spiking", True):
-        raise ConversionError("surrogate_function.spiking=False: it emits no spikes", "train with spiking=True")
+        raise Refusal("surrogate_function.spiking=False: it emits no spikes", "train with spiking=True")
 
 
 def _number(module: Any, name: str) -> float:
     """An attribute that is one number for the whole layer."""
     value = getattr(module, name)
     if isinstance(value, torch.Tensor) and value.numel() != 1:
-        raise ConversionError(f"{name} has {value.numel()} numbers", "use one number for the layer")
+        raise Refusal(f"{name} has {value.numel()} numbers", "use one number for the layer")
     return float(value)
 
 
@@ -170,11 +171,11 @@ def _starts_from(module: Any, reset: float) -> None:
     rest = torch.as_tensor(module._memories_rv["v"])
     if not bool((rest == reset).all()):
         reason = f"v starts from another potential than the reset potential {reset:g}"
-        raise ConversionError(reason, f'call neuron.set_reset_value("v", {reset:g})')
+        raise Refusal(reason, f'call neuron.set_reset_value("v", {reset:g})')
 
 
 def _psn(module: Any, features: Shape) -> ops.SpikingNeuron:
-    raise ConversionError(
+    raise Refusal(
         "not causal: step t needs inputs of later steps, so there is no serial form",
         "train with MaskedPSN or SlidingPSN",
     )
@@ -183,24 +184,24 @@ def _psn(module: Any, features: Shape) -> ops.SpikingNeuron:
 def _masked_psn(module: Any, features: Shape) -> ops.SpikingNeuron:
     _spiking(module)
     if float(module.lambda_) < 1.0:
-        raise ConversionError(
+        raise Refusal(
             f"lambda_ = {float(module.lambda_):g} < 1: rows still look ahead", "finish masking: lambda_ = 1.0"
         )
     matrix, steps = array(module.masked_weight()), int(module.T)
     columns = np.zeros((steps, min(int(module.k), steps)))
     for lag in range(columns.shape[1]):
         columns[: steps - lag, lag] = np.diagonal(matrix, -lag)
-    return _summing(operators.Window(columns, array(module.bias)[:, 0], time_invariant=False))
+    return _summing(ops.Window(columns, array(module.bias)[:, 0], time_invariant=False))
 
 
 def _sliding_psn(module: Any, features: Shape) -> ops.SpikingNeuron:
     _spiking(module)
     newest_first = array(module.weight)[::-1]
-    return _summing(operators.Window(newest_first[None], array(module.bias)[None], time_invariant=True))
+    return _summing(ops.Window(newest_first[None], array(module.bias)[None], time_invariant=True))
 
 
-def _summing(window: operators.Window) -> ops.SpikingNeuron:
-    return ops.SpikingNeuron(window, None, operators.RawCurrent(), None, 0.0, ">=")
+def _summing(window: ops.Window) -> ops.SpikingNeuron:
+    return ops.SpikingNeuron(window, None, ops.RawCurrent(), None, 0.0, ">=")
 
 
 def _voting(module: Any, features: Shape) -> ops.Layer:
@@ -211,11 +212,11 @@ def _voting(module: Any, features: Shape) -> ops.Layer:
 
 
 def _temporal_batch_norm(module: Any, features: Shape) -> ops.Layer:
-    raise ConversionError("scales every time step differently", "train with BatchNorm or ThresholdDependentBatchNorm")
+    raise Refusal("scales every time step differently", "train with BatchNorm or ThresholdDependentBatchNorm")
 
 
 def _stateful_container(module: Any, features: Shape) -> ops.Layer:
-    raise ConversionError(
+    raise Refusal(
         "runs its modules step by step",
         f"put its neurons outside, its layers into SeqToANNContainer, and call {_SET_MULTI_STEP}",
     )

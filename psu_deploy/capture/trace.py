@@ -16,24 +16,24 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
-from psu_deploy.along_time import Hold
 from psu_deploy.capture import functions, placement, spikingjelly
 from psu_deploy.capture.alignment import aligned
 from psu_deploy.capture.check import check_layer, check_neuron
 from psu_deploy.capture.examples import EXAMPLE_STEPS, examples_for
 from psu_deploy.capture.exercise import random_spikes, spiking_at_random
 from psu_deploy.capture.functions import Call, Converted
-from psu_deploy.capture.layers import STATELESS, ConversionError, Converter
+from psu_deploy.capture.layers import STATELESS, Converter
 from psu_deploy.capture.modes import eval_mode, floating_like
 from psu_deploy.capture.neurons import CONVERTERS
 from psu_deploy.capture.tracer import NEURONS, ROOT, Root, Tracer
 from psu_deploy.capture.values import Example, Layout, Value
-from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, UnsupportedModelError
+from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, Refusal, UnsupportedModelError
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.fields import Shape, feature_shape
 from psu_deploy.machine.graph import INPUT, STEP
+from psu_deploy.machine.ops.fields import Shape, feature_shape
 from psu_deploy.machine.passes import RemoveDeadLayers, simplify
-from psu_deploy.neurons import Neuron
+from psu_deploy.nn.along_time import Hold
+from psu_deploy.nn.neurons import Neuron
 
 ACTION = "turn the model into a state machine"
 _UNKNOWN = "?"
@@ -176,22 +176,22 @@ class _Walker(fx.Interpreter):
         try:
             placement.check_place(module, values)
             result = _execute(module, *_concrete(args), **_concrete(kwargs))
-        except (ConversionError, _ModelFailureError) as error:
+        except (Refusal, _ModelFailureError) as error:
             if not (isinstance(module, NEURONS) or spikingjelly.is_neuron(module)) or not values:
-                if not isinstance(error, ConversionError):
+                if not isinstance(error, Refusal):
                     raise
                 self._note(path, kind, error.reason, error.remedy)  # there is no result to go on with
                 raise _ModelFailureError(error.reason) from error
-            refusal = error if isinstance(error, ConversionError) else ConversionError(str(error), "see its arguments")
+            refusal = error if isinstance(error, Refusal) else Refusal(str(error), "see its arguments")
             return self._refuse(path, kind, refusal, values, values[0].tensor)  # a neuron keeps the shape
         try:
             placement.check_intact(overwritten)
             if spikingjelly.is_neuron(module) and name in self._uses:
-                raise ConversionError(
+                raise Refusal(
                     "is called twice: its second call goes on from the membrane of the first", "use two neurons"
                 )
             return self._emit(name, self._convert_module(module, values, result), result)
-        except ConversionError as error:
+        except Refusal as error:
             return self._refuse(path, kind, error, values, result)
 
     def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -209,27 +209,27 @@ class _Walker(fx.Interpreter):
         try:
             placement.check_intact(overwritten)
             if not isinstance(result, Tensor):
-                raise ConversionError("returns several tensors", "a layer has one output")
+                raise Refusal("returns several tensors", "a layer has one output")
             return self._emit(functions.short_name(target), functions.convert_call(call), result)
-        except ConversionError as error:
+        except Refusal as error:
             return self._refuse("forward", functions.describe(target), error, call.values, result)
 
     # -- book-keeping -------------------------------------------------------------------------------------------
 
     def _convert_module(self, module: nn.Module, values: list[Value], result: Any) -> Converted:
         if len(values) != 1 or not isinstance(result, Tensor):
-            raise ConversionError("needs one tensor in and one out", "split the module")
+            raise Refusal("needs one tensor in and one out", "split the module")
         value = values[0]
         converter = self._converters.get(type_of(module)) or spikingjelly.converter(type_of(module))
         if converter is None and isinstance(module, nn.Flatten | nn.Unflatten):
             return functions.reshape(value, result, self._example)
         if converter is None:
-            raise ConversionError("no converter for this type", "replace it, or pass converters={type: function}")
+            raise Refusal("no converter for this type", "replace it, or pass converters={type: function}")
         placement.check_batched(module, value.layout)
         try:
             layer = converter(module, value.features)
         except InputError as error:
-            raise ConversionError(str(error), "give it finite numbers and sizes it supports") from error
+            raise Refusal(str(error), "give it finite numbers and sizes it supports") from error
         placement.check_along_time(layer, value.layout)
         placement.check_lookahead(layer, value)
         if isinstance(layer, ops.Neuron):
@@ -256,7 +256,7 @@ class _Walker(fx.Interpreter):
         first = self._uses[path] == 1 and path not in (INPUT, STEP)
         return path if first else f"{path}#{self._uses[path]}"
 
-    def _refuse(self, path: str, kind: str, error: ConversionError, values: list[Value], result: Any) -> Any:
+    def _refuse(self, path: str, kind: str, error: Refusal, values: list[Value], result: Any) -> Any:
         """Note the problem and go on with the concrete result, to find the next one."""
         self._note(path, kind, error.reason, error.remedy)
         if not isinstance(result, Tensor):

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.capture import spikingjelly
-from psu_deploy.neurons import PSN, Neuron
+from psu_deploy.nn.neurons import PSN, Neuron
 
 ROOT = "model"
 NEURONS = (Neuron, PSN)

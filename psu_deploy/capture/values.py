@@ -8,7 +8,7 @@ from math import prod
 
 from torch import Tensor
 
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 
 class Layout(Enum):

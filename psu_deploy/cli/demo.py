@@ -15,8 +15,8 @@ import typer
 from psu_deploy import api
 from psu_deploy.cli.console import hint, say, table, tell
 from psu_deploy.errors import InputError, MissingExtraError
+from psu_deploy.files.atomic import write_whole
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.files import write_whole
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import EquivalenceReport
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from psu_deploy.capture import nir, to_state_machine
+from psu_deploy.capture import to_state_machine
 from psu_deploy.cli.console import hint, progress, say
 from psu_deploy.cli.sources import MACHINE_SUFFIX
 from psu_deploy.errors import InputError
-from psu_deploy.importers import official
+from psu_deploy.importers import nir, official
 from psu_deploy.importers.networks import input_shape
 from psu_deploy.importers.neurons import KINDS
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.exporters import EXPORTERS
-from psu_deploy.limits import MEMORY, memory_for, regular_size
+from psu_deploy.files.atomic import as_npy, write_whole
+from psu_deploy.files.limits import MEMORY, memory_for, regular_size
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.files import as_npy, write_whole
 
 MACHINE_SUFFIX = ".psm"
 MACHINE_FILE = "model.psm"

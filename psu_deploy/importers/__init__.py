@@ -1,5 +1,5 @@
-"""Checkpoints of other people's code -> our networks."""
+"""Other people's files -> ours: checkpoints, NIR."""
 
-from psu_deploy.importers import official
+from psu_deploy.importers import nir, official
 
-__all__ = ["official"]
+__all__ = ["nir", "official"]

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from psu_deploy import torch_files
 from psu_deploy.errors import ArtifactError
-from psu_deploy.limits import NUMBER, check_memory
+from psu_deploy.files import checkpoints
+from psu_deploy.files.limits import NUMBER, check_memory
 
 WRAPPERS = ("state_dict", "net", "model")
 """Keys under which the parameters lie: timm, and the scripts of the PSN authors."""
@@ -92,14 +92,14 @@ def _load(source: Path) -> Any:
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist or is not a file")
     try:
-        return torch_files.read(source)[0]
-    except torch_files.ForeignObjectError as error:
+        return checkpoints.read(source)[0]
+    except checkpoints.ForeignObjectError as error:
         raise ArtifactError(
             f"{source} holds something else than tensors, plain values and argparse.Namespace ({error}); nothing in it "
             "was executed. Where you trained it, save what is needed alone: "
             "torch.save({'state_dict': model.state_dict(), 'args': args}, file)"
         ) from error
-    except torch_files.DamagedError as error:
+    except checkpoints.DamagedError as error:
         raise ArtifactError(f"{source} is damaged or was not written by torch.save: {error}") from error
 
 

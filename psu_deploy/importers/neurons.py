@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
 from psu_deploy.importers.settings import Settings
-from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
+from psu_deploy.nn.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
 
 _ROUNDING = 1e-5
 """Relative: the powers were computed in float32, one rounding per factor."""

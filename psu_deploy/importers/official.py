@@ -22,7 +22,7 @@ from psu_deploy.importers.neurons import (
 )
 from psu_deploy.importers.settings import Settings
 from psu_deploy.models.neurons import NeuronMaker
-from psu_deploy.neurons import PSN, Neuron
+from psu_deploy.nn.neurons import PSN, Neuron
 
 _NODE_TYPES = {
     "PSU": "psu",

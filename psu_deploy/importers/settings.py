@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from psu_deploy.errors import InputError
-from psu_deploy.neurons import Atan, PiecewiseLinear, Surrogate
-from psu_deploy.neurons.surrogate import FireOn
+from psu_deploy.nn.neurons import Atan, PiecewiseLinear, Surrogate
+from psu_deploy.nn.neurons.surrogate import FireOn
 
 _FIRE_ON: dict[str, FireOn] = {"AtanGrad": ">", "QGateGrad": ">", "SigmoidGrad": ">=", "ReLUGrad": ">="}
 """Name of a BrainCog surrogate -> how its forward pass compares."""

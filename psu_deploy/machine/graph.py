@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from psu_deploy.errors import InputError, StateError
-from psu_deploy.machine.fields import Shape, feature_shape
 from psu_deploy.machine.inputs import check_counter, check_numbers, state_shape
 from psu_deploy.machine.ops import Hold, Layer, Neuron
+from psu_deploy.machine.ops.fields import Shape, feature_shape
 
 INPUT = "x"
 STEP = "step"

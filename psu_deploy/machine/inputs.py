@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from psu_deploy.errors import HorizonError, InputError, StateError
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 _MOST_SAMPLES = 2**48
 """More than any memory holds, and few enough for numpy to say so in its own words."""

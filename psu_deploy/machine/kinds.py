@@ -10,23 +10,11 @@ from dataclasses import dataclass, fields, is_dataclass
 
 from psu_deploy.errors import Problem, UnsupportedModelError
 from psu_deploy.machine.graph import Node
-from psu_deploy.machine.layer import Layer
-from psu_deploy.machine.operators import CausalOperator, Estimator
+from psu_deploy.machine.ops.estimators import Estimator
+from psu_deploy.machine.ops.layer import Layer
+from psu_deploy.machine.ops.operators import CausalOperator
 
 Part = Layer | CausalOperator | Estimator
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A row that says no: the kind is known, and the reader has no form for it.
-
-    Args:
-        reason: why not.
-        remedy: what the caller can do.
-    """
-
-    reason: str
-    remedy: str
 
 
 @dataclass(frozen=True)

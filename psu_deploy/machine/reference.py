@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from psu_deploy import sigmoid_table
 from psu_deploy.errors import UnsupportedModelError
-from psu_deploy.machine import operators, ops
-from psu_deploy.machine.fields import Array
+from psu_deploy.machine import ops
 from psu_deploy.machine.graph import Graph
 from psu_deploy.machine.kinds import Part, Vocabulary, unknown_kind
-from psu_deploy.noise import uniform
+from psu_deploy.machine.ops.fields import Array
+from psu_deploy.numerics import sigmoid_table
+from psu_deploy.numerics.noise import uniform
 
 State = Mapping[str, Tensor]
 
@@ -292,39 +292,39 @@ _EVALUATORS: dict[type, Callable[[Any, Sequence[Tensor], Moment], Tensor]] = {
 }
 
 
-def advance(operator: operators.Operator, role: str, x: Tensor, moment: Moment) -> Tensor:
+def advance(operator: ops.CausalOperator, role: str, x: Tensor, moment: Moment) -> Tensor:
     """One step of a causal operator: its output; its next state goes into the moment. An unknown kind is refused."""
     return _rule(_OPERATORS, operator, "operator")(operator, role, x, moment)
 
 
-def estimate(estimator: operators.Estimator, value: Tensor, moment: Moment) -> Tensor:
+def estimate(estimator: ops.Estimator, value: Tensor, moment: Moment) -> Tensor:
     """The estimated spike S' of every E. An unknown kind is refused."""
     return _rule(_ESTIMATORS, estimator, "estimator")(estimator, value, moment)
 
 
-def _identity(operator: operators.Identity, role: str, x: Tensor, moment: Moment) -> Tensor:
+def _identity(operator: ops.Identity, role: str, x: Tensor, moment: Moment) -> Tensor:
     return x
 
 
-def _leak(operator: operators.Leak, role: str, x: Tensor, moment: Moment) -> Tensor:
+def _leak(operator: ops.Leak, role: str, x: Tensor, moment: Moment) -> Tensor:
     moment.new_state[role] = moment.state[role] * operator.decay + operator.gain * x
     return moment.new_state[role]
 
 
-def _strict_leak(operator: operators.StrictLeak, role: str, x: Tensor, moment: Moment) -> Tensor:
+def _strict_leak(operator: ops.StrictLeak, role: str, x: Tensor, moment: Moment) -> Tensor:
     state = moment.state[role]
     moment.new_state[role] = (state + operator.gain * x) * operator.decay
     return state
 
 
-def _exponentials(operator: operators.Exponentials, role: str, x: Tensor, moment: Moment) -> Tensor:
+def _exponentials(operator: ops.Exponentials, role: str, x: Tensor, moment: Moment) -> Tensor:
     terms = (1, -1, *[1] * (x.ndim - 1))
     gains, decays = (moment.tensor(v).view(terms) for v in (operator.gains, operator.decays))
     moment.new_state[role] = decays * moment.state[role] + gains * x[:, None]
     return moment.new_state[role].sum(1) + operator.bias
 
 
-def _partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment: Moment) -> Tensor:
+def _partial_sums(operator: ops.PartialSums, role: str, x: Tensor, moment: Moment) -> Tensor:
     t, matrix, bias = moment.step, moment.tensor(operator.matrix), moment.tensor(operator.bias)
     y = matrix[t, t] * x
     if role in moment.state:
@@ -336,7 +336,7 @@ def _partial_sums(operator: operators.PartialSums, role: str, x: Tensor, moment:
     return y + bias[t]
 
 
-def _window(operator: operators.Window, role: str, x: Tensor, moment: Moment) -> Tensor:
+def _window(operator: ops.Window, role: str, x: Tensor, moment: Moment) -> Tensor:
     row = 0 if operator.time_invariant else moment.step
     sums = moment.tensor(operator.columns)[row].view(1, -1, *[1] * (x.ndim - 1)) * x[:, None]
     if role in moment.state:
@@ -346,24 +346,24 @@ def _window(operator: operators.Window, role: str, x: Tensor, moment: Moment) ->
 
 
 _OPERATORS: dict[type, Callable[[Any, str, Tensor, Moment], Tensor]] = {
-    operators.Identity: _identity,
-    operators.Leak: _leak,
-    operators.StrictLeak: _strict_leak,
-    operators.PartialSums: _partial_sums,
-    operators.Window: _window,
-    operators.Exponentials: _exponentials,
+    ops.Identity: _identity,
+    ops.Leak: _leak,
+    ops.StrictLeak: _strict_leak,
+    ops.PartialSums: _partial_sums,
+    ops.Window: _window,
+    ops.Exponentials: _exponentials,
 }
 
 
-def _sigmoid(estimator: operators.Sigmoid, value: Tensor, moment: Moment) -> Tensor:
+def _sigmoid(estimator: ops.Sigmoid, value: Tensor, moment: Moment) -> Tensor:
     return torch.sigmoid(value)
 
 
-def _raw_current(estimator: operators.RawCurrent, value: Tensor, moment: Moment) -> Tensor:
+def _raw_current(estimator: ops.RawCurrent, value: Tensor, moment: Moment) -> Tensor:
     return value
 
 
-def _staircase(estimator: operators.Staircase, value: Tensor, moment: Moment) -> Tensor:
+def _staircase(estimator: ops.Staircase, value: Tensor, moment: Moment) -> Tensor:
     steps_below = torch.bucketize(value.contiguous(), moment.tensor(estimator.thresholds), right=True)
     return steps_below.to(value.dtype) * estimator.height + estimator.offset
 
@@ -371,7 +371,7 @@ def _staircase(estimator: operators.Staircase, value: Tensor, moment: Moment) ->
 _TABLE = sigmoid_table.VALUES.astype(np.float64)
 
 
-def _sigmoid_table(estimator: operators.SigmoidTable, value: Tensor, moment: Moment) -> Tensor:
+def _sigmoid_table(estimator: ops.SigmoidTable, value: Tensor, moment: Moment) -> Tensor:
     """The table at floor(1024 E), a product that is exact; what is no number stays none."""
     table, first, last = moment.tensor(_TABLE), sigmoid_table.FIRST, sigmoid_table.LAST
     place = (value * sigmoid_table.PER_UNIT).floor().clamp(first, last) - first
@@ -379,10 +379,10 @@ def _sigmoid_table(estimator: operators.SigmoidTable, value: Tensor, moment: Mom
 
 
 _ESTIMATORS: dict[type, Callable[[Any, Tensor, Moment], Tensor]] = {
-    operators.Sigmoid: _sigmoid,
-    operators.RawCurrent: _raw_current,
-    operators.Staircase: _staircase,
-    operators.SigmoidTable: _sigmoid_table,
+    ops.Sigmoid: _sigmoid,
+    ops.RawCurrent: _raw_current,
+    ops.Staircase: _staircase,
+    ops.SigmoidTable: _sigmoid_table,
 }
 
 _READER = "the reference interpreter"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from psu_deploy.limits import check_memory
-from psu_deploy.machine.fields import Shape
+from psu_deploy.files.limits import check_memory
 from psu_deploy.machine.graph import Graph, Node
+from psu_deploy.machine.ops.fields import Shape
 
 _BYTES = 4
 """Of a number: what is run is float32."""

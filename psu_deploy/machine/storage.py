@@ -20,12 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from psu_deploy.errors import ArtifactError, InputError
-from psu_deploy.limits import NUMBER, OBJECT, check_memory
-from psu_deploy.machine import operators, ops
-from psu_deploy.machine.fields import Array, saved_fields
-from psu_deploy.machine.files import write_whole
+from psu_deploy.files.atomic import write_whole
+from psu_deploy.files.limits import NUMBER, OBJECT, check_memory
+from psu_deploy.machine import ops
 from psu_deploy.machine.graph import Graph, Node
 from psu_deploy.machine.kinds import Vocabulary
+from psu_deploy.machine.ops.fields import Array, saved_fields
 from psu_deploy.machine.size import check_size
 
 FORMAT = "psu-deploy.machine"
@@ -42,9 +42,9 @@ _KINDS: dict[str, type] = {
         *(ops.Flatten, ops.Add, ops.Multiply, ops.Activation, ops.Delay, ops.Wait, ops.TimeConv, ops.Filter),
         *(ops.Hold, ops.Readout),
         *(ops.SpikingNeuron, ops.LIFNeuron, ops.BernoulliNeuron),
-        *(operators.Identity, operators.Leak, operators.StrictLeak, operators.PartialSums, operators.Window),
-        *(operators.Exponentials, operators.Sigmoid, operators.RawCurrent, operators.Staircase),
-        operators.SigmoidTable,
+        *(ops.Identity, ops.Leak, ops.StrictLeak, ops.PartialSums, ops.Window),
+        *(ops.Exponentials, ops.Sigmoid, ops.RawCurrent, ops.Staircase),
+        ops.SigmoidTable,
     )
 }
 """Name in the file -> kind: what `load` makes, and so all that `save` writes."""

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from psu_deploy.machine.graph import Graph
-from psu_deploy.machine.operators import Exponentials, PartialSums, Staircase, Window
+from psu_deploy.machine.ops import Exponentials, PartialSums, Staircase, Window
 
 _BYTES = 4
 """State is counted as float32."""

@@ -22,7 +22,8 @@ def prepare(
 
     "lava": in every neuron of the PSU family the sigmoid becomes a `SigmoidTable`; the weight of every Linear, Conv1d
     and Conv2d of torch is rounded to 8 bits per output channel in forward, while what is learned keeps all its bits
-    (`psu_deploy.quantisation.Int8Weight`). Neurons keep their operators, T x T matrices too, and a `Staircase` stays.
+    (`psu_deploy.nn.quantisation.Int8Weight`). Neurons keep their operators, T x T matrices too, and a `Staircase`
+    stays.
 
     Device, dtype, training mode and `requires_grad` are kept. All or nothing: a model that cannot be prepared is left
     as it was. What was prepared already stays. For "nir", an optimiser made before holds parameters that are no longer

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from psu_deploy.errors import InputError, Problem
-from psu_deploy.neurons import SigmoidTable, SpikingUnit
+from psu_deploy.nn.neurons import SigmoidTable, SpikingUnit
+from psu_deploy.nn.quantisation import Int8Weight
 from psu_deploy.preparation.neurons import estimator_problem, place_estimator, problem_of
 from psu_deploy.preparation.report import PreparedLayer
-from psu_deploy.quantisation import Int8Weight
 
 _WEIGHTED = nn.Linear | nn.Conv1d | nn.Conv2d
 

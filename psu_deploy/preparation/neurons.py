@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from psu_deploy.errors import Problem
-from psu_deploy.neurons import PSN, SPSN, Neuron, SigmoidTable, SpikingUnit, Staircase
-from psu_deploy.temporal import CausalOperator, MaskedMatrix
+from psu_deploy.nn.neurons import PSN, SPSN, Neuron, SigmoidTable, SpikingUnit, Staircase
+from psu_deploy.nn.temporal import CausalOperator, MaskedMatrix
 
 _ROLES = ("integrate", "estimate", "reset")
 

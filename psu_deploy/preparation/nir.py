@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from psu_deploy.errors import Problem
-from psu_deploy.neurons import SigmoidTable, SpikingUnit, Staircase
+from psu_deploy.nn.neurons import SigmoidTable, SpikingUnit, Staircase
+from psu_deploy.nn.temporal import CausalOperator, Exponentials
+from psu_deploy.nn.temporal.fit import fit_exponentials
 from psu_deploy.preparation.neurons import (
     bound_operators,
     estimator_problem,
@@ -18,8 +20,6 @@ from psu_deploy.preparation.neurons import (
     units_of,
 )
 from psu_deploy.preparation.report import PreparedLayer
-from psu_deploy.temporal import CausalOperator, Exponentials
-from psu_deploy.temporal.fit import fit_exponentials
 
 Approximate = Callable[[CausalOperator, int], Exponentials]
 """(operator with a horizon, number of terms) -> what takes its place."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from psu_deploy.arguments import check_whole
 from psu_deploy.errors import InputError
-from psu_deploy.neurons import Staircase
+from psu_deploy.nn.arguments import check_whole
+from psu_deploy.nn.neurons import Staircase
 
 Target = Literal["nir", "lava"]
 TARGETS: tuple[Target, ...] = ("nir", "lava")

@@ -22,8 +22,8 @@ from torch import nn
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import ArtifactError, InputError
-from psu_deploy.machine.files import atomic_path, write_whole
-from psu_deploy.machine.temporaries import is_temporary, remove_leftovers
+from psu_deploy.files.atomic import atomic_path, write_whole
+from psu_deploy.files.temporaries import is_temporary, remove_leftovers
 from psu_deploy.preparation import prepare_structure
 from psu_deploy.training import weights
 from psu_deploy.training.recipe import Recipe

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from psu_deploy.errors import ArtifactError, InputError
-from psu_deploy.limits import OBJECT, check_memory, regular_size
-from psu_deploy.machine.files import write_whole
+from psu_deploy.files.atomic import write_whole
+from psu_deploy.files.limits import OBJECT, check_memory, regular_size
 from psu_deploy.models import CAUSAL
-from psu_deploy.neurons.estimators import MAX_LEVELS
+from psu_deploy.nn.neurons.estimators import MAX_LEVELS
 from psu_deploy.preparation import LEVELS, TARGETS, Target
 from psu_deploy.training.tasks import TASKS
 

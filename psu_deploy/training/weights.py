@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from psu_deploy import torch_files
 from psu_deploy.errors import ArtifactError
-from psu_deploy.limits import NUMBER, check_memory, regular_size
-from psu_deploy.machine.files import write_whole
+from psu_deploy.files import checkpoints
+from psu_deploy.files.atomic import write_whole
+from psu_deploy.files.limits import NUMBER, check_memory, regular_size
 
 _CHECKPOINT_KEYS = {"epoch", "state_dict", "optimizer_states", "lr_schedulers"}
 _MOST_EPOCHS = 10**9
@@ -47,8 +47,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code that is in it; anything else is an `ArtifactError`."""
     try:
-        checkpoint, claims = torch_files.read(path)
-    except (torch_files.ForeignObjectError, torch_files.DamagedError) as error:
+        checkpoint, claims = checkpoints.read(path)
+    except (checkpoints.ForeignObjectError, checkpoints.DamagedError) as error:
         raise ArtifactError(f"{path} is truncated or is not a checkpoint: {error}") from error
     if claims.expanded:
         raise ArtifactError(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from psu_deploy.machine import StateMachine, Trace
-from psu_deploy.machine.fields import Array
 from psu_deploy.machine.ops import BernoulliNeuron
+from psu_deploy.machine.ops.fields import Array
 from psu_deploy.verify.alignment import aligned, drained, in_machine_time
 from psu_deploy.verify.rounding import Bounds, rounding_bounds
 from psu_deploy.verify.roundoff import AS_THE_MACHINE, Arithmetic

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from psu_deploy.machine import operators, ops
+from psu_deploy.machine import ops
 from psu_deploy.machine.reference import Moment, advance, evaluate
 from psu_deploy.verify.roundoff import SIGMOID_ERROR, Roundoff, product
 
@@ -48,25 +48,25 @@ def _one(roundoff: Roundoff, operator: Any, step: int) -> Terms:
     return Terms(1)
 
 
-def _partial_sums(roundoff: Roundoff, operator: operators.PartialSums, step: int) -> Terms:
+def _partial_sums(roundoff: Roundoff, operator: ops.PartialSums, step: int) -> Terms:
     return Terms(len(operator.bias), roundoff.sizes(operator.bias)[step])
 
 
-def _window(roundoff: Roundoff, operator: operators.Window, step: int) -> Terms:
+def _window(roundoff: Roundoff, operator: ops.Window, step: int) -> Terms:
     return Terms(operator.order, roundoff.sizes(operator.bias)[0 if operator.time_invariant else step])
 
 
-def _exponentials(roundoff: Roundoff, operator: operators.Exponentials, step: int) -> Terms:
+def _exponentials(roundoff: Roundoff, operator: ops.Exponentials, step: int) -> Terms:
     return Terms(len(operator.gains), roundoff.scalar(abs(operator.bias)))
 
 
 OPERATORS: dict[type, Callable[[Roundoff, Any, int], Terms]] = {
-    operators.Identity: _one,
-    operators.Leak: _one,
-    operators.StrictLeak: _one,
-    operators.PartialSums: _partial_sums,
-    operators.Window: _window,
-    operators.Exponentials: _exponentials,
+    ops.Identity: _one,
+    ops.Leak: _one,
+    ops.StrictLeak: _one,
+    ops.PartialSums: _partial_sums,
+    ops.Window: _window,
+    ops.Exponentials: _exponentials,
 }
 """Kind of operator -> what one of its results is summed of."""
 

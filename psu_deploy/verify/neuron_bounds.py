@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psu_deploy import sigmoid_table
-from psu_deploy.machine import operators, ops
+from psu_deploy.machine import ops
 from psu_deploy.machine.reference import Moment
+from psu_deploy.numerics import sigmoid_table
 from psu_deploy.verify.layer_bounds import operator_bound, sigmoid_bound
 from psu_deploy.verify.roundoff import Roundoff
 
@@ -45,7 +45,7 @@ def _spiking_neuron(roundoff: Roundoff, neuron: ops.SpikingNeuron, given: Given)
             looked_at = operator_bound(roundoff, neuron.estimate, "E", current, moment)
         estimated = ESTIMATORS[type(neuron.estimator)](roundoff, neuron.estimator, looked_at, given)
         reset = operator_bound(roundoff, neuron.reset, "R", estimated, moment)
-        if roundoff.arithmetic.reset_by_difference and isinstance(neuron.reset, operators.StrictLeak):
+        if roundoff.arithmetic.reset_by_difference and isinstance(neuron.reset, ops.StrictLeak):
             taken = abs(neuron.reset.gain) * estimated.chunk(2)[0]
             reset = roundoff.with_error(reset, 4, reset.chunk(2)[0] + taken)
         total = potential + reset
@@ -83,15 +83,15 @@ NEURONS: dict[type, Callable[[Roundoff, Any, Given], Tensor]] = {
 """Kind of neuron -> bound of its margin's error, (B, *features); its next state goes into the moment."""
 
 
-def _sigmoid(roundoff: Roundoff, estimator: operators.Sigmoid, pair: Tensor, given: Given) -> Tensor:
+def _sigmoid(roundoff: Roundoff, estimator: ops.Sigmoid, pair: Tensor, given: Given) -> Tensor:
     return sigmoid_bound(roundoff, pair)
 
 
-def _raw_current(roundoff: Roundoff, estimator: operators.RawCurrent, pair: Tensor, given: Given) -> Tensor:
+def _raw_current(roundoff: Roundoff, estimator: ops.RawCurrent, pair: Tensor, given: Given) -> Tensor:
     return pair
 
 
-def _staircase(roundoff: Roundoff, estimator: operators.Staircase, pair: Tensor, given: Given) -> Tensor:
+def _staircase(roundoff: Roundoff, estimator: ops.Staircase, pair: Tensor, given: Given) -> Tensor:
     """An error e of E turns every step with |E - threshold| <= e, E and the thresholds with their signs.
 
     Thresholds are rounded too. They are rising, so those out of reach on either side are counted.
@@ -108,7 +108,7 @@ def _staircase(roundoff: Roundoff, estimator: operators.Staircase, pair: Tensor,
     return roundoff.rounded(torch.cat([most, height * turned]), steps)
 
 
-def _sigmoid_table(roundoff: Roundoff, estimator: operators.SigmoidTable, pair: Tensor, given: Given) -> Tensor:
+def _sigmoid_table(roundoff: Roundoff, estimator: ops.SigmoidTable, pair: Tensor, given: Given) -> Tensor:
     """An error e of E gives `f(E + e) - f(E)` or `f(E) - f(E - e)` at most; f itself is exact, and below 1."""
     _, error = pair.chunk(2)  # never 0: hardware that flushes to zero takes what is just below 0 for 0
     seen = _exact(given)
@@ -117,10 +117,10 @@ def _sigmoid_table(roundoff: Roundoff, estimator: operators.SigmoidTable, pair: 
 
 
 ESTIMATORS: dict[type, Callable[[Roundoff, Any, Tensor, Given], Tensor]] = {
-    operators.Sigmoid: _sigmoid,
-    operators.RawCurrent: _raw_current,
-    operators.Staircase: _staircase,
-    operators.SigmoidTable: _sigmoid_table,
+    ops.Sigmoid: _sigmoid,
+    ops.RawCurrent: _raw_current,
+    ops.Staircase: _staircase,
+    ops.SigmoidTable: _sigmoid_table,
 }
 """Kind of estimator -> pair of the estimated spike."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from psu_deploy.machine.files import write_whole
+from psu_deploy.files.atomic import write_whole
 from psu_deploy.verify.findings import Findings
 from psu_deploy.verify.rendering import as_data, as_text
 from psu_deploy.verify.verdict import verdict_of

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.reference import Moment
 from psu_deploy.verify.layer_bounds import LAYERS, OPERATORS
@@ -95,7 +95,7 @@ def _at(rows: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:
 
 
 def _looks_at_estimate(machine: StateMachine) -> bool:
-    stepped = operators.Staircase | operators.SigmoidTable
+    stepped = ops.Staircase | ops.SigmoidTable
     return any(isinstance(getattr(node.layer, "estimator", None), stepped) for node in machine.nodes)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psu_deploy.machine.fields import Array
+from psu_deploy.machine.ops.fields import Array
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 """Half the distance from 1 to the next number."""

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from psu_deploy.capture import ConversionError, to_state_machine
+from psu_deploy.capture import to_state_machine
 from psu_deploy.capture.layers import linear as built_in_linear
 from psu_deploy.capture.neurons import spiking_unit
-from psu_deploy.errors import InputError, Problem, UnsupportedModelError
+from psu_deploy.errors import InputError, Problem, Refusal, UnsupportedModelError
 from psu_deploy.machine import ops
-from psu_deploy.network import Lift, SpikingSequential
-from psu_deploy.neurons import PSU
-from psu_deploy.neurons.base import SpikingUnit, TimeFirst
-from psu_deploy.temporal import Exponentials, StrictLeak
+from psu_deploy.nn.containers import Lift, SpikingSequential
+from psu_deploy.nn.neurons import PSU
+from psu_deploy.nn.neurons.base import SpikingUnit, TimeFirst
+from psu_deploy.nn.temporal import Exponentials, StrictLeak
 from tests.helpers import check_capture
 
 
@@ -106,7 +106,7 @@ def test_none_means_nothing():
 
 def test_own_refusal_has_its_reason():
     def refuse(module, features):
-        raise ConversionError("factor is not one", "set it to one")
+        raise Refusal("factor is not one", "set it to one")
 
     with pytest.raises(UnsupportedModelError) as caught:
         to_state_machine(SpikingSequential(nn.Linear(3, 4), Scale(2.0)), (3,), converters={Scale: refuse})

@@ -8,8 +8,8 @@ from torch import nn
 
 from psu_deploy.capture import to_state_machine, trace_module
 from psu_deploy.errors import InputError, UnsupportedModelError
-from psu_deploy.network import Lift, Residual, SpikingSequential
-from psu_deploy.neurons import IPSU, PSU
+from psu_deploy.nn.containers import Lift, Residual, SpikingSequential
+from psu_deploy.nn.neurons import IPSU, PSU
 from tests.helpers import EVERY_NEURON, Forward, NeuronCase, check_capture, linear
 
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import UnsupportedModelError
-from psu_deploy.network import SpikingSequential
-from psu_deploy.neurons import PSU
+from psu_deploy.nn.containers import SpikingSequential
+from psu_deploy.nn.neurons import PSU
 from tests.helpers import check_capture
 
 LAYERS = {

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from psu_deploy import PSU, Lift, SpikingSequential, UnsupportedModelError
-from psu_deploy.along_time import TimeConv1d
 from psu_deploy.capture import to_state_machine
-from psu_deploy.quantisation import Int8Weight
+from psu_deploy.nn.along_time import TimeConv1d
+from psu_deploy.nn.quantisation import Int8Weight
 from tests.helpers import check_capture
 
 LAYERS = {

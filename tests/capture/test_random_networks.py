@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from psu_deploy.network import Residual, SpikingSequential
+from psu_deploy.nn.containers import Residual, SpikingSequential
 from tests.helpers import EVERY_NEURON, check_capture
 
 CHANNELS = st.integers(1, 4)

@@ -8,8 +8,8 @@ from torch import nn
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import InputError, Problem, UnsupportedModelError
-from psu_deploy.network import Lift, SpikingSequential
-from psu_deploy.neurons import IPSU, PSN, PSU
+from psu_deploy.nn.containers import Lift, SpikingSequential
+from psu_deploy.nn.neurons import IPSU, PSN, PSU
 from tests.helpers import Forward, linear
 
 

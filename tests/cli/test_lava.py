@@ -20,7 +20,7 @@ from tests.cli.conftest import call, small_machine
 @pytest.fixture(autouse=True)
 def _no_rehearsal(monkeypatch):
     """Another process reads every file first, in case it is damaged. Ours are not."""
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import torch
 from onnx import helper
 
 import psu_deploy as psu
-from psu_deploy.machine import Node, StateMachine, operators, ops, storage
+from psu_deploy.machine import Node, StateMachine, ops, storage
 from psu_deploy.training.recipe import Recipe
 from tests.exporters.onnx.machines import NEURONS, chain
 
@@ -44,7 +44,7 @@ def psm_padding(path):
 
 def psm_exponentials(path):
     many = np.full(50_000, 0.5)
-    _psm([Node("a", ops.Filter(operators.Exponentials(many, many)), ("x",))], (100_000,), path)
+    _psm([Node("a", ops.Filter(ops.Exponentials(many, many)), ("x",))], (100_000,), path)
 
 
 def psm_one_tensor_many_times(path):

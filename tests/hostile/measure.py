@@ -17,11 +17,11 @@ import numpy as np
 import onnxruntime  # noqa: F401
 
 from psu_deploy import StateMachine, api
-from psu_deploy.capture import nir, to_state_machine
+from psu_deploy.capture import to_state_machine
 from psu_deploy.cli.sources import read_array
 from psu_deploy.errors import PsuDeployError
 from psu_deploy.exporters import lava, onnx  # noqa: F401
-from psu_deploy.importers import official
+from psu_deploy.importers import nir, official
 from psu_deploy.importers.networks import input_shape
 from psu_deploy.training import weights
 from psu_deploy.training.recipe import Recipe

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import psu_deploy as psu
-from psu_deploy import limits
+from psu_deploy.files import limits
 from tests.hostile import measure
 from tests.hostile.bombs import BOMBS
 

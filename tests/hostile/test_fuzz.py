@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import psu_deploy as psu
-from psu_deploy.capture import nir as nir_capture
 from psu_deploy.cli.sources import read_array
 from psu_deploy.errors import InternalError, PsuDeployError
+from psu_deploy.importers import nir as nir_capture
 from psu_deploy.importers import official
 from psu_deploy.machine import StateMachine, ops, storage
 from psu_deploy.training import weights
@@ -196,7 +196,7 @@ def test_bytes_of_hdf5(name, request, monkeypatch):
 def test_values_of_hdf5(name, request, monkeypatch):
     """A dataset replaced by another: whole files, so that nothing hangs."""
     reader = request.getfixturevalue(name)
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
     with h5py.File(reader.good) as file:
         found = []
         file.visititems(lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None)
@@ -218,7 +218,7 @@ def test_values_of_hdf5(name, request, monkeypatch):
 
 def test_a_graph_whose_type_is_an_array(graph, monkeypatch):
     """Found by the test above."""
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
     graph.path.write_bytes(graph.content)
     with h5py.File(graph.path, "r+") as file:
         del file["node/type"]
@@ -228,7 +228,7 @@ def test_a_graph_whose_type_is_an_array(graph, monkeypatch):
 
 
 def test_metadata_of_net(net, monkeypatch):
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
     with h5py.File(net.good) as file:
         (place,) = [key for key in file if "metadata" in file[key]]
         metadata = json.loads(file[place]["metadata"][()])

@@ -9,8 +9,8 @@ from torch import nn
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import HorizonError, InputError, StateError
-from psu_deploy.network import SpikingSequential
-from psu_deploy.neurons import IPSU, PSU
+from psu_deploy.nn.containers import SpikingSequential
+from psu_deploy.nn.neurons import IPSU, PSU
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.machine import Node, StateMachine, ops
 from tests.exporters.onnx.machines import OPERATORS, STEPS, raw_matrix
 from tests.helpers import ROUNDING, apply, per_step, sigmoid, step_by_step
 
@@ -310,10 +310,10 @@ LAYERS = {
     "delay": (ops.Delay(3), (2, 5)),
     "wait": (ops.Wait(2), (2, 5)),
     "hold": (ops.Hold(), (2, 5)),
-    "leak": (ops.Filter(operators.Leak(0.5, 0.8)), (2, 5)),
-    "strict leak": (ops.Filter(operators.StrictLeak(0.5, 0.8)), (2, 5)),
-    "exponentials": (ops.Filter(operators.Exponentials(normal(2), [0.5, 0.8], 0.3)), (2, 5)),
-    "learned": (ops.Filter(operators.PartialSums(np.tril(normal(9, 9)), normal(9))), (2, 5)),
+    "leak": (ops.Filter(ops.Leak(0.5, 0.8)), (2, 5)),
+    "strict leak": (ops.Filter(ops.StrictLeak(0.5, 0.8)), (2, 5)),
+    "exponentials": (ops.Filter(ops.Exponentials(normal(2), [0.5, 0.8], 0.3)), (2, 5)),
+    "learned": (ops.Filter(ops.PartialSums(np.tril(normal(9, 9)), normal(9))), (2, 5)),
     "relu": (ops.Activation("relu"), (2, 5)),
     "sigmoid": (ops.Activation("sigmoid"), (5,)),
     **{f"time conv {name}": (layer, (features,)) for name, (layer, features) in TIME_CONVOLUTIONS.items()},
@@ -355,9 +355,9 @@ def test_convolution_agrees_with_torch(name):
         pytest.param(ops.Readout("sum"), id="sum"),
         pytest.param(ops.Delay(1), id="delay"),
         pytest.param(ops.Hold(), id="hold"),
-        pytest.param(ops.Filter(operators.Identity()), id="identity"),
-        pytest.param(ops.Filter(operators.Leak(0.5, 0.5)), id="leak"),
-        pytest.param(ops.Filter(operators.StrictLeak(0.5, 0.5)), id="strict leak"),
+        pytest.param(ops.Filter(ops.Identity()), id="identity"),
+        pytest.param(ops.Filter(ops.Leak(0.5, 0.5)), id="leak"),
+        pytest.param(ops.Filter(ops.StrictLeak(0.5, 0.5)), id="strict leak"),
         pytest.param(ops.TimeConv(np.ones((2, 2, 2)), None, 1), id="time conv"),
         pytest.param(ops.Activation("relu"), id="relu"),
         pytest.param(ops.LIFNeuron(2.0, True, 0.1, "hard", ">="), id="lif"),

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import HorizonError
-from psu_deploy.machine import Node, StateMachine, operators, ops
-from psu_deploy.neurons import IPSU, LIF, PLIF, PSU, SlidingPSN
+from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.nn.neurons import IPSU, LIF, PLIF, PSU, SlidingPSN
 from tests.helpers import (
     EVERY_NEURON,
     LOOPS,
@@ -217,10 +217,10 @@ def test_old_states_are_forgotten(case: NeuronCase, call):
 
 
 NEURON = {
-    "integrate": operators.Leak(0.5, 0.5),
+    "integrate": ops.Leak(0.5, 0.5),
     "estimate": None,
-    "estimator": operators.Sigmoid(),
-    "reset": operators.StrictLeak(1.0, 0.5),
+    "estimator": ops.Sigmoid(),
+    "reset": ops.StrictLeak(1.0, 0.5),
     "threshold": 0.5,
     "fire_on": ">=",
 }
@@ -235,8 +235,8 @@ def by_hand(integrate, estimate, estimator, reset, threshold=0.5, fire_on=">="):
 @pytest.mark.parametrize("thresholds", [[0.25], [-1.5, 0.0, 0.25], np.arange(15) - 7.25])
 def test_a_tie_at_a_threshold_counts(thresholds, dtype):
     """Whole heights and no leak: R grows by the number of thresholds reached, in any precision exactly."""
-    stairs = operators.Staircase(np.array(thresholds), 1.0, 0.0)
-    machine = by_hand(operators.Identity(), None, stairs, operators.StrictLeak(1.0, 1.0))
+    stairs = ops.Staircase(np.array(thresholds), 1.0, 0.0)
+    machine = by_hand(ops.Identity(), None, stairs, ops.StrictLeak(1.0, 1.0))
     at = np.array(thresholds, dtype)
     near = [np.nextafter(at, dtype(-np.inf)), at, np.nextafter(at, dtype(np.inf))]
     x = np.zeros((len(at) + 1, 1, 2, 3), dtype)
@@ -247,8 +247,8 @@ def test_a_tie_at_a_threshold_counts(thresholds, dtype):
 
 
 def test_a_staircase_climbs_over_any_layout_of_memory():
-    stairs = operators.Staircase(np.array([-1.0, 1.0]), 1.0, 0.0)
-    machine = by_hand(operators.Identity(), None, stairs, operators.StrictLeak(1.0, 1.0))
+    stairs = ops.Staircase(np.array([-1.0, 1.0]), 1.0, 0.0)
+    machine = by_hand(ops.Identity(), None, stairs, ops.StrictLeak(1.0, 1.0))
     x = torch.from_numpy(currents(5, 2, (2, 3)))
     scattered = x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
     assert not scattered[0].is_contiguous()
@@ -258,7 +258,7 @@ def test_a_staircase_climbs_over_any_layout_of_memory():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_table_at_every_place(dtype):
     """And one float before and behind it; in any precision exactly."""
-    machine = by_hand(operators.Identity(), None, operators.SigmoidTable(), operators.StrictLeak(1.0, 1.0))
+    machine = by_hand(ops.Identity(), None, ops.SigmoidTable(), ops.StrictLeak(1.0, 1.0))
     at = (np.arange(-8200, 8200) / 1024).astype(dtype)
     near = np.stack([np.nextafter(at, dtype(-np.inf)), at, np.nextafter(at, dtype(np.inf))], 1)
     x = np.zeros((2, len(at), 2, 3), dtype)
@@ -272,7 +272,7 @@ def test_a_table_at_every_place(dtype):
     np.testing.assert_array_equal(reset[1, :, 1], value)
 
 
-ESTIMATORS = [operators.Sigmoid(), operators.RawCurrent(), operators.Staircase([0], 1, 0), operators.SigmoidTable()]
+ESTIMATORS = [ops.Sigmoid(), ops.RawCurrent(), ops.Staircase([0], 1, 0), ops.SigmoidTable()]
 
 
 class TestWhatTheEstimatorSaw:
@@ -286,7 +286,7 @@ class TestWhatTheEstimatorSaw:
 
     @pytest.mark.parametrize("estimator", ESTIMATORS)
     def test_an_estimate_of_its_own(self, estimator):
-        layer = NEURON | {"estimate": operators.Leak(2.0, 0.3), "estimator": estimator}
+        layer = NEURON | {"estimate": ops.Leak(2.0, 0.3), "estimator": estimator}
         _, found = self.estimate(ops.SpikingNeuron(**layer))
         lag = np.subtract.outer(np.arange(7), np.arange(7))
         A = np.where(lag >= 0, 2.0 * 0.3 ** np.maximum(lag, 0), 0.0)
@@ -300,9 +300,9 @@ class TestWhatTheEstimatorSaw:
     @pytest.mark.parametrize(
         "layer",
         [
-            ops.SpikingNeuron(operators.Identity(), None, operators.Sigmoid(), None, 0.5, ">="),
+            ops.SpikingNeuron(ops.Identity(), None, ops.Sigmoid(), None, 0.5, ">="),
             ops.LIFNeuron(2.0, True, 0.5, "hard", ">="),
-            ops.BernoulliNeuron(operators.Identity(), 0),
+            ops.BernoulliNeuron(ops.Identity(), 0),
         ],
     )
     def test_nothing_without_a_reset(self, layer):
@@ -330,10 +330,10 @@ class TestOperatorsByHand:
         gains, decays = np.array([1.0, -0.5]), np.array([0.9, 0.3])
         A = sum(leak_matrix(self.T, g, d) for g, d in zip(gains, decays, strict=True))
         machine = by_hand(
-            operators.Exponentials(gains, decays),
-            operators.Exponentials(decays, gains.clip(0)),
-            operators.Sigmoid(),
-            operators.StrictLeak(1.0, 0.5),
+            ops.Exponentials(gains, decays),
+            ops.Exponentials(decays, gains.clip(0)),
+            ops.Sigmoid(),
+            ops.StrictLeak(1.0, 0.5),
         )
         A_R = leak_matrix(self.T, 0.9, 1.0) + leak_matrix(self.T, 0.3, 0.0)
         B = strict_leak_matrix(self.T, 1.0, 0.5)
@@ -348,15 +348,15 @@ class TestOperatorsByHand:
         for t, lag in np.ndindex(self.T, order):
             if t + lag < self.T:
                 A[t + lag, t] = columns[t, lag]
-        window = operators.Window(columns, bias, time_invariant=False)
+        window = ops.Window(columns, bias, time_invariant=False)
         nothing = np.zeros_like(A)
         raw = RawNeuron(A, bias, nothing, self.none, nothing, sigmoid, 0.5, ">=")
-        self.check(by_hand(window, None, operators.Sigmoid(), None), raw)
+        self.check(by_hand(window, None, ops.Sigmoid(), None), raw)
 
     def test_no_estimate_looks_at_the_potential(self):
         A, B = leak_matrix(self.T, 0.5, 0.5), strict_leak_matrix(self.T, 2.0, 0.9)
-        leak, reset = operators.Leak(0.5, 0.5), operators.StrictLeak(2.0, 0.9)
-        for estimator, function in [(operators.Sigmoid(), sigmoid), (operators.RawCurrent(), lambda v: v)]:
+        leak, reset = ops.Leak(0.5, 0.5), ops.StrictLeak(2.0, 0.9)
+        for estimator, function in [(ops.Sigmoid(), sigmoid), (ops.RawCurrent(), lambda v: v)]:
             raw = RawNeuron(A, self.none, A, self.none, B, function, 0.5, ">")
             self.check(by_hand(leak, None, estimator, reset, fire_on=">"), raw)
 
@@ -364,28 +364,28 @@ class TestOperatorsByHand:
         gains, decays = np.array([1.0, -0.5]), np.array([0.9, 0.3])
         A = sum(leak_matrix(self.T, g, d) for g, d in zip(gains, decays, strict=True))
         B, bias = strict_leak_matrix(self.T, 1.0, 0.5), np.full(self.T, 0.8)
-        biased, reset = operators.Exponentials(gains, decays, 0.8), operators.StrictLeak(1.0, 0.5)
+        biased, reset = ops.Exponentials(gains, decays, 0.8), ops.StrictLeak(1.0, 0.5)
         raw = RawNeuron(A, bias, A, bias, B, sigmoid, 0.5, ">=")
-        self.check(by_hand(biased, biased, operators.Sigmoid(), reset), raw)
+        self.check(by_hand(biased, biased, ops.Sigmoid(), reset), raw)
 
     @pytest.mark.parametrize("steps", [1, 15, 63])
     @pytest.mark.parametrize("looks_at_potential", [True, False])
     def test_staircase(self, steps, looks_at_potential):
         thresholds = np.sort(np.random.default_rng(steps).normal(0.0, 3.0, steps))
-        stairs, height, offset = operators.Staircase(thresholds, 2.0 / steps, -0.3), 2.0 / steps, -0.3
+        stairs, height, offset = ops.Staircase(thresholds, 2.0 / steps, -0.3), 2.0 / steps, -0.3
 
         def climb(E):
             return offset + height * sum((threshold <= E).astype(float) for threshold in thresholds)
 
         A, B = leak_matrix(self.T, 0.5, 0.5), strict_leak_matrix(self.T, 2.0, 0.9)
         A_R = A if looks_at_potential else leak_matrix(self.T, 1.0, 0.2)
-        leak, reset = operators.Leak(0.5, 0.5), operators.StrictLeak(2.0, 0.9)
-        estimate = None if looks_at_potential else operators.Leak(1.0, 0.2)
+        leak, reset = ops.Leak(0.5, 0.5), ops.StrictLeak(2.0, 0.9)
+        estimate = None if looks_at_potential else ops.Leak(1.0, 0.2)
         self.check(by_hand(leak, estimate, stairs, reset), RawNeuron(A, self.none, A_R, self.none, B, climb, 0.5, ">="))
 
     def test_identity(self):
         eye, nothing = np.eye(self.T), np.zeros((self.T, self.T))
         raw = RawNeuron(eye, self.none, nothing, self.none, nothing, sigmoid, 0.5, ">=")
-        machine = by_hand(operators.Identity(), None, operators.Sigmoid(), None)
+        machine = by_hand(ops.Identity(), None, ops.Sigmoid(), None)
         self.check(machine, raw)
         assert machine.state_spec == {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from psu_deploy.errors import InternalError
-from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.passes import PASSES, FoldChannelAffine, Pass, RemoveDeadLayers, SettleShifts, simplify
 from tests.helpers import ROUNDING
 
@@ -125,7 +125,7 @@ class TestLeftAlone:
         self.check(chain(features, layer, affine(4)))
 
     def test_after_a_neuron(self):
-        neuron = ops.SpikingNeuron(operators.Identity(), None, operators.Sigmoid(), None, 0.0, ">=")
+        neuron = ops.SpikingNeuron(ops.Identity(), None, ops.Sigmoid(), None, 0.0, ">=")
         self.check(chain((4,), neuron, affine(4)))
 
     def test_other_axis(self):

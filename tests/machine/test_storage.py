@@ -18,9 +18,9 @@ from torch import nn
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import ArtifactError, StateError
-from psu_deploy.machine import Node, StateMachine, operators, ops, storage
-from psu_deploy.network import Residual, SpikingSequential
-from psu_deploy.neurons import IPSU, PSU, SlidingPSN
+from psu_deploy.machine import Node, StateMachine, ops, storage
+from psu_deploy.nn.containers import Residual, SpikingSequential
+from psu_deploy.nn.neurons import IPSU, PSU, SlidingPSN
 from tests.exporters.onnx.machines import NEURONS, OPERATORS
 from tests.helpers import EVERY_NEURON, NeuronCase, currents
 
@@ -41,10 +41,10 @@ def conv_network() -> StateMachine:
 
 def every_kind() -> StateMachine:
     """One layer of every kind that capture does not make by itself."""
-    exponentials = operators.Exponentials(np.array([1.0, 1 / 3]), np.array([0.9, 0.1]))
-    window = operators.Window(np.array([[0.0, 1 / 3]] * 9), np.arange(9.0), time_invariant=False)
-    neuron = ops.SpikingNeuron(exponentials, operators.Identity(), operators.RawCurrent(), window, 1e-17, ">")
-    stairs = operators.Staircase(np.array([-1 / 3, 0.1]), 0.7, -0.1)
+    exponentials = ops.Exponentials(np.array([1.0, 1 / 3]), np.array([0.9, 0.1]))
+    window = ops.Window(np.array([[0.0, 1 / 3]] * 9), np.arange(9.0), time_invariant=False)
+    neuron = ops.SpikingNeuron(exponentials, ops.Identity(), ops.RawCurrent(), window, 1e-17, ">")
+    stairs = ops.Staircase(np.array([-1 / 3, 0.1]), 0.7, -0.1)
     layers = [
         ops.SumPool((2,), (1,), ((1, 0),)),
         ops.MaxPool((2,), (1,), ((1, 0),)),
@@ -59,12 +59,10 @@ def every_kind() -> StateMachine:
         ops.Hold(),
         ops.LIFNeuron(1 / 0.3, True, 1 / 3, "soft", ">"),
         ops.LIFNeuron(None, False, 0.1, "hard", ">="),
-        ops.BernoulliNeuron(operators.Leak(1 / 3, 0.1), 7),
-        ops.Filter(operators.Exponentials(np.array([1.0]), np.array([0.7]), -1 / 3)),
-        ops.SpikingNeuron(operators.Identity(), None, stairs, operators.StrictLeak(1 / 3, 0.3), 0.1, ">="),
-        ops.SpikingNeuron(
-            operators.Identity(), None, operators.SigmoidTable(), operators.StrictLeak(1.0, 0.3), 0.1, ">"
-        ),
+        ops.BernoulliNeuron(ops.Leak(1 / 3, 0.1), 7),
+        ops.Filter(ops.Exponentials(np.array([1.0]), np.array([0.7]), -1 / 3)),
+        ops.SpikingNeuron(ops.Identity(), None, stairs, ops.StrictLeak(1 / 3, 0.3), 0.1, ">="),
+        ops.SpikingNeuron(ops.Identity(), None, ops.SigmoidTable(), ops.StrictLeak(1.0, 0.3), 0.1, ">"),
     ]
     names = ["x", *map(str, range(len(layers)))]
     nodes = [Node(name, layer, (before,)) for before, name, layer in zip(names, names[1:], layers, strict=False)]
@@ -120,7 +118,7 @@ class TestRoundTrip:
 
     def test_the_bias_of_exponentials_is_part_of_the_hash(self):
         machines = [
-            StateMachine((Node("a", ops.Filter(operators.Exponentials([1.0], [0.5], bias)), ("x",)),), (3,))
+            StateMachine((Node("a", ops.Filter(ops.Exponentials([1.0], [0.5], bias)), ("x",)),), (3,))
             for bias in (0.0, 0.25)
         ]
         assert len({machine.content_hash for machine in machines}) == 2

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from psu_deploy.capture import to_state_machine
-from psu_deploy.machine import Node, StateMachine, operators, ops
-from psu_deploy.network import SpikingSequential
-from psu_deploy.neurons import IPSU, PSU, RPSU, SlidingPSN
+from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.nn.containers import SpikingSequential
+from psu_deploy.nn.neurons import IPSU, PSU, RPSU, SlidingPSN
 
 
 def rows(machine):
@@ -65,14 +65,14 @@ def test_footer():
 
 def test_operators_by_hand():
     """Gains, decays and a bias are learned; the steps of a staircase are given."""
-    exponentials, biased = (operators.Exponentials([1.0, 2.0], [0.5, 0.1], bias) for bias in (0.0, 0.3))
-    stairs, reset = operators.Staircase([0.0, 1.0, 2.0], 0.3, 0.1), operators.StrictLeak(1.0, 0.5)
-    lookup = operators.SigmoidTable()
+    exponentials, biased = (ops.Exponentials([1.0, 2.0], [0.5, 0.1], bias) for bias in (0.0, 0.3))
+    stairs, reset = ops.Staircase([0.0, 1.0, 2.0], 0.3, 0.1), ops.StrictLeak(1.0, 0.5)
+    lookup = ops.SigmoidTable()
     nodes = (
         Node("plain", ops.Filter(exponentials), ("x",)),
         Node("biased", ops.Filter(biased), ("plain",)),
-        Node("stairs", ops.SpikingNeuron(operators.Identity(), biased, stairs, reset, 1.0, ">="), ("biased",)),
-        Node("table", ops.SpikingNeuron(operators.Identity(), biased, lookup, reset, 1.0, ">="), ("stairs",)),
+        Node("stairs", ops.SpikingNeuron(ops.Identity(), biased, stairs, reset, 1.0, ">="), ("biased",)),
+        Node("table", ops.SpikingNeuron(ops.Identity(), biased, lookup, reset, 1.0, ">="), ("stairs",)),
     )
     table = rows(StateMachine(nodes, (3,)))
     assert table["plain"] == ("Filter", 4, 4 * 2 * 3)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine import Node, StateMachine, operators, ops
+from psu_deploy.machine import Node, StateMachine, ops
 
 LINEAR = ops.Linear(np.ones((2, 3)))
 BACK = ops.Linear(np.ones((3, 2)))
-SIGMOID = operators.Sigmoid()
+SIGMOID = ops.Sigmoid()
 STAIRS = {"thresholds": [0.0, 1.0], "height": 0.5, "offset": 0.0}
 
 
@@ -64,7 +64,7 @@ class TestGraph:
 
     def test_latency_is_what_the_layers_look_ahead(self):
         look, wait = ops.TimeConv(np.ones((3, 3, 3)), None, 1, lookahead=2), ops.Wait(1)
-        neuron = ops.SpikingNeuron(operators.PartialSums(np.eye(5), np.zeros(5)), None, SIGMOID, None, 1.0, ">=")
+        neuron = ops.SpikingNeuron(ops.PartialSums(np.eye(5), np.zeros(5)), None, SIGMOID, None, 1.0, ">=")
         nodes = [Node("a", look, ("x",)), Node("b", wait, ("a",)), Node("c", neuron, ("b",)), Node("d", LINEAR, ("c",))]
         machine = StateMachine((*nodes, Node("e", wait, ("d",))), (3,))
         assert machine.latencies == {"x": 0, "a": 2, "b": 3, "c": 3, "d": 3, "e": 4}
@@ -93,7 +93,7 @@ class TestGraph:
 CONV = {"weight": np.ones((4, 2, 3)), "bias": None, "stride": (1,), "padding": ((0, 0),), "dilation": (1,), "groups": 1}
 TIME = {"weight": np.ones((4, 2, 3)), "bias": None, "groups": 1}
 LIF = {"tau": 2.0, "decay_input": True, "threshold": 1.0, "reset": "hard", "fire_on": ">="}
-RANDOM = {"integrate": operators.Leak(0.5, 0.5), "seed": 0}
+RANDOM = {"integrate": ops.Leak(0.5, 0.5), "seed": 0}
 POOL = {"kernel": (2,), "stride": (2,), "padding": ((0, 0),)}
 SQUARE = {"matrix": np.eye(3), "bias": np.zeros(3)}
 WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": False}
@@ -151,25 +151,25 @@ WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": Fal
         (ops.BernoulliNeuron, RANDOM, {"seed": True}, "BernoulliNeuron.seed must be a whole number"),
         (ops.BernoulliNeuron, RANDOM, {"integrate": None}, "BernoulliNeuron.integrate must be"),
         (ops.Readout, {"kind": "mean"}, {"kind": "median"}, "Readout.kind must be one of .*, got 'median'"),
-        (operators.Leak, {"gain": 1.0, "decay": 0.5}, {"gain": math.nan}, "Leak.gain must be a finite number"),
-        (operators.StrictLeak, {"gain": 1.0, "decay": 0.5}, {"decay": "a"}, "StrictLeak.decay must be a finite number"),
-        (operators.PartialSums, SQUARE, {"matrix": np.ones((3, 3))}, "above the diagonal, so it is not causal"),
-        (operators.PartialSums, SQUARE, {"matrix": np.ones((2, 3))}, r"must be \(T, T\), \(T,\)"),
-        (operators.PartialSums, SQUARE, {"bias": np.zeros(2)}, r"must be \(T, T\), \(T,\)"),
-        (operators.Window, WINDOW, {"bias": np.zeros(2)}, r"must be \(rows, k\), \(rows,\)"),
-        (operators.Window, WINDOW, {"time_invariant": True}, "a time-invariant window has one row, got 3"),
-        (operators.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"gains": [1.0, 2.0]}, "2 gains but 1 decays"),
-        (operators.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"gains": [], "decays": []}, "0 gains"),
-        (operators.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"bias": math.nan}, "Exponentials.bias must be a"),
-        (operators.Staircase, STAIRS, {"thresholds": []}, "Staircase.thresholds must be one or more rising numbers"),
-        (operators.Staircase, STAIRS, {"thresholds": [0.0, 0.0]}, "Staircase.thresholds must be one or more rising"),
-        (operators.Staircase, STAIRS, {"thresholds": [1.0, 0.0]}, "Staircase.thresholds must be one or more rising"),
-        (operators.Staircase, STAIRS, {"thresholds": [math.nan]}, "Staircase.thresholds holds NaN or infinity"),
-        (operators.Staircase, STAIRS, {"thresholds": 0.0}, "Staircase.thresholds must have 1 axes"),
-        (operators.Staircase, STAIRS, {"height": math.inf}, "Staircase.height must be a finite number"),
-        (operators.Staircase, STAIRS, {"offset": None}, "Staircase.offset must be a finite number"),
-        (ops.Filter, {"operator": operators.Identity()}, {"operator": SIGMOID}, "Filter.operator must be"),
-        (ops.Filter, {"operator": operators.Identity()}, {"operator": None}, "Filter.operator must be"),
+        (ops.Leak, {"gain": 1.0, "decay": 0.5}, {"gain": math.nan}, "Leak.gain must be a finite number"),
+        (ops.StrictLeak, {"gain": 1.0, "decay": 0.5}, {"decay": "a"}, "StrictLeak.decay must be a finite number"),
+        (ops.PartialSums, SQUARE, {"matrix": np.ones((3, 3))}, "above the diagonal, so it is not causal"),
+        (ops.PartialSums, SQUARE, {"matrix": np.ones((2, 3))}, r"must be \(T, T\), \(T,\)"),
+        (ops.PartialSums, SQUARE, {"bias": np.zeros(2)}, r"must be \(T, T\), \(T,\)"),
+        (ops.Window, WINDOW, {"bias": np.zeros(2)}, r"must be \(rows, k\), \(rows,\)"),
+        (ops.Window, WINDOW, {"time_invariant": True}, "a time-invariant window has one row, got 3"),
+        (ops.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"gains": [1.0, 2.0]}, "2 gains but 1 decays"),
+        (ops.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"gains": [], "decays": []}, "0 gains"),
+        (ops.Exponentials, {"gains": [1.0], "decays": [0.5]}, {"bias": math.nan}, "Exponentials.bias must be a"),
+        (ops.Staircase, STAIRS, {"thresholds": []}, "Staircase.thresholds must be one or more rising numbers"),
+        (ops.Staircase, STAIRS, {"thresholds": [0.0, 0.0]}, "Staircase.thresholds must be one or more rising"),
+        (ops.Staircase, STAIRS, {"thresholds": [1.0, 0.0]}, "Staircase.thresholds must be one or more rising"),
+        (ops.Staircase, STAIRS, {"thresholds": [math.nan]}, "Staircase.thresholds holds NaN or infinity"),
+        (ops.Staircase, STAIRS, {"thresholds": 0.0}, "Staircase.thresholds must have 1 axes"),
+        (ops.Staircase, STAIRS, {"height": math.inf}, "Staircase.height must be a finite number"),
+        (ops.Staircase, STAIRS, {"offset": None}, "Staircase.offset must be a finite number"),
+        (ops.Filter, {"operator": ops.Identity()}, {"operator": SIGMOID}, "Filter.operator must be"),
+        (ops.Filter, {"operator": ops.Identity()}, {"operator": None}, "Filter.operator must be"),
     ],
 )
 def test_layers_and_operators(kind, good, wrong, message):
@@ -198,10 +198,10 @@ def test_shapes_must_fit(layer, shape, message):
 
 
 NEURON = {
-    "integrate": operators.Leak(0.5, 0.5),
+    "integrate": ops.Leak(0.5, 0.5),
     "estimate": None,
-    "estimator": operators.Sigmoid(),
-    "reset": operators.StrictLeak(1.0, 0.5),
+    "estimator": ops.Sigmoid(),
+    "reset": ops.StrictLeak(1.0, 0.5),
     "threshold": 1.0,
     "fire_on": ">=",
 }
@@ -214,7 +214,7 @@ class TestSpikingNeuron:
             ({"threshold": math.nan}, "SpikingNeuron.threshold must be a finite number"),
             ({"threshold": None}, "SpikingNeuron.threshold must be a finite number"),
             ({"fire_on": "=>"}, "SpikingNeuron.fire_on must be one of"),
-            ({"estimate": operators.Identity(), "reset": None}, "has an estimate but no reset to feed it to"),
+            ({"estimate": ops.Identity(), "reset": None}, "has an estimate but no reset to feed it to"),
         ],
     )
     def test_refusals(self, wrong, message):
@@ -225,21 +225,19 @@ class TestSpikingNeuron:
         "wrong",
         [
             {"integrate": None},
-            {"integrate": operators.Sigmoid()},
+            {"integrate": ops.Sigmoid()},
             {"integrate": LINEAR},
             {"estimate": 1.0},
             {"estimator": None},
-            {"estimator": operators.Leak(0.5, 0.5)},
-            {"reset": operators.Sigmoid()},
+            {"estimator": ops.Leak(0.5, 0.5)},
+            {"reset": ops.Sigmoid()},
         ],
     )
     def test_operators_must_be_operators(self, wrong):
         with pytest.raises(InputError):
             ops.SpikingNeuron(**(NEURON | wrong))
 
-    @pytest.mark.parametrize(
-        "reset", [operators.Leak(1.0, 0.5), operators.Identity(), operators.PartialSums(np.eye(3), np.zeros(3))]
-    )
+    @pytest.mark.parametrize("reset", [ops.Leak(1.0, 0.5), ops.Identity(), ops.PartialSums(np.eye(3), np.zeros(3))])
     def test_the_reset_must_be_strictly_causal(self, reset):
         with pytest.raises(InputError, match="strictly causal"):
             ops.SpikingNeuron(**(NEURON | {"reset": reset}))

@@ -8,7 +8,7 @@ from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import HorizonError, InputError
 from psu_deploy.models import NEURONS, DigitsNet
 from psu_deploy.models.digits import CLASSES, INPUT_SHAPE, STEPS
-from psu_deploy.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
+from psu_deploy.nn.neurons import IPSU, LIF, PLIF, PPSU, PSN, PSU, RPSU, SPSN, MaskedPSN, SlidingPSN
 
 KINDS = {
     "psu": PSU,

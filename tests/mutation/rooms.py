@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 ROOMS = {
-    "temporal": "psu_deploy/temporal/*.py",
+    "nn": "psu_deploy/nn/**/*.py",
     "machine": "psu_deploy/machine/**/*.py",
     "verify": "psu_deploy/verify/*.py",
     "capture": "psu_deploy/capture/**/*.py",
@@ -24,9 +24,13 @@ ELSEWHERE = (
 """Files whose changes the tests would not see, or that must not be run changed."""
 
 TESTS = {
-    "psu_deploy/temporal/fit.py": ("tests/temporal/test_fit.py",),
-    "psu_deploy/temporal/*": ("tests/test_temporal.py", "tests/neurons", "tests/temporal/test_fit.py"),
-    "psu_deploy/machine/files.py": ("tests/machine/test_files.py", "tests/machine/test_storage.py"),
+    "psu_deploy/nn/temporal/fit.py": ("tests/nn/temporal/test_fit.py",),
+    "psu_deploy/nn/temporal/*": (
+        "tests/nn/temporal/test_operators.py",
+        "tests/nn/neurons",
+        "tests/nn/temporal/test_fit.py",
+    ),
+    "psu_deploy/files/atomic.py": ("tests/files/test_atomic.py", "tests/machine/test_storage.py"),
     "psu_deploy/machine/storage.py": ("tests/machine/test_storage.py", "tests/machine/test_validation.py"),
     "psu_deploy/machine/inputs.py": (
         "tests/machine/test_inputs.py",
@@ -40,14 +44,14 @@ TESTS = {
         ("tests/verify/test_soundness.py", "tests/verify/test_rounding.py", "tests/verify/test_table_rounding.py"),
     ),
     "psu_deploy/verify/*": ("tests/verify", "tests/exporters/nir/test_verify.py"),
-    "psu_deploy/capture/nir/*": ("tests/capture/test_nir_*.py", "tests/test_nir_files.py"),
+    "exporters/nir/importing/*": ("tests/exporters/nir/importing", "tests/exporters/nir/test_reading.py"),
     "psu_deploy/capture/spikingjelly.py": ("tests/capture/test_spikingjelly*.py",),
     "psu_deploy/capture/*": (
         "tests/capture/test_[!ns]*.py",
         "tests/capture/test_spikingjelly*.py",
         "tests/test_latency.py",
         "tests/test_static_input.py",
-        "tests/test_along_time.py",
+        "tests/nn/test_along_time.py",
     ),
     "exporters/lava/bounds.py": ("tests/exporters/lava/test_bounds.py", "tests/exporters/lava/test_quantise.py"),
     "exporters/lava/fixed_point.py": (

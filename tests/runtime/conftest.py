@@ -11,7 +11,7 @@ from tests.runtime.runners import BOUNDED, KINDS, NETWORK, OPTIONS, opened
 @pytest.fixture(autouse=True)
 def _no_rehearsal(monkeypatch):
     """Another process reads every file first, in case it is damaged. Ours are not."""
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def path_of(tmp_path_factory):
     @cache
     def path(kind, bounded):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+            patch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
             return opened(BOUNDED if bounded else NETWORK, kind, tmp_path_factory.mktemp("net")).artifact.path
 
     return path

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import psu_deploy as psu
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 from tests.exporters.nir.machines import LEAK, STRICT, chain, linear, neuron
 
 T, B = 6, 2

@@ -9,8 +9,8 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.exporters.onnx import buffers
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 from tests.exporters.nir.machines import LEAK, STRICT, chain, lif, neuron
 from tests.exporters.onnx.machines import NEURONS
 from tests.runtime.runners import NETWORK, B, T, opened

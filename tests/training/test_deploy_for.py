@@ -17,11 +17,11 @@ from torch import nn
 
 from psu_deploy import training
 from psu_deploy.errors import ArtifactError, MissingExtraError
-from psu_deploy.machine import StateMachine, operators, ops
+from psu_deploy.machine import StateMachine, ops
 from psu_deploy.models import DigitsNet
-from psu_deploy.neurons import SigmoidTable, SpikingUnit, Staircase
+from psu_deploy.nn.neurons import SigmoidTable, SpikingUnit, Staircase
+from psu_deploy.nn.temporal import CausalOperator, Exponentials, MaskedMatrix
 from psu_deploy.preparation import Target
-from psu_deploy.temporal import CausalOperator, Exponentials, MaskedMatrix
 from psu_deploy.training import Recipe, RunResult, load_run, train
 from psu_deploy.training.module import Classifier
 from psu_deploy.training.recipe import PREPARABLE
@@ -84,7 +84,7 @@ def test_what_is_trained_can_be_expressed(neuron: str, tmp_path: Path) -> None:
     machine = StateMachine.load(tmp_path / "model.psm")
     assert machine.max_steps is None
     kinds = {type(value) for node in machine.nodes for value in vars(node.layer).values()}
-    assert not kinds & {operators.Sigmoid, operators.PartialSums}
+    assert not kinds & {ops.Sigmoid, ops.PartialSums}
 
 
 def test_loading_gives_the_network_that_was_measured(prepared: Path) -> None:
@@ -231,7 +231,7 @@ def test_what_is_trained_for_lava(neuron: str, tmp_path: Path) -> None:
     machine = StateMachine.load(tmp_path / "model.psm")
     assert (machine.max_steps == 8) == any(isinstance(m, CausalOperator) and m.horizon for m in model.modules())
     kinds = {type(value) for node in machine.nodes for value in vars(node.layer).values()}
-    assert not kinds & {operators.Sigmoid, operators.Staircase}
+    assert not kinds & {ops.Sigmoid, ops.Staircase}
     weights = [node.layer.weight for node in machine.nodes if isinstance(node.layer, ops.Linear)]
     assert len(weights) == 3
     for weight in weights:

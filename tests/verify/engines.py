@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 
 U = 2.0**-24
 """Unit roundoff of float32."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.temporal import CausalMatrix, MaskedMatrix, SlidingWindow
+from psu_deploy.nn.temporal import CausalMatrix, MaskedMatrix, SlidingWindow
 
 RANDOM = {
     "deadline": None,

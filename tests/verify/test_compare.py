@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops as o
 from psu_deploy.verify import compare
 from tests.exporters.onnx.machines import chain, neuron
 

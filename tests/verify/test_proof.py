@@ -13,7 +13,7 @@ from torch import nn
 import psu_deploy as psu
 from psu_deploy.capture import trace_module
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops as o
 from psu_deploy.verify import Judge, LayerComparison, certify, compare
 from tests.exporters.onnx.machines import chain, neuron, normal
 

@@ -12,7 +12,7 @@ from torch import nn
 import psu_deploy as psu
 from psu_deploy.capture import trace_module
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops as o
 from psu_deploy.verify import Arithmetic, Judge, aligned_run, certify, compare
 from psu_deploy.verify.alignment import drained
 from psu_deploy.verify.rounding import rounding_bounds

@@ -12,7 +12,7 @@ from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops as o
 from psu_deploy.verify.rounding import rounding_bounds
 from tests.exporters.onnx.machines import chain, neuron
 from tests.helpers import noise

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import psu_deploy as psu
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 from psu_deploy.verify import aligned_run, certify, compare
 from tests.exporters.onnx.machines import chain, neuron, normal
 from tests.verify.networks import RANDOM

@@ -11,7 +11,7 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.machine import StateMachine, ops
-from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops as o
 from psu_deploy.verify import certify, compare
 from tests.exporters.onnx.machines import chain
 from tests.verify.networks import randomised

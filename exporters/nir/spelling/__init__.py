@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from psu_deploy.errors import Problem, UnsupportedModelError
+from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
 from psu_deploy.exporters.nir import passes
 from psu_deploy.exporters.nir.network import Network
 from psu_deploy.exporters.nir.refusals import check
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.spelling.affine import AffineSpelling
 from psu_deploy.exporters.nir.spelling.base import Spelling
 from psu_deploy.exporters.nir.spelling.canonical import CanonicalSpelling
@@ -35,7 +34,7 @@ def spell(network: Network, target: NirTarget) -> Spelling:
     try:
         for one_pass in legalisation(target):
             network = one_pass(network)
-    except NotInNirError as error:
+    except Refusal as error:
         raise UnsupportedModelError([Problem("the network", "graph", error.reason, error.remedy)], action) from error
     spelling = _SPELLINGS[target.spelling](network, target)
     problems: dict[Problem, None] = {}
@@ -43,7 +42,7 @@ def spell(network: Network, target: NirTarget) -> Spelling:
         try:
             check(vertex, spelling.shapes[vertex.inputs[0]], target)
             spelling.write(vertex)
-        except NotInNirError as error:
+        except Refusal as error:
             problems[network.problem(vertex.name, error.reason, error.remedy)] = None
     if problems:
         raise UnsupportedModelError(list(problems), action)

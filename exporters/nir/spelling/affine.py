@@ -17,7 +17,7 @@ from psu_deploy.exporters.nir.network import Vertex, mix
 from psu_deploy.exporters.nir.spelling.base import Spelling
 from psu_deploy.exporters.nir.spelling.canonical import lif
 from psu_deploy.exporters.nir.target import DT
-from psu_deploy.machine.fields import Array, Shape
+from psu_deploy.machine.ops.fields import Array, Shape
 
 
 class AffineSpelling(Spelling):

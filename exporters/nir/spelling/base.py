@@ -13,7 +13,7 @@ from psu_deploy.exporters.nir import network as primitives
 from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Network, Vertex
 from psu_deploy.exporters.nir.passes import expanded
 from psu_deploy.exporters.nir.target import NirTarget
-from psu_deploy.machine.fields import Array, Shape
+from psu_deploy.machine.ops.fields import Array, Shape
 
 
 class Spelling(ABC):

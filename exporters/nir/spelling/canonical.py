@@ -8,12 +8,12 @@ from __future__ import annotations
 import nir
 import numpy as np
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import network as primitives
 from psu_deploy.exporters.nir.network import Vertex, mix
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.spelling.base import Spelling, per_copy, single
 from psu_deploy.exporters.nir.target import DT
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 
 class CanonicalSpelling(Spelling):
@@ -34,7 +34,7 @@ class CanonicalSpelling(Spelling):
             forgets = 1 - decays
             self.nodes[vertex.name] = nir.LI(tau=DT / forgets, r=gains / forgets, v_leak=np.zeros(out))
         else:
-            raise NotInNirError("a leak that never forgets beside others", "keep decays below 1")
+            raise Refusal("a leak that never forgets beside others", "keep decays below 1")
         return self._copied(vertex, copies // leak.inputs, shape)
 
     def write_taps(self, vertex: Vertex, taps: primitives.Taps, shape: Shape) -> str:

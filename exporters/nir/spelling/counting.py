@@ -17,7 +17,7 @@ from psu_deploy.errors import InternalError
 from psu_deploy.exporters.nir import network as primitives
 from psu_deploy.exporters.nir.network import Vertex
 from psu_deploy.exporters.nir.spelling.base import Spelling
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 _FINEST = 2.0**-4
 """Threshold of the neuron that counts, where the neuron's own threshold gives no scale."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 import nir
 import numpy as np
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import network as primitives
 from psu_deploy.exporters.nir.network import Vertex
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.spelling.counting import CountingSpelling
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 _STEP = 40.0
 
@@ -32,12 +32,12 @@ class RockpoolSpelling(CountingSpelling):
         """Gains are 1/decay here; see `passes.gains_before_decay`."""
         decay = leak.decays[0]
         if set(leak.decays) != {decay} or not 0.0 < decay < 1.0:
-            raise NotInNirError(
+            raise Refusal(
                 f"rockpool reads leaks of one decay per layer, between 0 and 1, not {set(leak.decays)}",
                 "use PSU, or another simulator",
             )
         if shape == (1,):
-            raise NotInNirError("rockpool cannot read a leak of one neuron", "use two neurons or more")
+            raise Refusal("rockpool cannot read a leak of one neuron", "use two neurons or more")
         self.nodes[vertex.name] = nir.LI(
             tau=np.ones(shape), r=np.full(shape, 1 / -np.log(decay) - 1), v_leak=np.zeros(shape)
         )

@@ -11,12 +11,12 @@ from __future__ import annotations
 import nir
 import numpy as np
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import network as primitives
 from psu_deploy.exporters.nir.network import Vertex
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from psu_deploy.exporters.nir.spelling.base import per_copy, single
 from psu_deploy.exporters.nir.spelling.counting import CountingSpelling
-from psu_deploy.machine.fields import Shape
+from psu_deploy.machine.ops.fields import Shape
 
 _AT_ONCE = 0.01
 """Steps; exp(-1/tau) is 4e-44, nothing."""
@@ -29,7 +29,7 @@ class SinabsSpelling(CountingSpelling):
         """Gains are 1 here; see `passes.unit_gains`."""
         decays = np.asarray(leak.decays)
         if decays.max() >= 1.0:
-            raise NotInNirError("sinabs has no leak that never forgets", "keep decays below 1")
+            raise Refusal("sinabs has no leak that never forgets", "keep decays below 1")
         tau = np.where(decays > 0, -1 / np.log(np.maximum(decays, 1e-40)), _AT_ONCE)
         zeros = np.zeros(shape, np.float32)
         self.nodes[vertex.name] = nir.LI(

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from psu_deploy.errors import InternalError
-from psu_deploy.machine.fields import Array
 from psu_deploy.machine.graph import Node
 from psu_deploy.machine.ops import ChannelAffine, Conv1d, Conv2d, Layer, Linear
+from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.passes.base import Pass
 from psu_deploy.machine.state_machine import StateMachine
 

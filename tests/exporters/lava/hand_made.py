@@ -9,7 +9,7 @@ import numpy as np
 
 from psu_deploy.exporters.lava import fixed_point as fx
 from psu_deploy.exporters.lava import network as ir
-from psu_deploy.sigmoid_table import knots
+from psu_deploy.numerics.sigmoid_table import knots
 
 BINARY = {"unit": 1.0, "low": 0, "high": 1}
 GRADED = {"unit": 0.25, "low": -100, "high": 100}

@@ -16,8 +16,8 @@ from psu_deploy.exporters.lava import network as ir
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
 from psu_deploy.exporters.lava.reference import Reference, synapse_output
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 from tests.exporters.lava import oracle
 from tests.exporters.lava.hand_made import Numbers, layer
 from tests.exporters.onnx import machines

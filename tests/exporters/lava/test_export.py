@@ -11,8 +11,8 @@ import torch
 
 import psu_deploy as psu
 from psu_deploy.exporters.lava.export import report_path
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 from tests.exporters.lava import networks, oracle
 from tests.exporters.onnx import machines
 
@@ -22,7 +22,7 @@ T = 6
 @pytest.fixture(autouse=True)
 def _no_rehearsal(monkeypatch):
     """Another process reads every file first, in case it is damaged. Ours are not."""
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
 
 
 def linear(outputs, inputs, seed=0):

@@ -28,7 +28,7 @@ REHEARSED = ("test_missing_and_folders", "test_not_hdf5", "test_truncated")
 def _no_rehearsal(request, monkeypatch):
     """Another process reads every file first, in case it is damaged; most of these are read by one alone."""
     if request.node.originalname not in REHEARSED:
-        monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+        monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
 
 
 def machine():
@@ -43,7 +43,7 @@ def machine():
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+        patch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
         x = np.random.default_rng(0).integers(0, 2, (T, 2, 2, 4, 4)).astype(np.float32)
         return psu.export(machine(), tmp_path_factory.mktemp("good") / "net.net", target="lava", calibration=x).path
 

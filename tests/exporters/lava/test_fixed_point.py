@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from psu_deploy.exporters.lava import fixed_point as fx
 from psu_deploy.exporters.lava import network as ir
 from psu_deploy.exporters.lava.reference import Reference, encode, synapse_output
-from psu_deploy.sigmoid_table import knots
+from psu_deploy.numerics.sigmoid_table import knots
 from tests.exporters.lava import hand_made, integers
 from tests.exporters.lava.hand_made import Numbers, layer
 from tests.exporters.lava.integers import LIMIT

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.lava import folding
-from psu_deploy.exporters.lava.chain import NotInLavaError, RealConv
+from psu_deploy.exporters.lava.chain import RealConv
 from psu_deploy.machine import ops
 
 EXACT = {"rtol": 0, "atol": 1e-12}
@@ -199,7 +200,7 @@ class TestPoolAsConv:
 
     def test_a_mean_that_does_not_count_its_padding_is_none(self):
         pool = ops.AvgPool((2, 2), (2, 2), ((1, 1), (0, 0)), count_padding=False)
-        with pytest.raises(NotInLavaError, match="AvgPool that does not count its padding") as error:
+        with pytest.raises(Refusal, match="AvgPool that does not count its padding") as error:
             folding.pool_as_conv(pool, 2)
         assert "count_include_pad=True" in error.value.remedy
 
@@ -335,7 +336,7 @@ class TestBehindConv:
     @pytest.mark.parametrize("count_padding", [True, False])
     def test_a_padded_pooling_is_refused(self, pad, count_padding):
         conv = RealConv(normal(2, 2, 1, 1), normal(2), (1, 1), (0, 0), (1, 1), 1)
-        with pytest.raises(NotInLavaError, match="a padded pooling between weights and neuron") as error:
+        with pytest.raises(Refusal, match="a padded pooling between weights and neuron") as error:
             folding.behind_conv(conv, ops.AvgPool((2, 2), (2, 2), pad, count_padding))
         assert "without padding" in error.value.remedy
 

@@ -15,7 +15,7 @@ import numpy as np
 from psu_deploy.exporters.lava import fixed_point as fx
 from psu_deploy.exporters.lava import network as ir
 from psu_deploy.exporters.lava.job import MAIN, run_job
-from psu_deploy.sigmoid_table import knots
+from psu_deploy.numerics.sigmoid_table import knots
 from tests.exporters.lava.hand_made import BINARY, GRADED, Numbers, layer, run, synapse, write
 
 C = 8

@@ -16,8 +16,8 @@ from psu_deploy.exporters.lava.measure import measure
 from psu_deploy.exporters.lava.neurons import factor, threshold, whole_decay
 from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
 from psu_deploy.exporters.lava.reference import Reference, encode
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 from tests.exporters.lava import networks, oracle
 from tests.exporters.onnx import machines
 

@@ -21,7 +21,7 @@ T = 6
 @pytest.fixture(autouse=True)
 def _no_rehearsal(monkeypatch):
     """Another process reads every file first, in case it is damaged. Ours are not."""
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
 
 
 def linear(outputs, inputs, seed=0):
@@ -40,7 +40,7 @@ def machine(*more):
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None)
+        patch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
         return psu.export(machine(), tmp_path_factory.mktemp("a") / "net.net", target="lava", calibration=x()).path
 
 

@@ -12,7 +12,7 @@ import torch
 
 import psu_deploy as psu
 from psu_deploy.machine import StateMachine
-from tests.capture.nir_graphs import optional
+from tests.exporters.nir.importing.nir_graphs import optional
 from tests.exporters.nir.machines import MACHINES
 
 nir = optional("nir")
@@ -27,7 +27,7 @@ def _module(name: str) -> Any:
 @pytest.fixture(autouse=True)
 def _no_rehearsal(monkeypatch):
     """Another process reads every file first, in case it is damaged. Ours are not, and there are hundreds of them."""
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None, raising=False)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None, raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def file_of(tmp_path_factory) -> Callable[[str, str], Path]:
     def export(name: str, dialect: str) -> Path:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_module("export"), "self_check", lambda *_: None)
-            patch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None, raising=False)
+            patch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None, raising=False)
             path = folder / f"{numbers[name]}-{dialect}.nir"
             return psu.export(MACHINES[name], path, target="nir", simulator=dialect).path
 

@@ -11,8 +11,8 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine import operators as o
-from psu_deploy.staircase import sigmoid_steps
+from psu_deploy.machine import ops as o
+from psu_deploy.numerics.staircase import sigmoid_steps
 
 SIMULATORS = ("norse", "snntorch", "spikingjelly", "sinabs")
 DIALECTS = ("canonical", "portable", *SIMULATORS)

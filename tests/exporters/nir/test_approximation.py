@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 from tests.exporters.nir import oracle
 from tests.exporters.nir.machines import FAMILY, LEAK, MATRIX, PSU, STRICT, TRACES, chain, linear, neuron
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.capture.nir_graphs import optional
+from tests.exporters.nir.importing.nir_graphs import optional
 from tests.exporters.nir.machines import MACHINES, inputs
 
 SCRIPT = """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
-from tests.capture.nir_graphs import nir, optional
+from tests.exporters.nir.importing.nir_graphs import nir, optional
 from tests.exporters.nir.machines import PSU, chain, linear
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what simulators use is theirs to mend
@@ -26,7 +26,7 @@ def _no_rehearsal():
 @pytest.fixture
 def quickly(monkeypatch):
     """Where only the metadata are wrong, nobody has to read the file first."""
-    monkeypatch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None, raising=False)
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def good(tmp_path_factory):
     """A good file, portable."""
     machine = chain((3,), linear(4, 3), PSU, linear(2, 4))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None, raising=False)
+        patch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None, raising=False)
         path = tmp_path_factory.mktemp("good") / "net.nir"
         return psu.export(machine, path, target="nir", simulator="portable").path
 
@@ -114,7 +114,7 @@ def test_a_nir_file_of_somebody_else(quickly, tmp_path):
     nodes = {"input": nir.Input(np.array([3])), "a": nir.Linear(np.ones((2, 3))), "output": nir.Output(np.array([2]))}
     path = tmp_path / "net.nir"
     nir.write(str(path), nir.NIRGraph(nodes, [("input", "a"), ("a", "output")]))
-    refused(path, r"is a NIR file but was not written by psu-deploy; psu_deploy.capture.nir.load reads it")
+    refused(path, r"is a NIR file but was not written by psu-deploy; psu_deploy.importers.nir.load reads it")
 
 
 def test_an_hdf5_file_of_somebody_else(quickly, tmp_path):

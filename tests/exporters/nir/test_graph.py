@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
-from tests.capture.nir_graphs import nir
+from psu_deploy.machine import ops as o
 from tests.exporters.nir import oracle
+from tests.exporters.nir.importing.nir_graphs import nir
 from tests.exporters.nir.machines import (
     DIALECTS,
     FAMILY,
@@ -106,7 +106,7 @@ def test_metadata(file_of, graph_of, name, dialect):
     assert ours["static_input"] == machine.static_input
     assert ours["neurons"].keys() == set(machine.spiking)
     assert {"nir", "torch", "numpy"} <= ours["versions"].keys()
-    from psu_deploy.nir_files import read_metadata
+    from psu_deploy.exporters.nir.files import read_metadata
 
     assert read_metadata(graph_of(path))["dt"] == 1e-4
 

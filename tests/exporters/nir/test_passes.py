@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import passes
 from psu_deploy.exporters.nir.lower import lower
 from psu_deploy.exporters.nir.network import (
@@ -24,7 +25,6 @@ from psu_deploy.exporters.nir.network import (
     mix,
     scale,
 )
-from psu_deploy.exporters.nir.sketch import NotInNirError
 from tests.exporters.nir import oracle
 from tests.exporters.nir.machines import MACHINES, inputs, normal
 
@@ -288,7 +288,7 @@ def test_a_sum_of_flat_and_image_is_refused():
         Vertex("b", Dense(normal(4, 4), normal(4)), ("a",)),
         Vertex("c", scale(1.0), ("a", "b")),
     )
-    with pytest.raises(NotInNirError, match="a sum of a flattened image and a dense layer"):
+    with pytest.raises(Refusal, match="a sum of a flattened image and a dense layer"):
         passes.keep_images(Network(vertices, (1, 2, 2), "c"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
-from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops as o
 from tests.exporters.nir import oracle
 from tests.exporters.nir.machines import chain, lif, neuron
 
@@ -97,7 +97,7 @@ def file_with_ties(tmp_path_factory):
         if (dialect, *key) not in files:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setitem(psu.exporters.exporter("nir").__globals__, "self_check", lambda *_: None)
-                patch.setattr("psu_deploy.hdf5.read._rehearse", lambda *_: None, raising=False)
+                patch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None, raising=False)
                 path = folder / f"{len(files)}.nir"
                 psu.export(chain((N,), unit), path, target="nir", simulator=dialect)
             files[dialect, *key] = path

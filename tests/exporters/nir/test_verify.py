@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
-from tests.capture.nir_graphs import optional
+from tests.exporters.nir.importing.nir_graphs import optional
 from tests.exporters.nir.machines import CAPTURED, ENGINES, MODULES
 
 h5py = optional("h5py")

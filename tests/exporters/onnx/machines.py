@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine import operators as o
+from psu_deploy.machine import ops as o
 
 STEPS = 6
 """Horizon of the learned operators below."""

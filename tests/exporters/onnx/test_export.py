@@ -20,8 +20,8 @@ from torch import nn
 import psu_deploy as psu
 from psu_deploy.exporters.onnx import lower
 from psu_deploy.exporters.onnx.operators import OPERATORS
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops
+from psu_deploy.machine import ops as o
 from tests.exporters.onnx.machines import MACHINES, NEURONS, chain, inputs, normal
 
 MACHINE = chain((3,), NEURONS["rpsu"], ops.Linear(normal(2, 3)))

@@ -7,8 +7,8 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.exporters.onnx import lower
-from psu_deploy.machine import operators as o
 from psu_deploy.machine import ops, storage
+from psu_deploy.machine import ops as o
 from tests.exporters.onnx.machines import (
     LAYERS,
     MACHINES,

@@ -1,5 +1,0 @@
-"""HDF5 files of other people, read strictly and by another process first: what NIR and Lava have in common."""
-
-from psu_deploy.hdf5.read import read_tree
-
-__all__ = ["read_tree"]

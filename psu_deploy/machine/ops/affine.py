@@ -1,0 +1,67 @@
+"""Weighted sums: a matrix over the last axis, a scale and shift per channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from psu_deploy.errors import InputError
+from psu_deploy.machine.ops.fields import UNSAVED, Array, Shape, freeze, freeze_bias
+from psu_deploy.machine.ops.layer import Layer
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Layer):
+    """`y = W x + b` over the last axis: (..., in) -> (..., out).
+
+    Args:
+        weight: (out, in).
+        bias: (out,) or None.
+    """
+
+    weight: Array
+    bias: Array | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "weight", 2)
+        freeze_bias(self)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if not inputs[0] or inputs[0][-1] != self.weight.shape[1]:
+            raise InputError(f"Linear needs {self.weight.shape[1]} features in the last axis, got shape {inputs[0]}")
+        return (*inputs[0][:-1], self.weight.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelAffine(Layer):
+    """`y[c] = scale[c]*x[c] + shift[c]` per channel, the first feature axis: a BatchNorm in eval form.
+
+    Args:
+        scale: (C,).
+        shift: (C,).
+        summed: (C,), how large the numbers are that a module adds up for the shift while it runs: they are rounded, and
+            may cancel. `|bias| + |mean*scale|` for a BatchNorm. No part of what is computed, and not saved. None = the
+            shift is there as it is.
+    """
+
+    scale: Array
+    shift: Array
+    summed: Array | None = field(default=None, metadata=UNSAVED)
+
+    def __post_init__(self) -> None:
+        freeze(self, "scale", 1)
+        freeze(self, "shift", 1)
+        freeze(self, "summed", 1, optional=True)
+        if self.scale.shape != self.shift.shape or self.shift_size.shape != self.shift.shape:
+            raise InputError(f"ChannelAffine: scale {self.scale.shape} and shift {self.shift.shape} differ")
+
+    @property
+    def shift_size(self) -> Array:
+        """(C,), what the rounding of the shift is relative to."""
+        return np.abs(self.shift) if self.summed is None else self.summed
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if not inputs[0] or inputs[0][0] != len(self.scale):
+            raise InputError(f"ChannelAffine needs {len(self.scale)} channels, got shape {inputs[0]}")
+        return inputs[0]

@@ -1,0 +1,152 @@
+"""Layers with a memory of their own that are no neurons: delays, convolutions along time, held values, readouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psu_deploy.errors import InputError
+from psu_deploy.machine.ops.fields import Array, Shape, freeze, is_whole, kind_of, one_of
+from psu_deploy.machine.ops.layer import Layer
+from psu_deploy.machine.ops.operators import CausalOperator
+
+MAX_DELAY = 100_000
+"""Steps; more is a mistake, or a file that wants our memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Delay(Layer):
+    """`y[t] = x[t - steps]`, zero before the first input. State `buffer`: (B, steps, *features), oldest first.
+
+    Args:
+        steps: at least 1.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.steps) or not 1 <= self.steps <= MAX_DELAY:
+            raise InputError(
+                f"{type(self).__name__}.steps must be a whole number in 1..{MAX_DELAY}, got {self.steps!r}"
+            )
+
+    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"buffer": (self.steps, *inputs[0])}
+
+
+@dataclass(frozen=True, eq=False)
+class Wait(Delay):
+    """A delay line that lets its input wait for a slower branch: `y[t] = x[t - steps]`, and still belongs to that step.
+
+    The same arithmetic and state as `Delay`. A delay is the network's own and shifts what happens; waiting shifts only
+    when it is known, and counts as latency.
+    """
+
+    @property
+    def lookahead(self) -> int:
+        return self.steps
+
+
+@dataclass(frozen=True, eq=False)
+class TimeConv(Layer):
+    """Convolution along time: (C_in,) -> (C_out,), zero before the first input.
+
+        y[t] = sum_{l = 0 .. k-1} W[:, :, l] x[t - (k-1) + l] + b
+
+    State `inputs`: the last k - 1 inputs, (B, k-1, C_in), oldest first; none for k = 1.
+
+    Args:
+        weight: (C_out, C_in/groups, k), as `torch.nn.Conv1d` has it; the last entry meets the newest input.
+        bias: (C_out,) or None.
+        groups: number of groups.
+        lookahead: how many of the k inputs are later than the step the result belongs to; the result is known that
+            many steps late.
+    """
+
+    weight: Array
+    bias: Array | None
+    groups: int
+    lookahead: int = 0
+
+    def __post_init__(self) -> None:
+        freeze(self, "weight", 3)
+        freeze(self, "bias", 1, optional=True)
+        outputs, _, kernel = self.weight.shape
+        if self.bias is not None and len(self.bias) != outputs:
+            raise InputError(f"TimeConv: bias has {len(self.bias)} entries for {outputs} outputs")
+        if not is_whole(self.groups) or self.groups < 1 or outputs % self.groups:
+            raise InputError(f"TimeConv: groups={self.groups} does not divide {outputs} channels")
+        if not is_whole(self.lookahead) or not 0 <= self.lookahead < kernel:
+            raise InputError(f"TimeConv.lookahead must be a whole number in 0..{kernel - 1}, got {self.lookahead!r}")
+
+    @property
+    def order(self) -> int:
+        """k, the number of inputs a result looks at."""
+        return int(self.weight.shape[2])
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        channels = self.weight.shape[1] * self.groups
+        if inputs[0] != (channels,):
+            raise InputError(f"TimeConv needs {channels} features in one axis, got shape {inputs[0]}")
+        return (int(self.weight.shape[0]),)
+
+    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"inputs": (self.order - 1, *inputs[0])} if self.order > 1 else {}
+
+
+@dataclass(frozen=True, eq=False)
+class Filter(Layer):
+    """A causal operator on its own, such as a synaptic current or a leaky readout. State `y`: that of the operator.
+
+    Args:
+        operator: what makes the output of the input, neuron by neuron.
+    """
+
+    operator: CausalOperator
+
+    def __post_init__(self) -> None:
+        kind_of(self, "operator", CausalOperator)
+
+    @property
+    def horizon(self) -> int | None:
+        return self.operator.horizon
+
+    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        shape = self.operator.state_shape(inputs[0])
+        return {} if shape is None else {"y": shape}
+
+
+@dataclass(frozen=True, eq=False)
+class Hold(Layer):
+    """`y[t] = x[0]`: the first value, for ever. State `value`: (B, *features).
+
+    Layers that only feed it are computed in the first step and never again.
+    """
+
+    @property
+    def uses_step(self) -> bool:
+        return True
+
+    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"value": inputs[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class Readout(Layer):
+    """What the decoder says after every step: the running value of a reduction over time.
+
+    Args:
+        kind: `"mean"` of steps 0..t (state `sum`), `"sum"` of steps 0..t (state `sum`), or `"last"`, the step itself.
+            The value after the last step is the reduction over the whole sequence.
+    """
+
+    kind: str
+
+    def __post_init__(self) -> None:
+        one_of(self, "kind", ("mean", "sum", "last"))
+
+    @property
+    def uses_step(self) -> bool:
+        return self.kind == "mean"
+
+    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        return {} if self.kind == "last" else {"sum": inputs[0]}

@@ -1,0 +1,16 @@
+"""Windows that slide over axes: what convolutions and pools share."""
+
+from __future__ import annotations
+
+from psu_deploy.errors import InputError
+from psu_deploy.machine.ops.fields import Shape
+
+Padding = tuple[tuple[int, int], ...]
+
+
+def slide(size: Shape, kernel: Shape, stride: Shape, padding: Padding, dilation: Shape) -> Shape:
+    """Size of what a window of that kernel leaves, per axis. Raises `InputError` if it does not fit."""
+    spans = [n + sum(p) - d * (k - 1) - 1 for n, k, p, d in zip(size, kernel, padding, dilation, strict=True)]
+    if min(spans) < 0:
+        raise InputError(f"a window of {kernel} does not fit an input of {size} padded by {padding}")
+    return tuple(span // s + 1 for span, s in zip(spans, stride, strict=True))

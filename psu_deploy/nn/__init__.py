@@ -1,0 +1,1 @@
+"""The training floor: torch modules, parallel in time."""

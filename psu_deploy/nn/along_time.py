@@ -1,0 +1,104 @@
+"""Layers that work along time and are no neurons: a convolution over neighbouring steps, and a static input."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from psu_deploy.errors import InputError
+from psu_deploy.nn.arguments import check_whole
+from psu_deploy.nn.containers import SpikingSequential
+from psu_deploy.nn.neurons.base import TimeFirst
+
+
+class TimeConv1d(TimeFirst):
+    """Convolution over neighbouring steps: (T, B, C_in) -> (T, B, C_out), zero before and after the sequence.
+
+        y[t] = sum_{l = 0 .. k-1} W[:, :, l] x[t + lookahead - (k-1) + l] + b
+
+    With `lookahead = 0` it is causal. Otherwise it needs that many later steps: its serial form answers late, and
+    stands at the network's input only, where what follows the last step is silence.
+
+    Args:
+        in_features: C_in.
+        out_features: C_out.
+        kernel_size: k, in steps.
+        lookahead: how many of the k steps are later than the step itself, 0 .. k-1.
+        groups: number of groups of features.
+        bias: whether to learn b.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int,
+        *,
+        lookahead: int = 0,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, value in (("in_features", in_features), ("out_features", out_features), ("groups", groups)):
+            check_whole(name, value)
+        check_whole("kernel_size", kernel_size)
+        check_whole("lookahead", lookahead)
+        if in_features % groups or out_features % groups:
+            raise InputError(f"groups={groups} must divide in_features={in_features} and out_features={out_features}")
+        if not 0 <= lookahead < kernel_size:
+            raise InputError(f"lookahead must lie in 0..{kernel_size - 1} (kernel_size - 1), got {lookahead}")
+        self.lookahead = lookahead
+        self.conv = nn.Conv1d(in_features, out_features, kernel_size, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 3:
+            raise InputError(f"TimeConv1d needs a sequence (T, B, features), got shape {tuple(x.shape)}")
+        before = self.conv.kernel_size[0] - 1 - self.lookahead
+        padded = F.pad(x.permute(1, 2, 0), (before, self.lookahead))
+        mixed: Tensor = self.conv(padded)
+        return mixed.permute(2, 0, 1)
+
+    def extra_repr(self) -> str:
+        return f"lookahead={self.lookahead}"
+
+
+class DirectEncoding(TimeFirst):
+    """The first layers of a network whose input is one static image, shown at every step.
+
+    Their result is the same at every step: the serial form computes it in the first step and holds it.
+
+    Args:
+        layers: stateless layers, in order.
+
+    Shapes: (T, B, *features) in, the same at every t; (T, B, ...) out.
+
+    Raises:
+        InputError: in forward, if the input changes from step to step.
+    """
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.static = Static()
+        self.layers = SpikingSequential(*layers)
+        self.hold = Hold()
+
+    def forward(self, x: Tensor) -> Tensor:
+        held: Tensor = self.hold(self.layers(self.static(x)))
+        return held
+
+
+class Static(TimeFirst):
+    """Passes a sequence on if it is the same at every step; raises `InputError` otherwise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.equal(x, x[:1].expand_as(x)):
+            raise InputError("a directly encoded input must be the same at every step: x[t] = image for all t")
+        return x
+
+
+class Hold(TimeFirst):
+    """`y[t] = x[0]`: (T, B, ...) -> (T, B, ...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:1].expand_as(x)

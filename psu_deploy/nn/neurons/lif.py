@@ -1,0 +1,147 @@
+"""Leaky integrate-and-fire neurons: serial by nature, because their spikes feed back. The baseline of the family."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from psu_deploy.errors import InputError
+from psu_deploy.nn.arguments import check_number
+from psu_deploy.nn.neurons.base import Neuron, at_least_single, check_sequence
+from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
+
+Reset = Literal["soft", "hard"]
+
+
+class LIF(Neuron):
+    """Leaky integrate-and-fire neuron, a loop over the steps.
+
+        H = V + (I - V)/tau       (decay_input=False: H = V - V/tau + I)
+        S = Theta(H - V_th)
+        V = H - V_th S            (reset="hard": V = (1 - S) H)
+
+    Serial form: the loop itself; one number of state per neuron, any number of steps.
+
+    Args:
+        tau: membrane time constant in steps, > 1.
+        threshold: V_th.
+        reset: "soft" subtracts the threshold after a spike, "hard" sets V to zero.
+        decay_input: whether the current is divided by tau too.
+        detach_reset: cut the gradient through the spike in the reset.
+        fire_on: ">=" or ">", whether a margin of exactly zero fires.
+        surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
+
+    The code behind arXiv 2402.00449 resets softly and fires on ">"; BrainCog resets hard and fires on ">";
+    SpikingJelly resets hard by default and fires on ">=".
+
+    Reference: arXiv 2402.00449, Eq. 1-3.
+
+    >>> LIF(tau=2.0)(torch.full((4, 1, 1), 1.5)).flatten()
+    tensor([0., 1., 0., 1.])
+    """
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        threshold: float = 1.0,
+        *,
+        reset: Reset = "hard",
+        decay_input: bool = True,
+        detach_reset: bool = False,
+        fire_on: FireOn = ">=",
+        surrogate: Surrogate | None = None,
+    ) -> None:
+        super().__init__()
+        check_fire_on(fire_on)
+        check_number("tau", tau)
+        if not 1.0 < tau < math.inf:
+            raise InputError(f"tau is a number of steps and must be more than 1, got {tau}")
+        check_number("threshold", threshold)
+        if not math.isfinite(threshold):
+            raise InputError(f"threshold must be finite, got {threshold}")
+        if not isinstance(decay_input, bool):
+            raise InputError(f"decay_input must be True or False, got {decay_input!r}")
+        if reset not in ("soft", "hard"):
+            raise InputError(f'reset must be "soft" or "hard", got {reset!r}')
+        self.tau = float(tau)
+        self.threshold = float(threshold)
+        self.reset_kind: Reset = reset
+        self.decay_input = decay_input
+        self.detach_reset = detach_reset
+        self.fire_on: FireOn = fire_on
+        self.surrogate: Surrogate = Atan() if surrogate is None else surrogate
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes, _ = self._loop(x)
+        return spikes
+
+    def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """H, the membrane potential before the reset of the same step, and zero."""
+        _, potential = self._loop(x)
+        return potential, torch.zeros_like(potential)
+
+    def _loop(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        check_sequence(x)
+        with torch.autocast(x.device.type, enabled=False):
+            x = at_least_single(x)
+            membrane = torch.zeros_like(x[0])
+            steps = []
+            for current in x:
+                charged = self._charge(membrane, current)
+                spikes = fire(charged - self.threshold, self.surrogate, self.fire_on)
+                membrane = self._after(charged, spikes.detach() if self.detach_reset else spikes)
+                steps.append((spikes, charged))
+        return torch.stack([s for s, _ in steps]), torch.stack([h for _, h in steps])
+
+    def _charge(self, membrane: Tensor, current: Tensor) -> Tensor:
+        if self.decay_input:
+            return membrane + (current - membrane) / self.tau
+        return membrane - membrane / self.tau + current
+
+    def _after(self, charged: Tensor, spikes: Tensor) -> Tensor:
+        return charged - self.threshold * spikes if self.reset_kind == "soft" else (1.0 - spikes) * charged
+
+    def extra_repr(self) -> str:
+        parts = f"tau={self.tau:g}, threshold={self.threshold:g}, reset={self.reset_kind!r}"
+        return f"{parts}, decay_input={self.decay_input}, fire_on={self.fire_on!r}, surrogate={self.surrogate}"
+
+
+class PLIF(LIF):
+    """LIF whose time constant is learned, `1/tau = sigmoid(w)`, one for the layer.
+
+    Args:
+        tau: to start at, in steps, > 1; the others as for `LIF`.
+
+    Reference: arXiv 2007.05785 (Fang et al., ICCV 2021), Eq. 5.
+    """
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        threshold: float = 1.0,
+        *,
+        reset: Reset = "hard",
+        decay_input: bool = True,
+        detach_reset: bool = False,
+        fire_on: FireOn = ">=",
+        surrogate: Surrogate | None = None,
+    ) -> None:
+        super().__init__(
+            tau,
+            threshold,
+            reset=reset,
+            decay_input=decay_input,
+            detach_reset=detach_reset,
+            fire_on=fire_on,
+            surrogate=surrogate,
+        )
+        self.w = nn.Parameter(torch.tensor(-math.log(self.tau - 1.0)))
+
+    def _charge(self, membrane: Tensor, current: Tensor) -> Tensor:
+        share = torch.sigmoid(self.w.to(current.dtype))
+        if self.decay_input:
+            return membrane + (current - membrane) * share
+        return membrane - membrane * share + current
