@@ -29,9 +29,9 @@ from psu_deploy.capture.tracer import NEURONS, ROOT, Root, Tracer
 from psu_deploy.capture.values import Example, Layout, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, Refusal, UnsupportedModelError
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.graph import INPUT, STEP
 from psu_deploy.machine.ops.fields import Shape, feature_shape
 from psu_deploy.machine.passes import RemoveDeadLayers, simplify
+from psu_deploy.machine.schedule import INPUT, STEP
 from psu_deploy.nn.along_time import Hold
 from psu_deploy.nn.neurons import Neuron
 

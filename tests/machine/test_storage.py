@@ -71,7 +71,7 @@ def every_kind() -> StateMachine:
 
 
 def test_every_kind_is_under_test():
-    kinds = set(storage._KINDS.values())
+    kinds = set(ops.KINDS.values())
     assert {type(node.layer) for make in (conv_network, every_kind) for node in make().nodes} >= {
         kind for kind in kinds if issubclass(kind, ops.Layer)
     }

@@ -17,9 +17,11 @@ from psu_deploy.machine.ops.operators import (
 )
 from psu_deploy.machine.ops.pointwise import Activation, Add, Flatten, Multiply
 from psu_deploy.machine.ops.pooling import AvgPool, MaxPool, SumPool
+from psu_deploy.machine.ops.registry import KINDS, op
 from psu_deploy.machine.ops.sliding import Padding
 
 __all__ = [
+    "KINDS",
     "Activation",
     "Add",
     "AvgPool",
@@ -55,4 +57,5 @@ __all__ = [
     "TimeConv",
     "Wait",
     "Window",
+    "op",
 ]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import field
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from psu_deploy.errors import InputError
+from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.ops.fields import UNSAVED, Array, Shape, freeze, freeze_bias
 from psu_deploy.machine.ops.layer import Layer
+from psu_deploy.machine.ops.registry import op
+from psu_deploy.machine.ops.roundoff import Roundoff
 
 
-@dataclass(frozen=True, eq=False)
+@op
 class Linear(Layer):
     """`y = W x + b` over the last axis: (..., in) -> (..., out).
 
@@ -32,8 +39,18 @@ class Linear(Layer):
             raise InputError(f"Linear needs {self.weight.shape[1]} features in the last axis, got shape {inputs[0]}")
         return (*inputs[0][:-1], self.weight.shape[0])
 
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        bias = None if self.bias is None else context.tensor(self.bias)
+        return F.linear(inputs[0], context.tensor(self.weight), bias)
 
-@dataclass(frozen=True, eq=False)
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        """Products with an exact zero round nothing."""
+        magnitude, _ = inputs[0].chunk(2)
+        terms = int(torch.count_nonzero(magnitude, dim=-1).max())
+        return self._sum_error(inputs, context, roundoff, terms, self.bias, channels=-1)
+
+
+@op
 class ChannelAffine(Layer):
     """`y[c] = scale[c]*x[c] + shift[c]` per channel, the first feature axis: a BatchNorm in eval form.
 
@@ -65,3 +82,10 @@ class ChannelAffine(Layer):
         if not inputs[0] or inputs[0][0] != len(self.scale):
             raise InputError(f"ChannelAffine needs {len(self.scale)} channels, got shape {inputs[0]}")
         return inputs[0]
+
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        channels = (-1, *[1] * (inputs[0].ndim - 2))
+        return inputs[0] * context.tensor(self.scale).view(channels) + context.tensor(self.shift).view(channels)
+
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        return self._sum_error(inputs, context, roundoff, 1, self.shift_size)
