@@ -6,6 +6,7 @@ from math import prod
 
 from psu_deploy.machine.graph import Graph
 from psu_deploy.machine.schedule import state_name
+from psu_deploy.text import columns
 
 _BYTES = 4
 """State is counted as float32."""
@@ -27,13 +28,6 @@ def summarise(graph: Graph) -> str:
     horizon = "unbounded" if graph.horizon is None else f"{graph.horizon} steps"
     counter = ", 8 bytes of step counter" if "step" in graph.state_spec else ""
     footer = f"input {graph.input_shape}, horizon {horizon}, latency {graph.latency} steps{counter}"
-    return "\n".join([*_align(rows), footer])
-
-
-def _align(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    left = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}" for a, b, c, _, _ in rows]
-    right = [f"{row[3]:>{widths[3]}}  {row[4]:>{widths[4]}}" for row in rows]
-    lines = [f"{a}  {b}" for a, b in zip(left, right, strict=True)]
-    rule = "-" * len(lines[0])
-    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    head, *lines, total = columns(rows, left=3)
+    rule = "-" * max(map(len, (head, *lines, total)))
+    return "\n".join([head, rule, *lines, rule, total, footer])

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.ops.context import Context
-from psu_deploy.machine.ops.fields import Array, Shape, freeze, is_whole, kind_of, one_of
+from psu_deploy.machine.ops.fields import Array, Shape, freeze, kind_of, one_of
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.operators import CausalOperator
 from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
+from psu_deploy.numerics.checks import is_whole
 
 MAX_DELAY = 100_000
 """Steps; more is a mistake, or a file that wants our memory."""

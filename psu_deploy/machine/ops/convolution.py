@@ -12,11 +12,12 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.ops.context import Context
-from psu_deploy.machine.ops.fields import Array, Shape, freeze, freeze_bias, is_whole, pairs, whole_numbers
+from psu_deploy.machine.ops.fields import Array, Shape, freeze, freeze_bias, pairs, whole_numbers
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.machine.ops.sliding import Padding, pad, padded_size, slide
+from psu_deploy.numerics.checks import is_whole
 
 
 @dataclass(frozen=True, eq=False)
