@@ -18,13 +18,13 @@ from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.capture import functions, placement, spikingjelly
 from psu_deploy.capture.alignment import aligned
+from psu_deploy.capture.along_time import CONVERTERS, spiking_unit
 from psu_deploy.capture.check import check_layer, check_neuron
 from psu_deploy.capture.examples import EXAMPLE_STEPS, examples_for
-from psu_deploy.capture.exercise import random_spikes, spiking_at_random
 from psu_deploy.capture.functions import Call, Converted
 from psu_deploy.capture.layers import STATELESS, Converter
 from psu_deploy.capture.modes import eval_mode, floating_like
-from psu_deploy.capture.neurons import CONVERTERS, spiking_unit
+from psu_deploy.capture.random_spikes import random_spikes, spiking_at_random
 from psu_deploy.capture.tracer import NEURONS, ROOT, Root, Tracer
 from psu_deploy.capture.values import Example, Layout, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, Refusal, UnsupportedModelError

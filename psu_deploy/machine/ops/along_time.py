@@ -18,6 +18,8 @@ from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.numerics.checks import is_whole
 
+__all__ = ["Delay", "Filter", "Hold", "Readout", "TimeConv", "Wait"]
+
 MAX_DELAY = 100_000
 """Steps; more is a mistake, or a file that wants our memory."""
 

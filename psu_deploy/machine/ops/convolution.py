@@ -19,6 +19,8 @@ from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.machine.ops.sliding import Padding, pad, padded_size, slide
 from psu_deploy.numerics.checks import is_whole
 
+__all__ = ["Conv1d", "Conv2d"]
+
 
 @dataclass(frozen=True, eq=False)
 class _Conv(Layer):

@@ -16,6 +16,8 @@ from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.numerics import sigmoid_table
 
+__all__ = ["Estimator", "RawCurrent", "Sigmoid", "SigmoidTable", "Staircase"]
+
 
 class Estimator(ABC):
     """Base of the estimators: a pointwise function of E, without state."""

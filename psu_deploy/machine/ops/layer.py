@@ -102,5 +102,5 @@ class Layer(ABC):
 def parameters_of(op: Any) -> int:
     """Numbers in the arrays of an op, and in the ops it is made of."""
     values = [getattr(op, field.name) for field in saved_fields(op)]
-    arrays: int = sum(value.size for value in values if isinstance(value, np.ndarray))
-    return arrays + sum(value.parameters for value in values if hasattr(value, "parameters"))
+    counts = (v.size if isinstance(v, np.ndarray) else getattr(v, "parameters", 0) for v in values)
+    return int(sum(counts))

@@ -18,6 +18,8 @@ from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.numerics.noise import uniform
 
+__all__ = ["BernoulliNeuron", "LIFNeuron", "Neuron", "SpikingNeuron"]
+
 
 class Neuron(Layer):
     """Base of the neuron layers: spikes 0.0 or 1.0 out, one for every current in."""

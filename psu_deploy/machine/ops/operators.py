@@ -18,6 +18,8 @@ from psu_deploy.machine.ops.fields import Array, Shape, finite, freeze
 from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 
+__all__ = ["CausalOperator", "Exponentials", "Identity", "Leak", "PartialSums", "StrictLeak", "Window"]
+
 
 class Terms(NamedTuple):
     """What one result of an operator is summed of.

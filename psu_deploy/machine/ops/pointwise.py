@@ -16,6 +16,8 @@ from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff, product
 
+__all__ = ["Activation", "Add", "Flatten", "Multiply"]
+
 
 @op
 class Flatten(Layer):

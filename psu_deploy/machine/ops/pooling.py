@@ -18,6 +18,8 @@ from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.machine.ops.sliding import Padding, pad, padded_size, slide
 
+__all__ = ["AvgPool", "MaxPool", "SumPool"]
+
 
 @dataclass(frozen=True, eq=False)
 class _Pool(Layer):

@@ -13,6 +13,8 @@ from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_
 from psu_deploy.nn.temporal import CausalOperator
 from psu_deploy.numerics.checks import check_number
 
+__all__ = ["Neuron", "SpikingUnit", "TimeFirst"]
+
 
 class TimeFirst(nn.Module):
     """Marks a module whose forward works on whole sequences (T, B, ...).

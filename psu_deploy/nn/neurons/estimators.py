@@ -13,6 +13,8 @@ from psu_deploy.numerics.checks import check_whole
 from psu_deploy.numerics.sigmoid_table import FIRST, LAST, PER_UNIT, VALUES, sup_error
 from psu_deploy.numerics.staircase import sigmoid_steps
 
+__all__ = ["SigmoidTable", "Staircase"]
+
 MAX_LEVELS = 255
 
 

@@ -13,6 +13,8 @@ from psu_deploy.nn.neurons.base import Neuron, at_least_single, check_sequence
 from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
 from psu_deploy.numerics.checks import check_number
 
+__all__ = ["LIF", "PLIF"]
+
 Reset = Literal["soft", "hard"]
 
 

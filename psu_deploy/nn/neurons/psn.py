@@ -11,6 +11,8 @@ from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_
 from psu_deploy.nn.temporal import MaskedMatrix, SlidingWindow
 from psu_deploy.numerics.checks import check_whole
 
+__all__ = ["PSN", "MaskedPSN", "SlidingPSN"]
+
 
 class PSN(TimeFirst):
     """Parallel Spiking Neuron, `S = Theta(W I + b)` with a full T x T matrix.

@@ -23,6 +23,8 @@ from psu_deploy.nn.neurons.surrogate import FireOn, Surrogate
 from psu_deploy.nn.temporal import CausalMatrix, CausalOperator, Exponentials, Identity, Init, Leak, StrictLeak
 from psu_deploy.numerics.checks import check_number
 
+__all__ = ["IPSU", "PPSU", "PSU", "RPSU"]
+
 ResetInput = Literal["estimate", "current"]
 Temporal = Literal["matrix", "exponentials"]
 

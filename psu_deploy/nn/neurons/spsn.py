@@ -13,6 +13,8 @@ from psu_deploy.nn.temporal import Leak
 from psu_deploy.numerics.checks import check_number
 from psu_deploy.numerics.noise import PRIME, uniform
 
+__all__ = ["SPSN"]
+
 
 class SPSN(Neuron):
     """Fires with probability sigmoid(V), independently at every step.
