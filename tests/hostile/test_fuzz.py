@@ -177,7 +177,7 @@ def test_bytes(name, request):
     every()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["graph", "net"])
 def test_bytes_of_hdf5(name, request, monkeypatch):
     """Few: another process reads each first."""

@@ -11,7 +11,7 @@ from tests.exporters.lava import networks
 T, SAMPLES = 5, 3
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(24))
 def test_lava_repeats_every_number(lava_python, tmp_path, seed):
@@ -27,7 +27,7 @@ def test_lava_repeats_every_number(lava_python, tmp_path, seed):
     assert any(spikes.any() for spikes in expected.spikes.values())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(0, 24, 4))
 def test_verify(lava_python, tmp_path, seed):
