@@ -9,7 +9,7 @@ import torch
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.verify import certify
 from psu_deploy.verify.alignment import aligned_run, drained, in_machine_time
-from tests.exporters.onnx.machines import MACHINES, NEURONS, inputs, normal
+from tests.zoo import MACHINES, NEURONS, inputs, normal
 
 LOOK = ops.TimeConv(normal(3, 3, 3), None, 1, lookahead=2)
 

@@ -15,7 +15,7 @@ from psu_deploy.capture import trace_module
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify import Judge, LayerComparison, certify, compare
-from tests.exporters.onnx.machines import chain, neuron, normal
+from tests.zoo import chain, neuron, normal
 
 T, B = 10, 4
 X = np.random.default_rng(0).normal(0.3, 1.5, (T, B, 4)).astype(np.float32)

@@ -16,8 +16,8 @@ from psu_deploy.machine import ops as o
 from psu_deploy.verify import Arithmetic, Judge, aligned_run, certify, compare
 from psu_deploy.verify.alignment import drained
 from psu_deploy.verify.rounding import rounding_bounds
-from tests.exporters.onnx.machines import MACHINES, chain, inputs, neuron, normal, random_state, steps_of
 from tests.verify.networks import RANDOM, examples, randomised
+from tests.zoo import MACHINES, chain, inputs, neuron, normal, random_state, steps_of
 
 
 def double(values):

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify.rounding import rounding_bounds
-from tests.exporters.onnx.machines import chain, neuron
 from tests.helpers import noise
-from tests.verify.engines import Engine, U, cut_off, down, nearest, up
+from tests.verify.engines import TO_NEAREST, Engine, U, cut_off, down, nearest, up
+from tests.zoo import chain, neuron
 
 T, B = 16, 2
 
@@ -77,15 +77,6 @@ def worst(machine, engines, seeds=2):
             shares += [attack(machine, engine, x) for x in (absorbed(shape, size, seed), in_time, spread(shape, seed))]
     return max(shares)
 
-
-TO_NEAREST = [
-    Engine(),
-    Engine(order="last to first", bias_last=False),
-    Engine(order="shuffled", lanes=4, fused=True),
-    Engine(fused=True, sigmoid_off=4.0),
-    Engine(lanes=0, sigmoid_off=-4.0),
-]
-"""What an engine does that keeps to IEEE 754."""
 
 ONE_WAY = [
     Engine(down),

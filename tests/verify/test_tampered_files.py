@@ -15,7 +15,7 @@ from onnx import numpy_helper
 import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
-from tests.exporters.onnx.machines import BANDED, LEARNED, STAIRS, chain, neuron, normal
+from tests.zoo import BANDED, LEARNED, STAIRS, chain, neuron, normal
 
 h5py = pytest.importorskip("h5py")
 

@@ -13,8 +13,8 @@ import psu_deploy as psu
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify import certify, compare
-from tests.exporters.onnx.machines import chain
 from tests.verify.networks import randomised
+from tests.zoo import chain
 
 T, B = 8, 3
 SHAPE = (5,)
