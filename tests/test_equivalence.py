@@ -103,7 +103,7 @@ def test_module_and_machine_are_equal_in_float64(example):
     check_float64(example)
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)
 @given(example=examples())
 @settings(max_examples=200, **RANDOM)
