@@ -20,9 +20,9 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def chain(features, *layers):
-    """Layers one after the other, named a, b, c, ..."""
-    names = "abcdefgh"[: len(layers)]
+def chain(features, *layers, names="abcdefgh"):
+    """Layers one after the other, named a, b, c, ... unless said otherwise."""
+    names = names[: len(layers)]
     inputs = ("x", *names)
     nodes = tuple(Node(name, layer, (before,)) for name, layer, before in zip(names, layers, inputs, strict=False))
     return StateMachine(nodes, features)

@@ -60,7 +60,6 @@ def test_the_input_range(cli, saved, data):
     assert units[0] >= units[1]
 
 
-@pytest.mark.full
 def test_a_run_folder_brings_its_own_data(cli, trained):
     result = cli("export", trained, "--to", "lava", "--out", "net.net")
     assert result.code == 0, result

@@ -26,7 +26,6 @@ def artifact(trained):
     return out / "model.onnx"
 
 
-@pytest.mark.full
 class TestTrainedRun:
     def test_verify_goes_three_ways_on_the_test_data(self, cli, trained, artifact):
         result = cli("verify", trained, artifact, "--report", "report.json")

@@ -38,7 +38,12 @@ TESTS = {
         "tests/exporters/onnx/test_runner.py",
     ),
     "psu_deploy/machine/passes/*": ("tests/machine", "tests/verify/test_verify.py"),
-    "psu_deploy/machine/*": ("tests/machine", "tests/exporters/onnx/test_layers.py", "tests/test_latency.py"),
+    "psu_deploy/machine/*": (
+        "tests/machine",
+        "tests/test_zoo.py",
+        "tests/exporters/onnx/test_layers.py",
+        "tests/test_latency.py",
+    ),
     **dict.fromkeys(
         (f"psu_deploy/verify/{name}.py" for name in ("rounding", "roundoff", "layer_bounds", "neuron_bounds")),
         ("tests/verify/test_soundness.py", "tests/verify/test_rounding.py", "tests/verify/test_table_rounding.py"),

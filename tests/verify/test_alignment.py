@@ -26,6 +26,7 @@ def two_neurons():
     return StateMachine(nodes, (3,))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 def test_drained(kind):
     x = kind(np.ones((2, 3, 4), np.float32))

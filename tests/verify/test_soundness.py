@@ -152,6 +152,7 @@ def behind_a_sum(layer, features, terms=64):
     return chain((*features[:-1], terms), ops.Linear(positive(features[-1], terms, seed=5)), layer)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("layer", "features", "alone", "behind"), LAYERS.values(), ids=LAYERS)
 def test_no_engine_gets_beyond_it(layer, features, alone, behind):
     machine, fed = chain(features, layer), behind_a_sum(layer, features)
@@ -161,6 +162,7 @@ def test_no_engine_gets_beyond_it(layer, features, alone, behind):
     assert behind <= worst(fed, ONE_WAY[:2], 1) <= 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("layer", "near"), [(ops.Add(), 0.65), (ops.Multiply(), 0.65)])
 def test_two_wrong_sums_are_joined(layer, near):
     """Each is off by hundreds of roundings; joining them is one more."""

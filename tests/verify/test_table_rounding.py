@@ -49,6 +49,7 @@ def test_other_places_are_found(kind):
     assert off >= 8
 
 
+@pytest.mark.full
 @given(example=networks)
 @settings(max_examples=60, **RANDOM)
 def test_it_holds(example):
