@@ -162,7 +162,7 @@ def test_not_one_spike_differs(kind, T, seed):
 
 @pytest.mark.full
 @KINDS
-@ALL_STEPS
+@pytest.mark.parametrize("T", [pytest.param(T, marks=pytest.mark.nightly) if T in (2, 33) else T for T in STEPS])
 @pytest.mark.parametrize("seed", [4, 5], ids=["dense", "conv"])
 def test_not_one_spike_differs_in_onnxruntime(kind, T, seed, tmp_path):
     net, features = random_net(kind, T, seed)
