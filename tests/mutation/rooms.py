@@ -38,14 +38,20 @@ TESTS = {
         "tests/exporters/onnx/test_runner.py",
     ),
     "psu_deploy/machine/passes/*": ("tests/machine", "tests/verify/test_verify.py"),
-    "psu_deploy/machine/*": ("tests/machine", "tests/exporters/onnx/test_layers.py", "tests/test_latency.py"),
-    "psu_deploy/verify/rounding.py": (
+    "psu_deploy/machine/ops/*": (
+        "tests/machine",
+        "tests/test_zoo.py",
         "tests/verify/test_soundness.py",
         "tests/verify/test_rounding.py",
         "tests/verify/test_table_rounding.py",
     ),
-    "psu_deploy/machine/ops/*": (
+    "psu_deploy/machine/*": (
         "tests/machine",
+        "tests/test_zoo.py",
+        "tests/exporters/onnx/test_layers.py",
+        "tests/test_latency.py",
+    ),
+    "psu_deploy/verify/rounding.py": (
         "tests/verify/test_soundness.py",
         "tests/verify/test_rounding.py",
         "tests/verify/test_table_rounding.py",
