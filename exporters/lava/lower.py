@@ -10,15 +10,6 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
-from psu_deploy.exporters.lava.chain import (
-    Block,
-    BlockNeuron,
-    Chain,
-    Gate,
-    RealConv,
-    RealDense,
-    Synapse,
-)
 from psu_deploy.exporters.lava.folding import (
     LONGEST,
     LinearPool,
@@ -31,8 +22,17 @@ from psu_deploy.exporters.lava.folding import (
     pooled_size,
     two_axes,
 )
-from psu_deploy.exporters.lava.forms import OPERATORS, row_of
-from psu_deploy.exporters.lava.neurons import ESTIMATORS
+from psu_deploy.exporters.lava.integer_neurons import ESTIMATORS
+from psu_deploy.exporters.lava.real_network import (
+    Block,
+    BlockNeuron,
+    Chain,
+    Gate,
+    RealConv,
+    RealDense,
+    Synapse,
+)
+from psu_deploy.exporters.lava.real_operators import OPERATORS, row_of
 from psu_deploy.exporters.lava.refusals import REFUSED, problems_of
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary

@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError, Problem, UnsupportedModelError
-from psu_deploy.exporters.lava import neurons
+from psu_deploy.exporters.lava import integer_neurons
 from psu_deploy.exporters.lava.bounds import SPIKES, fits, largest, neuron_intervals, sent_interval, synapse_interval
-from psu_deploy.exporters.lava.chain import Block, Chain, Gate, RealDense
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX
-from psu_deploy.exporters.lava.forms import form_of, reset_of
-from psu_deploy.exporters.lava.network import (
+from psu_deploy.exporters.lava.integer_network import (
     Conv,
     Cuba,
     Dense,
@@ -32,14 +30,15 @@ from psu_deploy.exporters.lava.network import (
     Integers,
     Neuron,
 )
-from psu_deploy.exporters.lava.neurons import NotRepresentableError, Units
-from psu_deploy.exporters.lava.real import real_numbers
+from psu_deploy.exporters.lava.integer_neurons import NotRepresentableError, Units
+from psu_deploy.exporters.lava.real_network import Block, Chain, Gate, RealDense
+from psu_deploy.exporters.lava.real_operators import form_of, reset_of
 from psu_deploy.machine import ops
 
 BITS = (8, 7, 6, 5, 4, 3)
 """Of a weight, tried in this order."""
 
-UPS = (8, 7, 6, 5, 4, 3, 2, 1, 0)
+FRACTION_BITS = (8, 7, 6, 5, 4, 3, 2, 1, 0)
 """Fraction bits of a state, tried in this order."""
 
 LEVELS = 255
@@ -166,8 +165,7 @@ def _choose(block: Block, low: float, high: float, unit: float, steps: int | Non
             a = synapse_interval(synapse, low, high)
             bounds = {"a": a, **neuron_intervals(form.neuron, a, steps)}
             if fits(bounds):
-                real = real_numbers(block)
-                layer = IntegerLayer(block.name, synapse, form.neuron, block.shape, block.flatten, real)
+                layer = IntegerLayer(block.name, synapse, form.neuron, block.shape, block.flatten)
                 sizes = {name: largest(interval) for name, interval in bounds.items()}
                 return Choice(layer, form.unit, scale, bits, sizes, sent_interval(form.neuron, bounds))
     return None
@@ -189,22 +187,22 @@ def _forms(block: Block, a_unit: Units) -> Iterator[_Form]:
         yield _Form(Cuba(0, 0), spikes, whole)
         return
     if isinstance(neuron, ops.LIFNeuron) and len(np.unique(a_unit)) == 1:
-        found = neurons.cuba(neuron, float(a_unit[0]), whole)
+        found = integer_neurons.cuba(neuron, float(a_unit[0]), whole)
         if found is not None:
             yield _Form(found, spikes, whole)
-    for up in UPS if neuron is not None or block.synapse.bias.any() else (0,):
-        bias = np.rint(block.synapse.bias / a_unit * 2**up).astype(np.int64)
-        fraction = bias & (2**up - 1)
+    for fraction_bits in FRACTION_BITS if neuron is not None or block.synapse.bias.any() else (0,):
+        bias = np.rint(block.synapse.bias / a_unit * 2**fraction_bits).astype(np.int64)
+        before, given = bias >> fraction_bits, (a_unit, fraction_bits, bias & (2**fraction_bits - 1))
         try:
             match neuron:
                 case ops.SpikingNeuron():
-                    yield _Form(neurons.psu(neuron, a_unit, up, fraction), spikes, bias >> up)
+                    yield _Form(integer_neurons.psu(neuron, *given), spikes, before)
                 case ops.LIFNeuron():
-                    yield _Form(neurons.lif(neuron, a_unit, up, fraction), spikes, bias >> up)
+                    yield _Form(integer_neurons.lif(neuron, *given), spikes, before)
                 case ops.Filter(operator=operator):
-                    yield _Form(*neurons.relay(operator, a_unit, up, fraction), bias >> up)
+                    yield _Form(*integer_neurons.relay(operator, *given), before)
                 case None:
-                    yield _Form(*neurons.relay(None, a_unit, up, fraction), bias >> up)
+                    yield _Form(*integer_neurons.relay(None, *given), before)
         except NotRepresentableError:
             continue
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from psu_deploy.errors import Problem, Refusal
-from psu_deploy.exporters.lava.forms import OPERATORS, RESETS
-from psu_deploy.exporters.lava.neurons import decays_of
+from psu_deploy.exporters.lava.integer_neurons import decays_of
+from psu_deploy.exporters.lava.real_operators import OPERATORS, RESETS
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.graph import INPUT
 from psu_deploy.machine.kinds import Vocabulary, parts_of

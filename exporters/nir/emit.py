@@ -9,11 +9,11 @@ import nir
 import numpy as np
 
 from psu_deploy.errors import InternalError
+from psu_deploy.exporters.nir.dialects import Dialect, to_nodes
+from psu_deploy.exporters.nir.edge_order import ordered_edges
 from psu_deploy.exporters.nir.lower import lower
 from psu_deploy.exporters.nir.metadata import write_metadata
-from psu_deploy.exporters.nir.network import Network
-from psu_deploy.exporters.nir.order import ordered_edges
-from psu_deploy.exporters.nir.spelling import Spelling, spell
+from psu_deploy.exporters.nir.primitives import Network
 from psu_deploy.exporters.nir.target import DT, FORMAT, NirTarget
 from psu_deploy.machine import StateMachine
 
@@ -30,19 +30,19 @@ def emit(machine: StateMachine, target: NirTarget, facts: dict[str, Any]) -> nir
         UnsupportedModelError: if NIR, or the target, cannot express some part of it.
     """
     network = lower(machine)
-    spelling = spell(network, target)
-    edges = ordered_edges(spelling)
+    dialect = to_nodes(network, target)
+    edges = ordered_edges(dialect)
     try:
-        graph = nir.NIRGraph(spelling.nodes, edges)
+        graph = nir.NIRGraph(dialect.nodes, edges)
     except ValueError as error:  # its own inference of shapes
         raise InternalError(f"NIR finds the graph inconsistent: {error}; please report it") from error
-    _check_shapes(graph, spelling)
-    write_metadata(graph, _metadata(machine, network, spelling, target) | facts)
+    _check_shapes(graph, dialect)
+    write_metadata(graph, _metadata(machine, network, dialect, target) | facts)
     return graph
 
 
-def _metadata(machine: StateMachine, network: Network, spelling: Spelling, target: NirTarget) -> dict[str, Any]:
-    vertices = spelling.network.spiking
+def _metadata(machine: StateMachine, network: Network, dialect: Dialect, target: NirTarget) -> dict[str, Any]:
+    vertices = dialect.network.spiking
     return {
         "format": FORMAT,
         "dt": DT,
@@ -59,9 +59,9 @@ def _metadata(machine: StateMachine, network: Network, spelling: Spelling, targe
     }
 
 
-def _check_shapes(graph: nir.NIRGraph, spelling: Spelling) -> None:
+def _check_shapes(graph: nir.NIRGraph, dialect: Dialect) -> None:
     """NIR's own inference must come to our shapes; it is known to misjudge some."""
-    for name, shape in spelling.shapes.items():
+    for name, shape in dialect.shapes.items():
         node = graph.nodes[name]
         found = next(iter(node.output_type.values()))
         if found is None or tuple(int(n) for n in np.ravel(found)) != tuple(shape):

@@ -1,4 +1,4 @@
-"""Convolutions and poolings in the one spelling that survives NIR: no groups, square kernels, even padding."""
+"""Convolutions and poolings in the one form that survives NIR: no groups, square kernels, even padding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.nir.network import Convolution, Dense, Pool, Primitive
+from psu_deploy.exporters.nir.primitives import Convolution, Dense, Pool, Primitive
 from psu_deploy.machine import ops
 from psu_deploy.machine.ops.fields import Array, Shape
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import geometry
-from psu_deploy.exporters.nir.network import (
+from psu_deploy.exporters.nir.primitives import (
     INPUT,
     Convolution,
     Dense,

@@ -17,13 +17,13 @@ from psu_deploy.errors import ArtifactError, MissingExtraError, require
 from psu_deploy.exporters.nir.files.nodes import GRAPH, check_fields
 from psu_deploy.exporters.nir.files.shapes import infer_shapes, numbers_per_sample
 from psu_deploy.exporters.nir.files.structure import Flat, flatten
-from psu_deploy.files.hdf5 import read_tree
+from psu_deploy.files.hdf5 import read_groups
 from psu_deploy.files.limits import NUMBER, check_memory
 
 OLDEST = (1, 0, 8)
 """Release of nir."""
 
-_NODE = "node"
+GROUP = "node"
 """The group of the file in which the network lies."""
 
 
@@ -44,7 +44,7 @@ def read_graph(path: str | Path) -> Any:
     nir = require("nir", extra="nir")
     _check_version()
     source = Path(path)
-    graph = _graph(nir, str(source), read_tree(source, _NODE, "NIR", "nir"))
+    graph = _graph(nir, str(source), read_groups(source, (GROUP,), "NIR", "nir")[GROUP])
     flat = check_graph(graph, str(source))
     shapes = infer_shapes(flat, str(source))
     needed = NUMBER * numbers_per_sample(flat, shapes)

@@ -13,10 +13,10 @@ from psu_deploy.exporters.nir.files.nodes import kind_name
 from psu_deploy.exporters.nir.files.shapes import infer_shapes
 from psu_deploy.exporters.nir.importing.cycles import cycle_problem, take_cycles
 from psu_deploy.exporters.nir.importing.layers import Branches, Layers
-from psu_deploy.exporters.nir.importing.neurons import CONVERTERS, SPIKING
-from psu_deploy.exporters.nir.importing.order import in_order
+from psu_deploy.exporters.nir.importing.node_order import in_order
 from psu_deploy.exporters.nir.importing.parameters import ROUNDED
 from psu_deploy.exporters.nir.importing.resets import take_resets
+from psu_deploy.exporters.nir.importing.spiking import CONVERTERS, SPIKING
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.graph import INPUT, STEP, Node
 from psu_deploy.machine.ops.fields import Shape

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from psu_deploy.exporters.lava.chain import Gate, RealDense
+from psu_deploy.exporters.lava.real_network import Gate, RealDense
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from tests.helpers import RawLIF, apply, decide, leak_matrix, per_step, sigmoid, strict_leak_matrix

@@ -10,7 +10,7 @@ import pytest
 from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import passes
 from psu_deploy.exporters.nir.lower import lower
-from psu_deploy.exporters.nir.network import (
+from psu_deploy.exporters.nir.primitives import (
     Convolution,
     Dense,
     Fire,

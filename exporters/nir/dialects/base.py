@@ -9,14 +9,14 @@ import nir
 import numpy as np
 
 from psu_deploy.errors import InternalError
-from psu_deploy.exporters.nir import network as primitives
-from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Network, Vertex
+from psu_deploy.exporters.nir import primitives
 from psu_deploy.exporters.nir.passes import expanded
+from psu_deploy.exporters.nir.primitives import INPUT, OUTPUT, Network, Vertex
 from psu_deploy.exporters.nir.target import NirTarget
 from psu_deploy.machine.ops.fields import Array, Shape
 
 
-class Spelling(ABC):
+class Dialect(ABC):
     """Writes vertices as NIR nodes and edges.
 
     Attributes:

@@ -15,18 +15,6 @@ from psu_deploy.machine.ops.fields import Array
 Form = TypeVar("Form")
 
 
-@dataclass(frozen=True)
-class Now:
-    """`y = x`."""
-
-    decays: tuple[float, ...] = ()
-    largest: float = 1.0
-
-    def plain(self) -> dict[str, Any]:
-        """As nested plain values."""
-        return {"kind": "Identity"}
-
-
 @dataclass(frozen=True, eq=False)
 class RealTraces:
     """A sum of leaks and a constant: gains (r,), decays (r,)."""
@@ -39,10 +27,6 @@ class RealTraces:
     def largest(self) -> float:
         """Factor of an input, which becomes part of the unit."""
         return float(np.abs(self.gains).max()) or 1.0
-
-    def plain(self) -> dict[str, Any]:
-        """As nested plain values."""
-        return {"kind": "Traces", "decays": self.decays.tolist(), "gains": self.gains.tolist(), "bias": self.bias}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +41,6 @@ class RealSums:
     def largest(self) -> float:
         """Factor of an input, which becomes part of the unit."""
         return float(np.abs(self.columns).max()) or 1.0
-
-    def plain(self) -> dict[str, Any]:
-        """As nested plain values."""
-        return {"kind": "Sums", "columns": self.columns.tolist(), "bias": self.bias.tolist()}
 
 
 @dataclass(frozen=True)
@@ -80,12 +60,8 @@ class RealDecay:
         """Factor of an estimated spike."""
         return abs(self.gain) or 1.0
 
-    def plain(self) -> dict[str, Any]:
-        """As nested plain values."""
-        return {"gain": self.gain, "decay": self.decay}
 
-
-RealOperator = Now | RealTraces | RealSums
+RealOperator = RealTraces | RealSums
 
 
 def row_of(table: Mapping[type, Form | Refusal], part: object) -> Form:
@@ -110,17 +86,9 @@ def reset_of(operator: ops.CausalOperator) -> RealDecay | RealSums:
     return row_of(RESETS, operator)(operator)
 
 
-def columns_of(matrix: Array) -> Array:
-    """`columns[t, l] = A[t + l, t]`, zero beyond the last step."""
-    steps = len(matrix)
-    columns = np.zeros((steps, steps))
-    for t in range(steps):
-        columns[t, : steps - t] = matrix[t:, t]
-    return columns
-
-
-def _now(operator: ops.Identity) -> Now:
-    return Now()
+def _identity(operator: ops.Identity) -> RealTraces:
+    """A trace that forgets at once."""
+    return RealTraces(np.ones(1), np.zeros(1), 0.0)
 
 
 def _leak(operator: ops.Leak) -> RealTraces:
@@ -132,7 +100,12 @@ def _exponentials(operator: ops.Exponentials) -> RealTraces:
 
 
 def _partial_sums(operator: ops.PartialSums) -> RealSums:
-    return RealSums(columns_of(operator.matrix), operator.bias)
+    """`columns[t, l] = A[t + l, t]`, zero beyond the last step."""
+    steps = len(operator.matrix)
+    columns = np.zeros((steps, steps))
+    for t in range(steps):
+        columns[t, : steps - t] = operator.matrix[t:, t]
+    return RealSums(columns, operator.bias)
 
 
 def _window(operator: ops.Window) -> RealSums:
@@ -144,7 +117,7 @@ def _strict_leak(operator: ops.StrictLeak) -> RealDecay:
 
 
 OPERATORS: dict[type, Callable[[Any], RealOperator] | Refusal] = {
-    ops.Identity: _now,
+    ops.Identity: _identity,
     ops.Leak: _leak,
     ops.StrictLeak: Refusal(
         "a strict leak outside a reset; Lava's neurons read a leak behind its input, not before it",
