@@ -11,13 +11,14 @@ import numpy as np
 
 from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters.lava.emit import as_hdf5
+from psu_deploy.exporters.lava.input_code import calibrated, code_of, encode
 from psu_deploy.exporters.lava.integer_network import IntegerNetwork
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.measure import measure
 from psu_deploy.exporters.lava.metadata import metadata_of
-from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
+from psu_deploy.exporters.lava.quantise import quantise
 from psu_deploy.exporters.lava.read import GROUPS, read
-from psu_deploy.exporters.lava.reference import Reference, encode
+from psu_deploy.exporters.lava.reference import Reference
 from psu_deploy.exporters.lava.runner import artifact_of
 from psu_deploy.exporters.lava.target import SUFFIX
 from psu_deploy.files.atomic import atomic_path, write_whole

@@ -33,16 +33,14 @@ from psu_deploy.exporters.lava.integer_network import (
     Traces,
 )
 from psu_deploy.exporters.lava.real_operators import (
-    OPERATORS,
-    RESETS,
     RealDecay,
     RealSums,
     form_of,
     reset_of,
     row_of,
+    rows_of,
 )
 from psu_deploy.machine import ops
-from psu_deploy.machine.kinds import parts_of
 from psu_deploy.numerics.sigmoid_table import ARGUMENT_BITS
 
 Units = NDArray[np.float64]
@@ -145,11 +143,8 @@ def decays_of(neuron: Any) -> list[float]:
     """Factors by which states of a neuron, or a filter, of the machine shrink per step; none of what is refused."""
     if type(neuron) is ops.LIFNeuron:
         return [1.0 if neuron.tau is None else 1.0 - 1.0 / neuron.tau]
-    found: list[float] = []
-    for role, part in parts_of(neuron).items():
-        row = (RESETS if role == "reset" else OPERATORS).get(type(part))
-        found += [] if row is None or isinstance(row, Refusal) else map(float, row(part).decays)
-    return found
+    forms = [row(part) for part, row in rows_of(neuron) if not isinstance(row, Refusal)]
+    return [float(decay) for form in forms for decay in form.decays]
 
 
 def time_constant_error(neuron: Any) -> float:

@@ -107,7 +107,8 @@ class _Walk:
         else:
             for pool, shape in reversed(self.pools):
                 weight = into_dense(weight, pool, shape)
-            self._open(RealDense(weight, bias), flatten=len(self._source()) == 3)
+            read = self.blocks[-1].shape if self.blocks else self._input_shape
+            self._open(RealDense(weight, bias), flatten=len(read) == 3)
         self.shape = (len(weight),)
 
     def conv(self, name: str, layer: ops.Conv1d | ops.Conv2d) -> None:
@@ -165,10 +166,6 @@ class _Walk:
             wanted += "_"
         self.taken.add(wanted)
         return wanted
-
-    def _source(self) -> Shape:
-        """Features at the end of the last block: what the next weights read."""
-        return self.blocks[-1].shape if self.blocks else self._input_shape
 
     def _open(self, synapse: Synapse, flatten: bool) -> None:
         if isinstance(synapse, RealConv) and not fits_lava(synapse):

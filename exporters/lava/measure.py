@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, State, state_words
+from psu_deploy.exporters.lava.input_code import encode
 from psu_deploy.exporters.lava.integer_network import Conv, IntegerNetwork, Integers
 from psu_deploy.exporters.lava.integer_neurons import CUBA_FRACTION_BITS, time_constant_error
 from psu_deploy.exporters.lava.quantise import Choice
 from psu_deploy.exporters.lava.real_network import Chain
-from psu_deploy.exporters.lava.reference import Reference, encode
+from psu_deploy.exporters.lava.reference import Reference
 from psu_deploy.exporters.lava.report import LayerReport, QuantisationReport
 from psu_deploy.exporters.lava.target import STATE_WORDS
 from psu_deploy.machine import StateMachine

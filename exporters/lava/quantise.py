@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from psu_deploy.errors import InputError, Problem, UnsupportedModelError
+from psu_deploy.errors import Problem, UnsupportedModelError
 from psu_deploy.exporters.lava import integer_neurons
 from psu_deploy.exporters.lava.bounds import SPIKES, fits, largest, neuron_intervals, sent_interval, synapse_interval
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX
@@ -41,18 +40,11 @@ BITS = (8, 7, 6, 5, 4, 3)
 FRACTION_BITS = (8, 7, 6, 5, 4, 3, 2, 1, 0)
 """Fraction bits of a state, tried in this order."""
 
-LEVELS = 255
-"""Steps of the input to either side, where it lies on no grid."""
-
-_FINEST_GRID = 2.0**-8
 _RESERVE = 2.0**20
 """Thresholds, resets and biases may be this many units large, so that they fit beside what is summed."""
 
 _SHARED = 4
 """How much louder than another a channel may be where one scale serves all: two bits are lost at most."""
-
-INPUT_RANGES = ("max", "percentile")
-_PERCENTILE = 99.9
 
 
 @dataclass(frozen=True)
@@ -110,51 +102,6 @@ def quantise(chain: Chain, code: InputCode, horizon: int | None, steps: int) -> 
         horizon = steps
     layers = tuple(choice.layer for choice in choices)
     return IntegerNetwork(layers, chain.input_shape, code, horizon, choices[-1].unit), choices
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What typical input tells about the numbers at the input: all that its code follows from.
-
-    Attributes:
-        input_range: "max": the largest magnitude met is the last step; "percentile": the 99.9th percentile is, and what
-            lies beyond is clipped.
-        largest: that magnitude.
-        grid: the coarsest power of two, from 1 down, of which all numbers are multiples; None = they are not of any.
-        negative: whether there are numbers below zero.
-        steps: length of the data.
-    """
-
-    input_range: str
-    largest: float
-    grid: float | None
-    negative: bool
-    steps: int
-
-
-def calibrated(x: NDArray[Any], input_range: str) -> Calibration:
-    """What calibration data (T, B, *features) tell.
-
-    Raises:
-        InputError: if there is no such input_range.
-    """
-    if input_range not in INPUT_RANGES:
-        raise InputError(f"input_range must be one of {', '.join(INPUT_RANGES)}, got {input_range!r}")
-    size = np.abs(x.astype(np.float64))
-    most = float(size.max() if input_range == "max" else np.percentile(size, _PERCENTILE) or size.max())
-    grid = 1.0
-    while grid > _FINEST_GRID and (np.rint(x / grid) != x / grid).any():
-        grid /= 2
-    on_grid = bool((np.rint(x / grid) == x / grid).all())
-    return Calibration(input_range, most, grid if on_grid else None, bool((x < 0).any()), len(x))
-
-
-def code_of(calibration: Calibration) -> InputCode:
-    """How such input becomes whole numbers: exactly where it lies on a grid, else in 255 steps to either side."""
-    most, grid = calibration.largest, calibration.grid
-    unit = grid if grid is not None and most / grid <= LEVELS else most / LEVELS
-    levels = max(1, round(most / unit))
-    return InputCode(unit, -levels if calibration.negative else 0, levels)
 
 
 def _choose(block: Block, low: float, high: float, unit: float, steps: int | None) -> Choice | None:

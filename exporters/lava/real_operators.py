@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from psu_deploy.errors import InternalError, Refusal
 from psu_deploy.machine import ops
+from psu_deploy.machine.kinds import parts_of
 from psu_deploy.machine.ops.fields import Array
 
 Form = TypeVar("Form")
@@ -140,3 +141,11 @@ RESETS: dict[type, Callable[[Any], RealDecay | RealSums] | Refusal] = {
     ops.Exponentials: _NOT_STRICT,
 }
 """Kind -> what makes R along it."""
+
+
+def rows_of(layer: ops.Layer) -> Iterator[tuple[Any, Callable[[Any], RealOperator | RealDecay] | Refusal]]:
+    """Every operator of a layer with its row, where it has one."""
+    for role, part in parts_of(layer).items():
+        row = (RESETS if role == "reset" else OPERATORS).get(type(part))
+        if row is not None:
+            yield part, row

@@ -55,19 +55,6 @@ class Reference:
         return sent
 
 
-def encode(network: IntegerNetwork, x: NDArray[Any]) -> Integers:
-    """Real input (T, B, *features) as whole numbers (T, B, *input_shape): `clip(rint(x / unit), low, high)`."""
-    code = network.code
-    numbers = np.clip(np.rint(x.astype(np.float64) / code.unit), code.low, code.high).astype(np.int64)
-    return numbers.reshape(*x.shape[:2], *network.input_shape)
-
-
-def clipped_share(network: IntegerNetwork, x: NDArray[Any]) -> float:
-    """Share of a real input that lies beyond the range its code has: these numbers are cut."""
-    numbers = np.rint(x.astype(np.float64) / network.code.unit)
-    return float(((numbers < network.code.low) | (numbers > network.code.high)).mean())
-
-
 def synapse_output(layer: IntegerLayer, x: Integers) -> Integers:
     """`saturate(W x) + b` of every step, (T, B, *features) -> (T, B, *shape)."""
     lead = x.shape[:2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import nir
@@ -16,6 +16,8 @@ from psu_deploy.exporters.nir.metadata import write_metadata
 from psu_deploy.exporters.nir.primitives import Network
 from psu_deploy.exporters.nir.target import DT, FORMAT, NirTarget
 from psu_deploy.machine import StateMachine
+
+_PACKAGES = ("psu-deploy", "nir", "nirtorch", "torch", "numpy")
 
 
 def emit(machine: StateMachine, target: NirTarget, facts: dict[str, Any]) -> nir.NIRGraph:
@@ -55,7 +57,7 @@ def _metadata(machine: StateMachine, network: Network, dialect: Dialect, target:
         "output_shape": list(machine.shapes[machine.output]),
         "readout": network.readout,
         "neurons": {name: {"node": vertices[name], "shape": list(machine.shapes[name])} for name in machine.spiking},
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": {name: version(name) for name in _PACKAGES},
     }
 
 
@@ -66,13 +68,3 @@ def _check_shapes(graph: nir.NIRGraph, dialect: Dialect) -> None:
         found = next(iter(node.output_type.values()))
         if found is None or tuple(int(n) for n in np.ravel(found)) != tuple(shape):
             raise InternalError(f"node {name!r} gives features {found} to NIR and {shape} to us; please report it")
-
-
-_PACKAGES = ("psu-deploy", "nir", "nirtorch", "torch", "numpy")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -103,6 +103,8 @@ class _Walk:
             return
         try:
             self._names[node.name] = rule_for(_RULES, node.layer)(node.layer, _Place(self, node, inputs))
+            if isinstance(node.layer, ops.Neuron):
+                self.spiking[node.name] = self._names[node.name]
         except Refusal as error:
             self.problems.append(Problem(node.name, type(node.layer).__name__, error.reason, error.remedy))
 
@@ -142,13 +144,11 @@ class _Place:
 
 
 def _spiking_neuron(layer: ops.SpikingNeuron, at: _Place) -> str:
-    at.walk.spiking[at.node.name] = lower_spiking_neuron(layer, at.inputs[0], at.walk.builder)
-    return at.walk.spiking[at.node.name]
+    return lower_spiking_neuron(layer, at.inputs[0], at.walk.builder)
 
 
 def _lif_neuron(layer: ops.LIFNeuron, at: _Place) -> str:
-    at.walk.spiking[at.node.name] = lower_lif(layer, at.inputs[0], at.walk.builder)
-    return at.walk.spiking[at.node.name]
+    return lower_lif(layer, at.inputs[0], at.walk.builder)
 
 
 def _filter(layer: ops.Filter, at: _Place) -> str:
@@ -183,7 +183,7 @@ def _max_pool(layer: ops.MaxPool, at: _Place) -> str:
     """The maximum of spikes is whether any of them is there."""
     if not _carries_spikes(at.walk.machine, at.node.inputs[0]):
         raise Refusal("MaxPool of numbers that are not spikes", "pool spikes, or use AvgPool")
-    total = at.walk.builder.add("sum", geometry.sum_pool(layer, at.shape), at.inputs[0])
+    total = at.walk.builder.add("sum", geometry.pool(layer, at.shape), at.inputs[0])
     return at.walk.builder.add("", Step((0.5,), ">="), total)
 
 
@@ -225,12 +225,8 @@ def _channel_affine(layer: ops.ChannelAffine, at: _Place) -> str:
     return at.add(geometry.elementwise(np.diag(layer.scale), layer.shift, at.shape))
 
 
-def _avg_pool(layer: ops.AvgPool, at: _Place) -> str:
-    return at.add(geometry.avg_pool(layer, at.shape))
-
-
-def _sum_pool(layer: ops.SumPool, at: _Place) -> str:
-    return at.add(geometry.sum_pool(layer, at.shape))
+def _pool(layer: ops.AvgPool | ops.SumPool, at: _Place) -> str:
+    return at.add(geometry.pool(layer, at.shape))
 
 
 def _flatten(layer: ops.Flatten, at: _Place) -> str:
@@ -242,8 +238,8 @@ _RULES: dict[type, Callable[[Any, _Place], str] | Refusal] = {
     ops.Conv1d: _conv,
     ops.Conv2d: _conv,
     ops.ChannelAffine: _channel_affine,
-    ops.AvgPool: _avg_pool,
-    ops.SumPool: _sum_pool,
+    ops.AvgPool: _pool,
+    ops.SumPool: _pool,
     ops.MaxPool: _max_pool,
     ops.Flatten: _flatten,
     ops.Add: _sum,

@@ -30,11 +30,6 @@ class NetworkBuilder:
         self.vertices: list[Vertex] = []
         self._layer = ""
 
-    @property
-    def names(self) -> list[str]:
-        """Of all vertices, in order."""
-        return [vertex.name for vertex in self.vertices]
-
     def begin(self, layer: str) -> None:
         """Start a layer."""
         self._layer = layer

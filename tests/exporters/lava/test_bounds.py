@@ -13,8 +13,9 @@ import psu_deploy as psu
 from psu_deploy.exporters.lava import bounds
 from psu_deploy.exporters.lava import fixed_point as fx
 from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.lava.input_code import calibrated, code_of
 from psu_deploy.exporters.lava.lower import lower
-from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
+from psu_deploy.exporters.lava.quantise import quantise
 from psu_deploy.exporters.lava.reference import Reference, synapse_output
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o

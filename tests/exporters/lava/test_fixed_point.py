@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from psu_deploy.exporters.lava import fixed_point as fx
 from psu_deploy.exporters.lava import integer_network as ir
-from psu_deploy.exporters.lava.reference import Reference, encode, synapse_output
+from psu_deploy.exporters.lava.input_code import encode
+from psu_deploy.exporters.lava.reference import Reference, synapse_output
 from psu_deploy.numerics.sigmoid_table import knots
 from tests.exporters.lava import hand_made, integers
 from tests.exporters.lava.hand_made import Numbers, layer
