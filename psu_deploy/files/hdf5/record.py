@@ -51,7 +51,11 @@ def is_known(name: str | None) -> bool:
     if name in _here:
         return True
     folder = _folder()
-    if folder is None or not _is_private(folder) or not (folder / name).is_file():
+    try:
+        if folder is None or not _is_private(folder):
+            return False
+        (folder / name).lstat()
+    except OSError:
         return False
     with suppress(OSError):
         os.utime(folder / name)  # what is used stays longest
@@ -88,11 +92,8 @@ def _folder() -> Path | None:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether it is a folder, no link, of this user, and nobody else may write to it."""
-    try:
-        found = folder.lstat()
-    except OSError:
-        return False
+    """Whether it is a folder, no link, of this user, and nobody else may write to it; OSError if it is not there."""
+    found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
