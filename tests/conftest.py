@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from zlib import crc32
@@ -16,6 +19,11 @@ torch.set_num_threads(1)  # the tensors of tests are tiny: a second thread costs
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if {"CI", "PSU_DEPLOY_REQUIRE"} & os.environ.keys() else "local")
+
+
+_CACHE = tempfile.mkdtemp(prefix="psu-deploy-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ["PSU_DEPLOY_CACHE"] = _CACHE  # not the user's own; for the processes that tests start too
 
 
 @pytest.fixture(autouse=True)

@@ -11,15 +11,6 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
-from psu_deploy.exporters.lava.chain import (
-    Block,
-    BlockNeuron,
-    Chain,
-    Gate,
-    RealConv,
-    RealDense,
-    Synapse,
-)
 from psu_deploy.exporters.lava.folding import (
     LONGEST,
     LinearPool,
@@ -32,8 +23,17 @@ from psu_deploy.exporters.lava.folding import (
     pooled_size,
     two_axes,
 )
-from psu_deploy.exporters.lava.forms import OPERATORS, row_of
-from psu_deploy.exporters.lava.neurons import ESTIMATORS
+from psu_deploy.exporters.lava.integer_neurons import ESTIMATORS
+from psu_deploy.exporters.lava.real_network import (
+    Block,
+    BlockNeuron,
+    Chain,
+    Gate,
+    RealConv,
+    RealDense,
+    Synapse,
+)
+from psu_deploy.exporters.lava.real_operators import OPERATORS, row_of
 from psu_deploy.exporters.lava.refusals import REFUSED, problems_of
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
@@ -119,7 +119,8 @@ class _Walk:
         else:
             for pool, shape in reversed(self.pools):
                 weight = into_dense(weight, pool, shape)
-            self._open(RealDense(weight, bias), flatten=len(self._source()) == 3)
+            read = self.blocks[-1].shape if self.blocks else self._input_shape
+            self._open(RealDense(weight, bias), flatten=len(read) == 3)
         self.shape = (len(weight),)
 
     def conv(self, name: str, layer: ops.Conv1d | ops.Conv2d) -> None:
@@ -177,10 +178,6 @@ class _Walk:
             wanted += "_"
         self.taken.add(wanted)
         return wanted
-
-    def _source(self) -> Shape:
-        """Features at the end of the last block: what the next weights read."""
-        return self.blocks[-1].shape if self.blocks else self._input_shape
 
     def _open(self, synapse: Synapse, flatten: bool) -> None:
         if isinstance(synapse, RealConv) and not fits_lava(synapse):

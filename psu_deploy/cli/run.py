@@ -22,9 +22,7 @@ def run(
     input: Annotated[Path, typer.Option(help="(T, B, ...) as .npy, float32, time-first.")],  # noqa: A002  the option's name
     output: Annotated[Path, typer.Option(help="Where to write (T, B, ...) as .npy.")],
     threads: Annotated[int | None, typer.Option(help="ONNX: of onnxruntime; default: its own choice.")] = None,
-    simulator: Annotated[
-        str | None, typer.Option(help="What runs it. NIR: norse, ... Lava: lava, lava-float, integer.")
-    ] = None,
+    simulator: Annotated[str | None, typer.Option(help="What runs it. NIR: norse, ... Lava: lava, integer.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Lava: seconds for one run; default 600.")] = None,
 ) -> None:
     """Run a sequence step by step on the engine the file was made for.

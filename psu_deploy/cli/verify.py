@@ -24,9 +24,7 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of random input.")] = 0,
     simulator: Annotated[
         str | None,
-        typer.Option(
-            help="What runs it. NIR: norse, snntorch, spikingjelly, sinabs, rockpool. Lava: lava, lava-float, integer."
-        ),
+        typer.Option(help="What runs it. NIR: norse, snntorch, spikingjelly, sinabs, rockpool. Lava: lava, integer."),
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="Lava: seconds for one run; default 600.")] = None,
     allow_silent: Annotated[

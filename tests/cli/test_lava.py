@@ -138,7 +138,7 @@ def test_run_for_any_number_of_steps(cli, data):
 
 def test_what_runs_it_is_something_else(cli, saved, written, data):
     for verb in (("verify", saved, written, "--data", data), ("run", written, "--input", data, "--output", "y.npy")):
-        cli(*verb, "--simulator", "norse").failed_with("one of lava, lava-float, integer, got 'norse'")
+        cli(*verb, "--simulator", "norse").failed_with("one of lava, integer, got 'norse'")
         cli(*verb, "--timeout", 0, "--simulator", "integer").failed_with("timeout is a number of seconds")
     cli("run", written, "--input", data, "--output", "y.npy", "--threads", 1).failed_with("no option 'threads'")
 

@@ -1,4 +1,4 @@
-"""Random networks in Lava itself: its fixed point repeats our integers, its floating point our machine."""
+"""Random networks in Lava itself: its fixed point repeats our integers."""
 
 from __future__ import annotations
 
@@ -34,13 +34,10 @@ def test_lava_repeats_every_number(lava_python, tmp_path, seed):
 
 @pytest.mark.parametrize("seed", seeds(range(0, 24, 4), (0,)))
 def test_verify(lava_python, tmp_path, seed):
-    """In fixed point measured and repeated, in floating point judged."""
+    """What rounding changed is measured, and every number is repeated."""
     machine = networks.machine(seed, T)
     x = networks.spikes(machine, T, SAMPLES, seed, ("binary", "counts", "real")[seed // 4 % 3])
     artifact = psu.export(machine, tmp_path / "net.net", target="lava", calibration=x)
     fixed = psu.verify(machine, psu.load(artifact, timeout=120), x)
     assert fixed.ok, fixed
     assert [comparison.rule for comparison in fixed.comparisons] == ["measured", "exact"]
-    floating = psu.verify(machine, psu.load(artifact, simulator="lava-float", timeout=120), x)
-    assert floating.ok, floating
-    assert [comparison.rule for comparison in floating.comparisons] == ["judged"]

@@ -218,14 +218,15 @@ def test_a_file_that_does_not_compute_what_it_should(export, monkeypatch, tmp_pa
     artifact = export()
     kept = {path: path.read_bytes() for path in artifact.path.parent.iterdir()}
     module = __import__("sys").modules["psu_deploy.exporters.lava.export"]
-    write = module.write
+    as_hdf5 = module.as_hdf5
 
-    def broken(path, network, metadata):
+    def broken(network, metadata):
         network.layers[0].synapse.weight[:] = 0
-        write(path, network, metadata)
+        content = as_hdf5(network, metadata)
         network.layers[0].synapse.weight[:] = 127
+        return content
 
-    monkeypatch.setattr(module, "write", broken)
+    monkeypatch.setattr(module, "as_hdf5", broken)
     with pytest.raises(psu.InternalError, match="does not compute what it should"):
         export()
     assert {path: path.read_bytes() for path in artifact.path.parent.iterdir()} == kept

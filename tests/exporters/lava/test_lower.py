@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.exporters.lava.chain import Gate, RealConv, RealDense
 from psu_deploy.exporters.lava.lower import lower
+from psu_deploy.exporters.lava.real_network import Gate, RealConv, RealDense
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from tests import zoo

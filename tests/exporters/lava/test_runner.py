@@ -61,8 +61,6 @@ def test_what_it_says_of_itself(runner, in_lava, path):
     assert (runner.name, runner.rounds, runner.resumes, runner.repeats) == ("integer reference", True, True, None)
     assert (in_lava.name, in_lava.rounds, in_lava.resumes) == ("Lava, fixed point", True, False)
     assert in_lava.repeats.name == "integer reference"
-    floating = psu.load(path, simulator="lava-float")
-    assert (floating.name, floating.rounds, floating.repeats) == ("Lava, floating point", False, None)
     assert runner.input_shape == (4,)
     assert runner.state == {}
 
@@ -226,7 +224,7 @@ def test_samples_come_back_in_order(in_lava, monkeypatch):
 
 
 def test_an_unknown_simulator(path):
-    with pytest.raises(psu.InputError, match="is one of lava, lava-float, integer, got 'loihi'"):
+    with pytest.raises(psu.InputError, match="is one of lava, integer, got 'loihi'"):
         psu.load(path, simulator="loihi")
     with pytest.raises(psu.InputError, match="it takes simulator, timeout"):
         psu.load(path, threads=1)

@@ -9,8 +9,9 @@ import pytest
 
 from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import passes
+from psu_deploy.exporters.nir.dialects.base import expanded
 from psu_deploy.exporters.nir.lower import lower
-from psu_deploy.exporters.nir.network import (
+from psu_deploy.exporters.nir.primitives import (
     Convolution,
     Dense,
     Fire,
@@ -296,5 +297,5 @@ def test_a_sum_of_flat_and_image_is_refused():
 def test_copies_of_every_feature():
     matrix = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     x = normal(4)
-    wide = passes.expanded(matrix, 2) @ x
+    wide = expanded(matrix, 2) @ x
     np.testing.assert_allclose(wide.reshape(3, 2), matrix @ x.reshape(2, 2))
