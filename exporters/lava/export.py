@@ -13,12 +13,11 @@ from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters.lava.emit import write
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.measure import measure
-from psu_deploy.exporters.lava.metadata import metadata_of
+from psu_deploy.exporters.lava.metadata import header_of, metadata_of
 from psu_deploy.exporters.lava.network import IntegerNetwork
 from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
 from psu_deploy.exporters.lava.read import read
 from psu_deploy.exporters.lava.reference import Reference, encode
-from psu_deploy.exporters.lava.runner import artifact_of
 from psu_deploy.exporters.lava.target import SUFFIX
 from psu_deploy.files.atomic import atomic_path, write_whole
 from psu_deploy.machine import StateMachine
@@ -68,7 +67,7 @@ def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, 
         write(temporary, network, metadata)
         _self_check(temporary, network, calibration[:, :_CHECKED_SAMPLES])
         write_whole(report_path(destination), (json.dumps(report.to_dict(), indent=2) + "\n").encode())
-    return artifact_of(destination, metadata)
+    return header_of(metadata).artifact(destination)
 
 
 def report_path(path: Path) -> Path:

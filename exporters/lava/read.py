@@ -14,7 +14,7 @@ from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.lava.bounds import fits, neuron_intervals, sent_interval, synapse_interval
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
 from psu_deploy.exporters.lava.folding import conv_size
-from psu_deploy.exporters.lava.metadata import check_metadata
+from psu_deploy.exporters.lava.metadata import LavaHeader, header_of
 from psu_deploy.exporters.lava.network import (
     LIF,
     PSU,
@@ -49,8 +49,8 @@ class _MalformedError(Exception):
     """What does not fit, and where in the file."""
 
 
-def read(path: Path) -> tuple[IntegerNetwork, dict[str, Any]]:
-    """The network of a file, and its metadata.
+def read(path: Path) -> tuple[IntegerNetwork, LavaHeader]:
+    """The network of a file, and what the file says of itself.
 
     Raises:
         ArtifactError: if the file is missing, damaged, not ours, or holds anything but what we write.
@@ -64,13 +64,13 @@ def read(path: Path) -> tuple[IntegerNetwork, dict[str, Any]]:
             f"{path} holds a network of lava-dl, but not one that psu-deploy wrote: {error}; load it with lava-dl"
         ) from error
     try:
-        metadata = check_metadata(json.loads(str(ours["metadata"])))
-        network = _network(layers, ours, metadata)
+        header = header_of(json.loads(str(ours["metadata"])))
+        network = _network(layers, ours, header.facts)
     except (_MalformedError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ArtifactError(f"{path} is malformed or truncated: {said}") from error
     check_memory(NUMBER * numbers_per_sample(network), path.stat().st_size, f"{path}: one sample of this network")
-    return network, metadata
+    return network, header
 
 
 def _network(layers: Tree, ours: Tree, metadata: Tree) -> IntegerNetwork:
