@@ -53,8 +53,7 @@ def _run_artifact(path: Path, x: Floats, options: dict[str, Any]) -> Floats:
     check_sequence(x, runner.input_shape, None if horizon is None else horizon - latency, ("float32",))
     if runner.artifact.static_input:
         check_static(x)
-    # Lava's runner takes the latency out itself; some engines run whole sequences only.
-    if runner.artifact.target == "lava" or not getattr(runner, "resumes", True):
+    if runner.aligns or not runner.resumes:
         whole: Floats = runner.run(x)
         return whole
     runner.reset(x.shape[1])
