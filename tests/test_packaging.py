@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {"psu_deploy": "psu_deploy", "psu_deploy/exporters": "exporters", "psu_deploy/models": "models"}
 """Folder in the wheel -> folder in the checkout."""
 
+pytestmark = pytest.mark.full
+
 pytest.importorskip("setuptools", minversion="77", reason="builds without isolation")
 
 

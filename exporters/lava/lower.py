@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -51,12 +52,21 @@ def lower(machine: StateMachine) -> Chain:
         raise UnsupportedModelError(problems, "export to Lava")
     walk = _Walk(_lava_shape(machine.input_shape), {node.name for node in machine.nodes})
     for node in machine.nodes:
-        try:
+        with _refused_at(node):
             walk.visit(node)
-        except Refusal as error:
-            problem = Problem(node.name, type(node.layer).__name__, error.reason, error.remedy)
-            raise UnsupportedModelError([problem], "export to Lava") from error
-    return walk.finish()
+    with _refused_at(next((node for node in machine.nodes if node.name == walk.name), machine.nodes[-1])):
+        walk.finish()
+    return walk.chain()
+
+
+@contextmanager
+def _refused_at(node: Node) -> Iterator[None]:
+    """A refusal gets its place."""
+    try:
+        yield
+    except Refusal as error:
+        problem = Problem(node.name, type(node.layer).__name__, error.reason, error.remedy)
+        raise UnsupportedModelError([problem], "export to Lava") from error
 
 
 @dataclass
@@ -91,9 +101,11 @@ class _Walk:
     def visit(self, node: Node) -> None:
         row_of(_RULES, node.layer)(self, node.name, node.layer)
 
-    def finish(self) -> Chain:
+    def finish(self) -> None:
         if self.synapse is not None or self.pools or not self.blocks:
             self.neuron(self.name or self._new_name("identity"), None)
+
+    def chain(self) -> Chain:
         return Chain(tuple(self.blocks), self._input_shape, self.readout)
 
     def linear(self, name: str, layer: ops.Linear) -> None:

@@ -8,8 +8,8 @@ from psu_deploy.errors import Problem, Refusal
 from psu_deploy.exporters.lava.forms import OPERATORS, RESETS
 from psu_deploy.exporters.lava.neurons import decays_of
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.graph import INPUT
 from psu_deploy.machine.kinds import Vocabulary, parts_of
+from psu_deploy.machine.schedule import INPUT
 
 _CHAIN = "a network in netx is one chain of layers, without branches that meet again"
 

@@ -164,18 +164,10 @@ def _read_out(layer: ops.Readout, at: _Place) -> str:
 
 def _max_pool(layer: ops.MaxPool, at: _Place) -> str:
     """The maximum of spikes is whether any of them is there."""
-    if not _carries_spikes(at.walk.machine, at.node.inputs[0]):
+    if at.node.inputs[0] not in at.walk.machine.binary:
         raise Refusal("MaxPool of numbers that are not spikes", "pool spikes, or use AvgPool")
     total = at.walk.sketch.add("sum", geometry.sum_pool(layer, at.shape), at.inputs[0])
     return at.walk.sketch.add("", Step((0.5,), ">="), total)
-
-
-def _carries_spikes(machine: StateMachine, name: str) -> bool:
-    node = next((node for node in machine.nodes if node.name == name), None)
-    if node is None:
-        return False
-    keeps = isinstance(node.layer, ops.MaxPool | ops.Flatten | ops.Delay | ops.Hold)
-    return isinstance(node.layer, ops.Neuron) or (keeps and _carries_spikes(machine, node.inputs[0]))
 
 
 def _delay(layer: ops.Delay, at: _Place) -> str:

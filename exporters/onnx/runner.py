@@ -22,9 +22,10 @@ from psu_deploy.exporters.onnx.metadata import NeuronNames, header_of
 from psu_deploy.exporters.onnx.structure import structure_of
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine import StateMachine, StateTensor, Trace
-from psu_deploy.machine.graph import STEP, check_state
+from psu_deploy.machine.graph import check_state
 from psu_deploy.machine.inputs import check_finite, check_horizon, numpy_state
 from psu_deploy.machine.overflow import check_trace
+from psu_deploy.machine.schedule import STEP
 from psu_deploy.runtime import Structure
 from psu_deploy.runtime.contents import Contents
 from psu_deploy.runtime.engine_runner import EngineRunner

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psu_deploy.text import columns
+
 _COLUMNS = {
     "nir": (
         ("staircase off by", "staircase_error", "{:.4f}"),
@@ -55,12 +57,11 @@ class PreparationReport:
     def __str__(self) -> str:
         if not self.layers:
             return f"ready for {self.target}: nothing had to change"
-        columns = _COLUMNS[self.target]
-        rows = [("path", *(title for title, _, _ in columns), "replaced"), *map(self._row, self.layers)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        titles = (title for title, _, _ in _COLUMNS[self.target])
+        rows = [("path", *titles, "replaced"), *map(self._row, self.layers)]
+        lines = (f"  {line}" for line in columns(rows, left=len(rows[0])))
         title = f"prepared for {self.target}: {len(self.layers)} layer(s) changed"
-        return "\n".join([title, *(f"  {line.rstrip()}" for line in lines), "fine-tune before you export"])
+        return "\n".join([title, *lines, "fine-tune before you export"])
 
     def _row(self, layer: PreparedLayer) -> tuple[str, ...]:
         errors = ((getattr(layer, attribute), text) for _, attribute, text in _COLUMNS[self.target])

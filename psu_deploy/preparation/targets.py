@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_whole
 from psu_deploy.nn.neurons import Staircase
+from psu_deploy.numerics.checks import check_whole
 
 Target = Literal["nir", "lava"]
 TARGETS: tuple[Target, ...] = ("nir", "lava")

@@ -60,7 +60,6 @@ def test_the_input_range(cli, saved, data):
     assert units[0] >= units[1]
 
 
-@pytest.mark.slow
 def test_a_run_folder_brings_its_own_data(cli, trained):
     result = cli("export", trained, "--to", "lava", "--out", "net.net")
     assert result.code == 0, result
@@ -144,7 +143,7 @@ def test_what_runs_it_is_something_else(cli, saved, written, data):
     cli("run", written, "--input", data, "--output", "y.npy", "--threads", 1).failed_with("no option 'threads'")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_in_lava(cli, saved, written, data):
     try:
         environment.find()

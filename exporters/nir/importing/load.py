@@ -18,8 +18,9 @@ from psu_deploy.exporters.nir.importing.order import in_order
 from psu_deploy.exporters.nir.importing.parameters import ROUNDED
 from psu_deploy.exporters.nir.importing.resets import take_resets
 from psu_deploy.machine import StateMachine, ops
-from psu_deploy.machine.graph import INPUT, STEP, Node
+from psu_deploy.machine.graph import Node
 from psu_deploy.machine.ops.fields import Shape
+from psu_deploy.machine.schedule import INPUT, STEP
 from psu_deploy.machine.size import check_size
 
 FOREIGN = ("sinabs", "rockpool")

@@ -18,9 +18,9 @@ from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
 from psu_deploy.exporters.lava.reference import Reference, synapse_output
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
+from tests import zoo
 from tests.exporters.lava import oracle
 from tests.exporters.lava.hand_made import Numbers, layer
-from tests.exporters.onnx import machines
 
 C, LIMIT = 3, 2**23 - 1
 
@@ -186,7 +186,7 @@ def test_fits():
 
 # -- what the quantiser does with them ---------------------------------------------------------------------------------
 
-PSU = machines.neuron(machines.LEAK, None, machines.STRICT, threshold=0.1)
+PSU = zoo.neuron(zoo.LEAK, None, zoo.STRICT, threshold=0.1)
 
 
 def chosen(machine, x):
@@ -255,10 +255,10 @@ def test_a_neuron_without_a_leak_is_defined_for_the_steps_of_the_calibration():
     network, _ = chosen(machine, np.ones((9, 1, 4), np.float32))
     assert network.horizon == 9
     assert chosen(wide(4), np.ones((9, 1, 4), np.float32))[0].horizon is None
-    keeps = machines.neuron(o.Leak(0.5, 1.0), None, o.StrictLeak(0.5, 1.0))
+    keeps = zoo.neuron(o.Leak(0.5, 1.0), None, o.StrictLeak(0.5, 1.0))
     assert chosen(wide(4, keeps), np.ones((5, 1, 4), np.float32))[0].horizon == 5
-    learned = machines.neuron(machines.LEARNED, None, o.StrictLeak(0.5, 1.0))
-    assert chosen(wide(4, learned), np.ones((5, 1, 4), np.float32))[0].horizon == machines.STEPS
+    learned = zoo.neuron(zoo.LEARNED, None, o.StrictLeak(0.5, 1.0))
+    assert chosen(wide(4, learned), np.ones((5, 1, 4), np.float32))[0].horizon == zoo.STEPS
 
 
 def test_numbers_of_a_layer_bound_the_next():

@@ -8,12 +8,17 @@ import pytest
 import psu_deploy as psu
 from tests.exporters.lava import networks
 
+pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
+
 T, SAMPLES = 5, 3
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(24))
+def seeds(every, in_ci):
+    """The rest is nightly. In CI are dense networks, images and rows, every kind of neuron and of input."""
+    return [pytest.param(seed, marks=() if seed in in_ci else pytest.mark.nightly) for seed in every]
+
+
+@pytest.mark.parametrize("seed", seeds(range(24), (3, 15, 19, 20)))
 def test_lava_repeats_every_number(lava_python, tmp_path, seed):
     machine = networks.machine(seed, T)
     x = networks.spikes(machine, T, SAMPLES, seed, ("binary", "counts", "real")[seed // 3 % 3])
@@ -27,9 +32,7 @@ def test_lava_repeats_every_number(lava_python, tmp_path, seed):
     assert any(spikes.any() for spikes in expected.spikes.values())
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(0, 24, 4))
+@pytest.mark.parametrize("seed", seeds(range(0, 24, 4), (0,)))
 def test_verify(lava_python, tmp_path, seed):
     """In fixed point measured and repeated, in floating point judged."""
     machine = networks.machine(seed, T)

@@ -15,10 +15,10 @@ from psu_deploy.exporters.lava import network as ir
 from psu_deploy.exporters.lava.emit import write
 from psu_deploy.exporters.lava.read import read
 from psu_deploy.machine import ops
+from tests import zoo
 from tests.exporters.lava import hand_made, oracle
 from tests.exporters.lava.hand_made import Numbers, layer
 from tests.exporters.lava.test_fixed_point import MAKE
-from tests.exporters.onnx import machines
 
 T = 6
 REHEARSED = ("test_missing_and_folders", "test_not_hdf5", "test_truncated")
@@ -35,8 +35,8 @@ def machine():
     random = np.random.default_rng(0)
     conv = ops.Conv2d(random.normal(0, 1, (3, 2, 2, 2)), random.normal(0, 1, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
     dense, last = (ops.Linear(random.normal(0, 1, shape)) for shape in ((5, 27), (4, 5)))
-    learned = machines.neuron(machines.LEARNED, machines.LEAK, machines.STRICT)
-    psu_ = machines.neuron(machines.LEAK, None, machines.STRICTLY_LEARNED, estimator=machines.STAIRS)
+    learned = zoo.neuron(zoo.LEARNED, zoo.LEAK, zoo.STRICT)
+    psu_ = zoo.neuron(zoo.LEAK, None, zoo.STRICTLY_LEARNED, estimator=zoo.STAIRS)
     return oracle.machine((2, 4, 4), conv, learned, ops.Flatten(), dense, psu_, last)
 
 
@@ -329,7 +329,7 @@ def test_not_hdf5(tmp_path, content):
 
 
 def test_files_of_other_targets(tmp_path):
-    small = oracle.machine((3,), ops.Linear(np.ones((2, 3))), machines.NEURONS["psu"])
+    small = oracle.machine((3,), ops.Linear(np.ones((2, 3))), zoo.NEURONS["psu"])
     for target, suffix in (("onnx", ".onnx"), ("nir", ".nir")):
         options = (
             {} if target == "onnx" else {"allow_approximation": True, "calibration": np.ones((3, 1, 3), np.float32)}

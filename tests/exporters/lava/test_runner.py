@@ -12,8 +12,8 @@ import torch
 import psu_deploy as psu
 from psu_deploy.exporters.lava import runner as room
 from psu_deploy.machine import ops
+from tests import zoo
 from tests.exporters.lava import networks, oracle
-from tests.exporters.onnx import machines
 
 T = 6
 
@@ -34,7 +34,7 @@ def x(T=T, B=2, seed=0):
 
 
 def machine(*more):
-    return oracle.machine((4,), linear(8, 4), machines.NEURONS["rpsu"], linear(3, 8), *more)
+    return oracle.machine((4,), linear(8, 4), zoo.NEURONS["rpsu"], linear(3, 8), *more)
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +165,7 @@ def test_readouts(tmp_path, kind):
 
 
 def test_images_come_back_in_their_shape(tmp_path):
-    source = oracle.machine(
-        (2, 5), ops.Conv1d(np.ones((3, 2, 2)), None, (1,), ((0, 0),), (1,), 1), machines.NEURONS["psu"]
-    )
+    source = oracle.machine((2, 5), ops.Conv1d(np.ones((3, 2, 2)), None, (1,), ((0, 0),), (1,), 1), zoo.NEURONS["psu"])
     given = np.random.default_rng(0).integers(0, 2, (T, 2, 2, 5)).astype(np.float32)
     runner = psu.load(psu.export(source, tmp_path / "n.net", target="lava", calibration=given), simulator="integer")
     assert runner.run(given).shape == source.run(given).shape == (T, 2, 3, 4)

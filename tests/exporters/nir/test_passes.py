@@ -27,6 +27,7 @@ from psu_deploy.exporters.nir.network import (
 )
 from tests.exporters.nir import oracle
 from tests.exporters.nir.machines import MACHINES, inputs, normal
+from tests.helpers import decide
 
 ROUNDING = {"rtol": 1e-9, "atol": 1e-9}
 """Of float64, in another order of sums."""
@@ -83,11 +84,11 @@ def compute(primitive, x, state):
             return joined(np.stack(state["line"][:order], axis=1))
         case Step(thresholds, fire_on):
             x = copies(x, len(thresholds))
-            return joined(oracle.decide(x - per_copy(thresholds, x), fire_on))
+            return joined(decide(x - per_copy(thresholds, x), fire_on))
         case Fire(tau, decay_input, threshold, fire_on):
             V = state.get("V", 0.0)
             H = V - (0.0 if tau is None else V / tau) + (x / tau if decay_input else x)
-            spikes = oracle.decide(H - threshold, fire_on)
+            spikes = decide(H - threshold, fire_on)
             state["V"] = H * (1 - spikes)
             return spikes
     raise AssertionError(primitive)
