@@ -143,8 +143,7 @@ def _runner_forms(runner: Runner, machine: StateMachine) -> list[Form]:
     definition = runner.repeats
     before = [] if definition is None else _runner_forms(definition, machine)
     rule: Rule = "exact" if before else "measured" if runner.rounds else "judged"
-    arithmetic = runner.arithmetic or Arithmetic()
-    return [*before, Form(runner.name, partial(aligned_run, machine, runner.trace), machine, arithmetic, rule)]
+    return [*before, Form(runner.name, partial(aligned_run, machine, runner.trace), machine, runner.arithmetic, rule)]
 
 
 def compare_forms(machine: StateMachine, forms: Sequence[Form], x: Any) -> tuple[Comparison, ...]:

@@ -13,6 +13,7 @@ from psu_deploy import api
 from psu_deploy.cli.console import out, say, table
 from psu_deploy.cli.sources import MACHINE_FILE, MACHINE_SUFFIX
 from psu_deploy.machine import StateMachine
+from psu_deploy.machine.schedule import state_name
 from psu_deploy.runtime import Runner
 from psu_deploy.runtime.contents import Tensor
 from psu_deploy.text import visible
@@ -70,7 +71,7 @@ def _inspect_machine(path: Path, shown: bool) -> Described:
                 "shape": machine.shapes[node.name],
                 "parameters": node.layer.parameters,
                 "state_bytes": _BYTES
-                * sum(prod(machine.state_spec[f"{node.name}.{role}"].shape) for role in machine.roles(node.name)),
+                * sum(prod(machine.state_spec[state_name(node.name, role)].shape) for role in machine.roles(node.name)),
             }
             for node in machine.nodes
         ],

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic
 from psu_deploy.runtime.artifact import Artifact
 from psu_deploy.runtime.contents import Contents, Tensor
 from psu_deploy.runtime.structure import Structure
@@ -61,9 +62,9 @@ class Runner(ABC):
         return self.name
 
     @property
-    def arithmetic(self) -> Any:
-        """In which operations its rounding differs, a `psu_deploy.verify.Arithmetic`. None, the default: in none."""
-        return None
+    def arithmetic(self) -> Arithmetic:
+        """In which operations its rounding differs from the machine's. By default in none."""
+        return AS_THE_MACHINE
 
     @property
     def rounds(self) -> bool:

@@ -10,9 +10,9 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops
+from tests import zoo
 from tests.cli.conftest import small_machine
 from tests.exporters.nir.machines import LEAK, STRICT, chain, linear, neuron
-from tests.exporters.onnx import machines
 
 NETWORK = chain((3,), linear(4, 3), neuron(LEAK, None, STRICT), linear(2, 4), ops.Readout("mean"))
 """Layers a, b (neurons), c, d."""
@@ -93,7 +93,7 @@ def test_what_rounding_did(cli):
 @pytest.mark.parametrize("name", ["residual", "look-ahead", "static", "output is a state", "shared neuron"])
 def test_layers_of_a_graph(cli, name):
     """Every layer of the machine that has a memory, or is a neuron, is one line; shapes are the machine's."""
-    machine = machines.NETWORKS[name]
+    machine = zoo.NETWORKS[name]
     found = layers(described(cli, export(".onnx", machine)))
     kept = {tensor.rpartition(".")[0] for tensor in machine.state_spec} - {""}
     assert kept | set(machine.spiking) <= found.keys()
