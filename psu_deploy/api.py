@@ -74,6 +74,7 @@ def verify(
     x: Any,
     *,
     allow_silent: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> EquivalenceReport:
     """Hold an artifact against its network: first what it holds, then what it does, in every form, spike by spike.
 
@@ -89,6 +90,7 @@ def verify(
         x: input, (T, B, *input_shape), float32, numpy or torch.
         allow_silent: call a network equivalent although nothing in it fires on x; what speaks for it then is that the
             artifact holds the numbers of an export.
+        progress: told how many of how many runs are done, a run being one form on as many samples as fit into memory.
 
     Raises:
         UnsupportedModelError: if the network holds something whose rounding nothing is known about.
@@ -102,7 +104,7 @@ def verify(
     notes = _notes(machine, runner, x)
     structure = _structure(machine, runner)
     try:
-        comparisons = compare_forms(machine, forms_of(model, machine, runner), x)
+        comparisons = compare_forms(machine, forms_of(model, machine, runner), x, progress)
     except PsuDeployError as error:
         if not structure.differences:
             raise

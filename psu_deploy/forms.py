@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from math import prod
 from typing import Any
 
@@ -76,13 +76,33 @@ def _runner_forms(runner: Runner, machine: StateMachine) -> list[Form]:
     return [*before, Form(name, partial(aligned_run, machine, runner.trace), machine, arithmetic, rule)]
 
 
-def compare_forms(machine: StateMachine, forms: Sequence[Form], x: Any) -> tuple[Comparison, ...]:
+Progress = Callable[[int, int], None]
+"""Told how many of how many runs are done."""
+
+
+def compare_forms(
+    machine: StateMachine, forms: Sequence[Form], x: Any, progress: Progress | None = None
+) -> tuple[Comparison, ...]:
     """Every form against the next, as many samples at a time as fit into memory."""
     neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
     samples = max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x)))
     starts = range(0, x.shape[1], samples)
+    forms = forms if progress is None else _watched(forms, len(starts), progress)
     parts = [_compare_samples(machine, forms, x[:, start : start + samples]) for start in starts]
     return tuple(merge(list(zip(starts, column, strict=True))) for column in zip(*parts, strict=True))
+
+
+def _watched(forms: Sequence[Form], times: int, progress: Progress) -> list[Form]:
+    """Forms that say so when they have run."""
+    total, done = times * len(forms), count(1)
+
+    def run(form: Form, x: Any) -> Trace:
+        trace = form.run(x)
+        progress(next(done), total)
+        return trace
+
+    progress(0, total)
+    return [replace(form, run=partial(run, form)) for form in forms]
 
 
 def _compare_samples(machine: StateMachine, forms: Sequence[Form], x: Any) -> list[Comparison]:

@@ -84,7 +84,7 @@ SCRIPT = """
 import sys
 import torch
 import psu_deploy as psu
-import psu_deploy.cli, psu_deploy.models, psu_deploy.exporters.onnx
+import psu_deploy.cli, psu_deploy.models, psu_deploy.exporters.onnx.runner
 model = psu.SpikingSequential(torch.nn.Linear(3, 4), psu.PSU(threshold=0.02))
 artifact = psu.export(model, "net.onnx", input_shape=(3,))
 assert psu.verify(model, artifact, torch.rand(5, 2, 3)).ok

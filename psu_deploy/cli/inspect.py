@@ -11,6 +11,7 @@ import typer
 from psu_deploy import api
 from psu_deploy.cli.console import say, table
 from psu_deploy.cli.sources import MACHINE_FILE, MACHINE_SUFFIX
+from psu_deploy.exporters import target_of
 from psu_deploy.machine import StateMachine
 
 
@@ -43,12 +44,8 @@ def _inspect_machine(path: Path) -> None:
     say(f"machine {machine.content_hash}")
 
 
-_WITHOUT_ENGINE = {".net": {"simulator": "integer"}}
-"""Suffix -> what opens such a file though its engine is not installed."""
-
-
 def _inspect_artifact(path: Path) -> None:
-    runner = api.load(path, **_WITHOUT_ENGINE.get(path.suffix, {}))
+    runner = api.load(path, **target_of(path).without_engine)
     artifact = runner.artifact
     facts = getattr(runner, "facts", {})
     steps = None if artifact.horizon is None else artifact.horizon - artifact.latency

@@ -164,7 +164,7 @@ class TestEnvironment:
     @pytest.fixture(autouse=True)
     def _no_packages(self, monkeypatch, cli):
         """Importing all packages takes seconds."""
-        monkeypatch.setattr(sys.modules["psu_deploy.cli.doctor"], "_PACKAGES", {})
+        monkeypatch.setattr(sys.modules["psu_deploy.cli.doctor"], "_packages", dict)
 
     def missing(self):
         raise MissingExtraError("there is none; make it with `psu-deploy lava setup`")
