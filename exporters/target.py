@@ -25,7 +25,7 @@ class Option:
         type: str, int, float, bool (a flag) or numpy.ndarray (the option names a .npy file).
         default: what the function takes where the option is left out, for the help.
         also: other spellings of the option, such as `--calibrate`.
-        least: the smallest number it may be.
+        within: the smallest and the largest whole number it may be.
         only_with: name of an option, without which this one means nothing.
         purpose: what it does to what `only_with` asks for, such as "limits an approximation".
         from_run: left out, it is the test data of the run folder that is exported.
@@ -40,7 +40,7 @@ class Option:
     type: type = str
     default: Any = None
     also: tuple[str, ...] = ()
-    least: int | None = None
+    within: tuple[int, int] | None = None
     only_with: str | None = None
     purpose: str = ""
     from_run: bool = False

@@ -40,5 +40,5 @@ ONNX = Target(
     extra="onnx",
     needs=("onnx", "onnx_ir", "onnxruntime"),
     packages={"onnx": "onnx", "onnx-ir": "onnx_ir", "onnxruntime": "onnxruntime"},
-    options=(Option("threads", ("run",), "of onnxruntime; default: its own choice.", int, least=1),),
+    options=(Option("threads", ("run",), "of onnxruntime; default: its own choice.", int, within=(1, 1024)),),
 )

@@ -36,7 +36,7 @@ def as_command(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(*, version: bool, **given: Any) -> Any:
         targets_own = {name: given.pop(name) for name in declared}
         options = {name: value for name, value in targets_own.items() if value is not None and value is not False}
-        _check_least(declared, options)
+        _check_numbers(declared, options)
         return function(**given, **options)
 
     parameters = [*own, *map(_parameter, declared.values()), _VERSION]
@@ -63,7 +63,7 @@ def _parameter(those: Declared) -> inspect.Parameter:
     flags = dict.fromkeys(flag for _, one in those for flag in (one.flag, *one.also))
     info = typer.Option(*flags, help=" ".join(f"{target.title}: {_help(one)}" for target, one in those))
     kind, default = (bool, False) if option.type is bool else (_typed(option.type) | None, None)
-    annotation = Annotated[kind, info]
+    annotation = Annotated[kind, info]  # type: ignore[valid-type]  # typer reads it when it runs
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -76,11 +76,12 @@ def _typed(kind: type) -> type:
     return Path if kind is np.ndarray else kind
 
 
-def _check_least(declared: Mapping[str, Declared], options: Mapping[str, Any]) -> None:
+def _check_numbers(declared: Mapping[str, Declared], options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         for _, option in declared[name]:
-            if option.least is not None and value < option.least:
-                raise InputError(f"{option.flag} must be at least {option.least}, got {value}")
+            if option.within is not None and not option.within[0] <= value <= option.within[1]:
+                low, high = option.within
+                raise InputError(f"{option.flag} must be a whole number in {low}..{high}, got {value}")
 
 
 def read_arrays(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy import exporters
+from tests.cli import conftest
 from tests.verify.networks import randomised
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -47,13 +49,6 @@ def broken(folder, name, value, code):
     (folder / f"{name}-1.0.dist-info" / "entry_points.txt").write_text(f"[psu_deploy.exporters]\n{name} = {value}\n")
     (folder / f"{name}-1.0.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (folder / f"{name}_package.py").write_text(code)
-
-
-def shell(*words, cwd, path=PLUGIN):
-    """The command as a person runs it, the plugin installed."""
-    environment = os.environ | {"PYTHONPATH": str(path), "COLUMNS": "300"}
-    command = [sys.executable, "-m", "psu_deploy", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
 class TestInPython:
@@ -129,44 +124,67 @@ def test_ours_cannot_be_replaced(tmp_path, monkeypatch):
 
 
 class TestOnTheCommandLine:
-    @pytest.fixture(autouse=True)
-    def _saved(self, tmp_path):
+    @pytest.fixture
+    def cli(self, installed, tmp_path, monkeypatch):
+        """The command of this process, made anew: its options are those of what is installed."""
         machine().save(tmp_path / "net.psm")
+        monkeypatch.chdir(tmp_path)
+        made_of = ("psu_deploy.cli.export", "psu_deploy.cli")
+        for name in made_of:
+            importlib.reload(sys.modules[name])
+        monkeypatch.setattr(conftest, "main", sys.modules["psu_deploy.cli"].main)
+        yield conftest.call
+        sys.path.remove(str(PLUGIN))
+        for name in made_of:
+            importlib.reload(sys.modules[name])
+        sys.path.insert(0, str(PLUGIN))
 
-    def test_the_whole_road(self, tmp_path, x):
-        done = shell("export", "net.psm", "--to", "npz", "--label", "mine", "--out", "out", cwd=tmp_path)
-        assert done.returncode == 0, done
-        assert np.load(tmp_path / "out" / "model.npz")["label"] == "mine"
-        assert "next: psu-deploy verify net.psm out/model.npz\n" in done.stderr
-        done = shell("verify", "net.psm", "out/model.npz", "--double", "--report", "-", cwd=tmp_path)
-        assert done.returncode == 0, done
-        assert json.loads(done.stdout)["ok"] is True
-        done = shell("run", "out/model.npz", "--input", "x.npy", "--output", "y.npy", "--slots", 2, cwd=tmp_path)
-        assert done.returncode == 0, done
-        np.testing.assert_allclose(np.load(tmp_path / "y.npy"), machine().run(x), rtol=1e-5, atol=1e-5)
+    def test_the_whole_road(self, cli, x):
+        done = cli("export", "net.psm", "--to", "npz", "--label", "mine", "--out", "out")
+        assert done.code == 0, done
+        assert np.load("out/model.npz")["label"] == "mine"
+        assert "next: psu-deploy verify net.psm out/model.npz\n" in done.err
+        done = cli("verify", "net.psm", "out/model.npz", "--double", "--report", "-")
+        assert done.code == 0, done
+        assert json.loads(done.out)["ok"] is True
+        done = cli("run", "out/model.npz", "--input", "x.npy", "--output", "y.npy", "--slots", 2)
+        assert done.code == 0, done
+        np.testing.assert_allclose(np.load("y.npy"), machine().run(x), rtol=1e-5, atol=1e-5)
 
-    def test_help(self, tmp_path):
-        text = shell("export", "--help", cwd=tmp_path).stdout
+    def test_help(self, cli):
+        text = cli("export", "--help").out
         assert "NPZ: text to keep in the file." in text
         assert "Target: onnx, nir, lava, npz." in text
-        text = shell("run", "--help", cwd=tmp_path).stdout
+        text = cli("run", "--help").out
         assert "NPZ: samples at a time; default 8." in text
         assert "ONNX: of onnxruntime" in text
 
-    def test_an_option_of_it_with_another_target(self, tmp_path):
-        done = shell("export", "net.psm", "--label", "mine", "--out", "out", cwd=tmp_path)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == "error: --label is an option of --to npz, not of --to onnx\n"
+    def test_an_option_of_it_with_another_target(self, cli):
+        said = "--label is an option of --to npz, not of --to onnx"
+        cli("export", "net.psm", "--label", "mine", "--out", "out").failed_with(said)
 
-    def test_a_number_that_is_too_small(self, tmp_path):
-        done = shell("run", "net.npz", "--input", "x.npy", "--output", "y.npy", "--slots", 0, cwd=tmp_path)
-        assert done.stderr == "error: --slots must be at least 1, got 0\n"
+    def test_a_number_that_is_too_small(self, cli):
+        words = ("run", "net.npz", "--input", "x.npy", "--output", "y.npy", "--slots", 0)
+        cli(*words).failed_with("--slots must be a whole number in 1..64, got 0")
 
-    @pytest.mark.slow
-    def test_the_doctor_looks_at_it(self, tmp_path):
-        path = tmp_path / "path"
-        broken(path, "theirs", *BROKEN["import"][:2])
-        done = shell("doctor", cwd=tmp_path, path=f"{PLUGIN}{os.pathsep}{path}")
-        assert done.returncode == 1
-        assert "psu-npz" in done.stdout
-        assert "the plugin 'theirs' (theirs_package:TARGET) cannot be used: ModuleNotFoundError" in done.stdout
+    def test_the_doctor_looks_at_it(self, cli, tmp_path, monkeypatch):
+        broken(tmp_path / "path", "theirs", *BROKEN["import"][:2])
+        monkeypatch.syspath_prepend(str(tmp_path / "path"))
+        doctor = sys.modules["psu_deploy.cli.doctor"]
+        monkeypatch.setattr(doctor, "_OURS", {})  # importing all packages takes seconds
+        monkeypatch.setattr(doctor, "_TRAINING", {})
+        monkeypatch.setattr(doctor, "_checks", list)
+        monkeypatch.setattr(importlib, "import_module", lambda name: None)
+        done = cli("doctor")
+        assert done.code == 1
+        assert "psu-npz" in done.out
+        assert "the plugin 'theirs' (theirs_package:TARGET) cannot be used: ModuleNotFoundError" in done.out
+
+
+def test_as_a_person_has_it(tmp_path):
+    """In a process of its own, where nothing was made anew."""
+    command = [sys.executable, "-m", "psu_deploy", "export", "--help"]
+    environment = os.environ | {"PYTHONPATH": str(PLUGIN), "COLUMNS": "300"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "NPZ: text to keep in the file." in done.stdout

@@ -24,7 +24,7 @@ TARGET = Target(
     options=(
         Option("label", ("export",), "text to keep in the file.", shown=("label", "none")),
         Option("double", ("run", "verify"), "compute in double precision.", bool),
-        Option("slots", ("run",), "samples at a time.", int, default=8, least=1),
+        Option("slots", ("run",), "samples at a time.", int, default=8, within=(1, 64)),
     ),
 )
 
