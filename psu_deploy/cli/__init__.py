@@ -57,7 +57,8 @@ def main() -> None:
     except UnsupportedModelError as error:
         _fail(str(error), table=True)
     except PsuDeployError as error:
-        _fail(f"internal error, please report it: {error}" if isinstance(error, InternalError) else str(error))
+        said = error.shell or str(error)
+        _fail(f"internal error, please report it: {said}" if isinstance(error, InternalError) else said)
     except KeyboardInterrupt:
         tell("interrupted")
         sys.exit(interrupt.INTERRUPTED)
@@ -76,7 +77,7 @@ def _run() -> None:
     """The verb, and then what Python still holds of its output."""
     try:
         app()
-    except OSError as error:  # of --help and --version, which typer prints; of ours, the console says it
+    except OSError as error:  # of --help, which typer prints by itself
         if error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise
         raise unwritten(error) from error

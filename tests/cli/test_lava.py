@@ -70,7 +70,7 @@ def test_a_run_folder_brings_its_own_data(cli, trained):
 
 
 def test_nothing_to_calibrate_with(cli, saved, tmp_path):
-    cli("export", saved, "--to", "lava", "--out", "out").failed_with("on the command line --calibrate x.npy")
+    cli("export", saved, "--to", "lava", "--out", "out").failed_with("add --calibrate x.npy")
     assert not (tmp_path / "out").exists()
 
 

@@ -211,7 +211,7 @@ class TestTrain:
             (["shd"], "no recipe for shd with rpsu"),
             (["digits", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
             (["digits", "--seed", "-1"], "seed must be a whole number of at least 0, got -1"),
-            (["digits", "--resume"], "there is nothing to resume in run"),
+            (["digits", "--resume"], "there is nothing to resume in run: no recipe.json; train without --resume"),
         ],
     )
     def test_what_cannot_be_trained(self, cli, tmp_path, arguments, message):
