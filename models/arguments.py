@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_number, check_whole
+from psu_deploy.numerics.checks import check_number, check_whole
 
 
 def check_sizes(**sizes: int) -> None:

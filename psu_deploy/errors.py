@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
+from psu_deploy.text import columns
+
 
 class PsuDeployError(Exception):
     """Base of everything this package raises on purpose.
@@ -118,9 +120,7 @@ class UnsupportedModelError(PsuDeployError):
 def _table(problems: Sequence[Problem]) -> str:
     rows = [("path", "type", "reason", "what to do")]
     rows += [(p.path, p.kind, p.reason, p.remedy) for p in problems]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(f"  {line.rstrip()}" for line in lines)
+    return "\n".join(f"  {line}" for line in columns(rows, left=4))
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
+from collections.abc import Sequence
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories: control, format (bidirectional overrides), surrogates, private, separators of lines."""
@@ -27,6 +29,29 @@ def visible(text: str, most: int = 200) -> str:
 def visible_lines(text: str, most: int = 200) -> str:
     """The same of several lines, such as a table."""
     return "\n".join(visible(line, most) for line in text.split("\n"))
+
+
+def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Rows as lines of text, column under column.
+
+    Args:
+        rows: of one length each, the head included.
+        left: how many columns are aligned to the left; those behind them are numbers, to the right.
+    """
+    from rich.console import Console  # here: `import psu_deploy` does without
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for index in range(len(rows[0])):
+        grid.add_column(justify="left" if index < left else "right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*(Text(cell.replace("\n", " ")) for cell in row))
+    width = 1 + sum(len(cell.encode()) + 2 for row in rows for cell in row)  # more than any line takes
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(grid)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 def _spelt(character: str) -> str:

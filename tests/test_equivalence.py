@@ -91,19 +91,21 @@ def as_last(example, y):
     return y[-1] if isinstance(example.model, MeanOverTime) else y
 
 
+@pytest.mark.full
 @given(example=examples())
 @settings(max_examples=40, **RANDOM)
 def test_module_machine_and_onnxruntime_spike_alike(example, tmp_path):
     check_float32(example, tmp_path / "net.onnx")
 
 
+@pytest.mark.full
 @given(example=examples())
 @settings(max_examples=40, **RANDOM)
 def test_module_and_machine_are_equal_in_float64(example):
     check_float64(example)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)
 @given(example=examples())
 @settings(max_examples=200, **RANDOM)
@@ -122,6 +124,7 @@ def test_every_neuron_alone(name, T, tmp_path):
     check_float64(example)
 
 
+@pytest.mark.full
 def test_the_random_networks_fire(tmp_path):
     """Guards all of the above: spikes of silent networks are alike, whatever is wrong."""
     rates = []

@@ -29,11 +29,13 @@ def exported(tmp_path_factory):
     return psu.export(model, folder / "net.onnx", input_shape=(6,)).path
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in NEED_A_FILE])
 def test_example_runs_and_reports_equivalence(name):
     assert "EQUIVALENT: " in run(ROOT / "examples" / name)
 
 
+@pytest.mark.full
 def test_deployment_example_needs_neither_torch_nor_psu_deploy(exported, tmp_path):
     x = (np.random.default_rng(1).random((9, 3, 6)) < 0.5).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
@@ -60,6 +62,7 @@ def portable(tmp_path_factory):
     return psu.export(machine, folder / "net.nir", target="nir", simulator="portable").path, machine.trace(x)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["nir_in_norse.py", "nir_in_snntorch.py"])
 def test_who_receives_a_nir_file_gets_the_spikes_of_the_sender(portable, name):
     path, trace = portable
@@ -77,6 +80,7 @@ def test_deployment_example_imports_numpy_and_onnxruntime_only():
     assert set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) == {"json", "sys", "numpy", "onnxruntime"}
 
 
+@pytest.mark.full
 def test_readme_code_runs_as_it_stands(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     script = tmp_path / "readme.py"

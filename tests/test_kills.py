@@ -27,7 +27,7 @@ from tests.killing import Server
 
 KILLS = int(os.environ.get("PSU_DEPLOY_KILLS", "3"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 20 * KILLS)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(120 + 40 * KILLS)]
 
 
 @pytest.fixture(scope="module")

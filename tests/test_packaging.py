@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("psu_deploy", "exporters", "models")
 """Of the checkout; the last two are links in the first."""
 
+pytestmark = pytest.mark.full
+
 pytest.importorskip("setuptools", minversion="77", reason="builds without isolation")
 
 

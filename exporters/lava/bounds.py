@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
-from psu_deploy.exporters.lava.network import (
+from psu_deploy.exporters.lava.integer_network import (
     LIF,
     PSU,
     Conv,
@@ -54,7 +54,7 @@ def neuron_intervals(neuron: Neuron, a: Interval, steps: int | None) -> dict[str
     """
     if isinstance(neuron, Cuba):
         return {"v": _scaled(_scaled(a, 64.0), _geometric(np.array([neuron.decay]), steps)[0])}
-    scaled = _scaled(a, float(2**neuron.up))
+    scaled = _scaled(a, float(2**neuron.fraction_bits))
     x = scaled[0], scaled[1] + neuron.fraction
     if isinstance(neuron, LIF):
         return _lif(neuron, x, steps)

@@ -5,8 +5,8 @@
     /layer/i                type "dense" or "conv", shape, weight (int8), bias; conv: stride, padding, dilation, groups
     /layer/i/neuron         type "CUBA" as lava-dl has it, or ours: "PSU", "LIF", "RELAY", with their numbers
     /psu_deploy/metadata    JSON
-    /psu_deploy/real/k      of the k-th synapse, the numbers before rounding: weight, bias (float32), neuron (JSON)
 
+Earlier releases wrote the numbers before rounding to /psu_deploy/real as well.
 Only layer types that netx knows: it passes over others in silence. A neuron type that it does not know, it refuses.
 """
 
@@ -16,24 +16,22 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from psu_deploy.errors import require
 from psu_deploy.exporters.lava.fixed_point import UNITY
-from psu_deploy.exporters.lava.network import Conv, Cuba, IntegerLayer, IntegerNetwork, Table
+from psu_deploy.exporters.lava.integer_network import Conv, Cuba, IntegerLayer, IntegerNetwork, Table
 from psu_deploy.exporters.lava.target import GROUP
 from psu_deploy.numerics.sigmoid_table import knots
 
 
-def write(path: Path, network: IntegerNetwork, metadata: Mapping[str, Any]) -> None:
-    """Write a network with its metadata.
+def as_hdf5(network: IntegerNetwork, metadata: Mapping[str, Any]) -> memoryview:
+    """What is in the file of a network with its metadata.
 
     Raises:
         MissingExtraError: if h5py is not installed.
-        OSError: if the file cannot be written.
     """
     h5py = require("h5py", extra="lava")
     buffer = io.BytesIO()  # where the disk is full, HDF5 ends the process
@@ -47,11 +45,7 @@ def write(path: Path, network: IntegerNetwork, metadata: Mapping[str, Any]) -> N
             _write_layer(layers.create_group(str(len(layers))), layer)
         ours = file.create_group(GROUP)
         ours["metadata"] = json.dumps(dict(metadata), indent=1)
-        for index, layer in enumerate(network.layers):
-            real = ours.create_group(f"real/{index}")
-            real["weight"], real["bias"] = layer.real["weight"], layer.real["bias"]
-            real["neuron"] = json.dumps(layer.real["neuron"])
-    path.write_bytes(buffer.getbuffer())
+    return buffer.getbuffer()
 
 
 def _write_layer(group: Any, layer: IntegerLayer) -> None:
@@ -79,6 +73,10 @@ def _write_cuba(group: Any, neuron: Cuba) -> None:
         group[name] = np.int32(value)
 
 
+_IN_FILE = {"fraction_bits": "up"}
+"""Field -> what the file calls it, where that is something else."""
+
+
 def _write_fields(group: Any, owner: Any) -> None:
     """A dataclass as a group: numbers as int32, parts as groups with their kind, what is None left out."""
     for field in fields(owner):
@@ -88,7 +86,7 @@ def _write_fields(group: Any, owner: Any) -> None:
             _write_text(part, "kind", type(value).__name__)
             _write_fields(part, value)
         elif value is not None:
-            group[field.name] = np.asarray(value, np.int32)
+            group[_IN_FILE.get(field.name, field.name)] = np.asarray(value, np.int32)
     if isinstance(owner, Table):
         group["knots"] = knots().astype(np.int32)
 

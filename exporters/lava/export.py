@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import InputError, InternalError
-from psu_deploy.exporters.lava.emit import write
+from psu_deploy.exporters.lava.emit import as_hdf5
+from psu_deploy.exporters.lava.input_code import calibrated, code_of, encode
+from psu_deploy.exporters.lava.integer_network import IntegerNetwork
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.measure import measure
 from psu_deploy.exporters.lava.metadata import metadata_of
-from psu_deploy.exporters.lava.network import IntegerNetwork
-from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
-from psu_deploy.exporters.lava.read import read
-from psu_deploy.exporters.lava.reference import Reference, encode
+from psu_deploy.exporters.lava.quantise import quantise
+from psu_deploy.exporters.lava.read import GROUPS, read
+from psu_deploy.exporters.lava.reference import Reference
 from psu_deploy.exporters.lava.runner import artifact_of
 from psu_deploy.exporters.lava.target import SUFFIX
 from psu_deploy.files.atomic import atomic_path, write_whole
+from psu_deploy.files.hdf5 import vouch_for
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.inputs import check_sequence, check_static
 from psu_deploy.runtime import Artifact
@@ -66,7 +68,8 @@ def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, 
     report = measure(machine, chain, network, choices, calibration)
     metadata = metadata_of(machine, chain, network) | {"calibration": asdict(facts), "report": report.to_dict()}
     with atomic_path(destination) as temporary:
-        write(temporary, network, metadata)
+        temporary.write_bytes(as_hdf5(network, metadata))
+        vouch_for(temporary, GROUPS)
         _self_check(temporary, network, calibration[:, :_CHECKED_SAMPLES])
         write_whole(report_path(destination), (json.dumps(report.to_dict(), indent=2) + "\n").encode())
     return artifact_of(destination, metadata)

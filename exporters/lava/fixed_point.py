@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.exporters.lava.network import (
+from psu_deploy.exporters.lava.integer_network import (
     LIF,
     PSU,
     Cuba,
@@ -24,6 +24,7 @@ from psu_deploy.exporters.lava.network import (
     Sums,
     Table,
     Traces,
+    operators_of,
 )
 from psu_deploy.numerics.sigmoid_table import integer_sigmoid
 
@@ -55,8 +56,8 @@ def multiply(x: Integers, factor: Integers | int, shift: Integers | int = _FRACT
 
 
 def current(a: Integers, neuron: PSU | LIF | Relay) -> Integers:
-    """A synapse's output with `up` fraction bits: `x = saturate((a << up) + fraction)`."""
-    return saturate((a << neuron.up) + neuron.fraction.reshape(-1, *[1] * (a.ndim - 2)))
+    """A synapse's output with its fraction bits: `x = saturate((a << fraction_bits) + fraction)`."""
+    return saturate((a << neuron.fraction_bits) + neuron.fraction.reshape(-1, *[1] * (a.ndim - 2)))
 
 
 def advance(operator: Operator, x: Integers, state: State, role: str, step: int) -> Integers:
@@ -125,7 +126,8 @@ def advance_reset(reset: Reset, spike: Integers, state: State, step: int) -> Int
 def fire(neuron: Neuron, a: Integers, state: State, step: int) -> Integers:
     """One step of a layer of neurons: 0 or 1, or whole numbers from a Relay. The state is replaced.
 
-    PSU:    `x = saturate((a << up) + fraction)`; V, E, R by the operators; `S = V - R >= threshold`, in 32 bits.
+    PSU:    `x = saturate((a << fraction_bits) + fraction)`; V, E, R by the operators; `S = V - R >= threshold`, in 32
+            bits.
     LIF:    x as above; `H = saturate(multiply(V, decay) + x); S = H >= threshold`;
             `V = saturate(H - subtract*S)`, or 0 where it spiked.
     Cuba:   `v = saturate(multiply(v, decay) + (a << 6)); S = v > threshold << 6`; v = 0 where it spiked.
@@ -166,22 +168,27 @@ def _fire_psu(neuron: PSU, a: Integers, state: State, step: int) -> Integers:
     return fired
 
 
+def memory_of(neuron: Neuron) -> dict[str, int | None]:
+    """Role -> how many numbers of state per neuron an operator keeps under it; None for one that is no operator's."""
+    kept: dict[str, int | None] = {
+        role: operator.columns.shape[1] - 1 if isinstance(operator, Sums) else len(operator.decays)
+        for role, operator in operators_of(neuron).items()
+    }
+    if isinstance(neuron, LIF | Cuba):
+        kept["V"] = None
+    if isinstance(neuron, PSU) and neuron.reset is not None:
+        kept.setdefault("R", None)
+    return kept
+
+
 def initial_state(neuron: Neuron, samples: int, features: tuple[int, ...]) -> State:
     """Silence: zeros for every role the neuron has."""
-    if isinstance(neuron, LIF | Cuba):
-        return {"V": np.zeros((samples, *features), np.int64)}
-    if isinstance(neuron, Relay):
-        return {} if neuron.operator is None else {"y": _zeros(neuron.operator, samples, features)}
-    state = {"V": _zeros(neuron.integrate, samples, features)}
-    if neuron.reset is not None:
-        if neuron.estimate is not None:
-            state["E"] = _zeros(neuron.estimate, samples, features)
-        operator = neuron.reset.operator
-        left = np.zeros((samples, *features), np.int64)
-        state["R"] = left if operator is None else _zeros(operator, samples, features)
-    return state
+    return {
+        role: np.zeros((samples, *([] if kept is None else [kept]), *features), np.int64)
+        for role, kept in memory_of(neuron).items()
+    }
 
 
-def _zeros(operator: Operator, samples: int, features: tuple[int, ...]) -> Integers:
-    memory = operator.columns.shape[1] - 1 if isinstance(operator, Sums) else len(operator.decays)
-    return np.zeros((samples, memory, *features), np.int64)
+def state_words(neuron: Neuron) -> int:
+    """Numbers of state per neuron."""
+    return sum(1 if kept is None else kept for kept in memory_of(neuron).values())

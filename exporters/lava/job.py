@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.errors import ArtifactError, EngineError, InputError
+from psu_deploy.errors import ArtifactError, EngineError, InputError, require
 from psu_deploy.exporters.lava import process_group
 from psu_deploy.files.atomic import as_npy
 from psu_deploy.files.temporaries import temporary_folder
-
-Arithmetic = Literal["fixed_pt", "floating_pt"]
 
 MAIN = Path(__file__).parent / "process" / "main.py"
 NETWORK = "network.net"
@@ -32,15 +30,13 @@ NAME = "psu-deploy-lava"
 LAST_LINES = 20
 """Of what the child said, shown when it fails."""
 
-_DTYPES: dict[str, type[Any]] = {"fixed_pt": np.int32, "floating_pt": np.float64}
-
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
     """What came out of a run.
 
     Args:
-        output: (samples*steps, features) of the last layer, int32 or float64; features in the order C, H, W.
+        output: (samples*steps, features) of the last layer, int32; features in the order C, H, W.
         layers: number of a synapse -> the same of its layer, of those that were recorded.
         versions: of lava-nc, lava-dl, numpy and python.
         start_seconds: until the processes were there.
@@ -59,7 +55,6 @@ def run_job(
     network: bytes,
     x: NDArray[Any],
     *,
-    arithmetic: Arithmetic,
     steps: int,
     samples: int,
     record: Sequence[int] = (),
@@ -70,8 +65,7 @@ def run_job(
     Args:
         python: interpreter with Lava, see `environment.find`.
         network: what is in the .net file.
-        x: (samples*steps, *features): whole numbers for "fixed_pt", real ones for "floating_pt".
-        arithmetic: of the neurons and synapses.
+        x: (samples*steps, *features): whole numbers.
         steps: of a sample.
         samples: how many.
         record: numbers of the layers, from 0, whose output is wanted too; each costs time in every step.
@@ -80,10 +74,11 @@ def run_job(
     Raises:
         InputError: if x does not have the rows or the numbers that were announced.
         ArtifactError: if the system's temporary folder does not take the job.
+        MissingExtraError: if psutil is not installed.
         EngineError: if Lava crashed, hung, or gave something else.
     """
-    job = {"network": NETWORK, "arithmetic": arithmetic, "steps": steps, "samples": samples}
-    rows = _rows(x, arithmetic, steps * samples)
+    job = {"network": NETWORK, "steps": steps, "samples": samples}
+    rows = _rows(x, steps * samples)
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(temporary_folder(Path(tempfile.gettempdir()), NAME))
@@ -94,7 +89,7 @@ def run_job(
                 "space there, or let TMPDIR name another place"
             ) from error
         _run(python, folder, timeout)
-        return _result(folder, arithmetic, len(rows), sorted(set(record)))
+        return _result(folder, len(rows), sorted(set(record)))
 
 
 def _write(folder: Path, network: bytes, rows: NDArray[Any], job: dict[str, Any]) -> None:
@@ -104,12 +99,10 @@ def _write(folder: Path, network: bytes, rows: NDArray[Any], job: dict[str, Any]
     (folder / "job.json").write_text(json.dumps(job))
 
 
-def _rows(x: NDArray[Any], arithmetic: Arithmetic, rows: int) -> NDArray[Any]:
+def _rows(x: NDArray[Any], rows: int) -> NDArray[Any]:
     """x as the child takes it."""
     if x.ndim < 2 or len(x) != rows or not rows:
         raise InputError(f"expected x of shape (samples*steps = {rows}, *features), at least one row; got {x.shape}")
-    if arithmetic == "floating_pt":
-        return np.ascontiguousarray(x, np.float64)
     limit = np.iinfo(np.int32)
     if x.dtype.kind not in "biu" or x.min() < limit.min or x.max() > limit.max:
         raise InputError(f"fixed point takes whole numbers of 32 bits, got {x.dtype} from {x.min()} to {x.max()}")
@@ -118,6 +111,7 @@ def _rows(x: NDArray[Any], arithmetic: Arithmetic, rows: int) -> NDArray[Any]:
 
 def _run(python: Path, folder: Path, timeout: float) -> None:
     """Start the child and wait; whatever happens, none of its processes is left."""
+    require("psutil", extra="lava")  # before there is a child that needs it for its end
     # -E and -s: what PYTHONPATH or a user's site-packages hold is for another Python.
     command = [str(python), "-E", "-s", str(MAIN), str(folder)]
     # A process for every layer: threads of a BLAS would only get into each other's way.
@@ -155,26 +149,25 @@ def _failure(what: str, folder: Path) -> str:
     return f"Lava {what}; " + (f"the last it said:{tail}" if tail else "it said nothing")
 
 
-def _result(folder: Path, arithmetic: Arithmetic, rows: int, record: Sequence[int]) -> JobResult:
+def _result(folder: Path, rows: int, record: Sequence[int]) -> JobResult:
     try:
         done = json.loads((folder / "done.json").read_text())
-        output = _read(folder / "output.npy", arithmetic, rows)
-        layers = {k: _read(folder / f"layer_{k}.npy", arithmetic, rows) for k in record}
+        output = _read(folder / "output.npy", rows)
+        layers = {k: _read(folder / f"layer_{k}.npy", rows) for k in record}
         versions = {str(name): str(version) for name, version in done["versions"].items()}
         return JobResult(output, layers, versions, float(done["start_seconds"]), float(done["run_seconds"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"Lava gave no usable result: {type(error).__name__}: {error}") from error
 
 
-def _read(path: Path, arithmetic: Arithmetic, rows: int) -> NDArray[Any]:
+def _read(path: Path, rows: int) -> NDArray[Any]:
     """What the child wrote, if it is what was asked for."""
     if not path.is_file():
         raise EngineError(f"Lava gave no usable result: {path.name} is missing; is there a layer of this number?")
     array: NDArray[Any] = np.load(path)
-    expected = np.dtype(_DTYPES[arithmetic])
-    if array.ndim != 2 or len(array) != rows or array.dtype != expected:
+    if array.ndim != 2 or len(array) != rows or array.dtype != np.int32:
         raise EngineError(
             f"Lava gave no usable result: {path.name} has shape {array.shape} and dtype {array.dtype}, "
-            f"expected {rows} rows of {expected}"
+            f"expected {rows} rows of int32"
         )
     return array

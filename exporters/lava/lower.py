@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -10,15 +11,6 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
-from psu_deploy.exporters.lava.chain import (
-    Block,
-    BlockNeuron,
-    Chain,
-    Gate,
-    RealConv,
-    RealDense,
-    Synapse,
-)
 from psu_deploy.exporters.lava.folding import (
     LONGEST,
     LinearPool,
@@ -31,8 +23,17 @@ from psu_deploy.exporters.lava.folding import (
     pooled_size,
     two_axes,
 )
-from psu_deploy.exporters.lava.forms import OPERATORS, row_of
-from psu_deploy.exporters.lava.neurons import ESTIMATORS
+from psu_deploy.exporters.lava.integer_neurons import ESTIMATORS
+from psu_deploy.exporters.lava.real_network import (
+    Block,
+    BlockNeuron,
+    Chain,
+    Gate,
+    RealConv,
+    RealDense,
+    Synapse,
+)
+from psu_deploy.exporters.lava.real_operators import OPERATORS, row_of
 from psu_deploy.exporters.lava.refusals import REFUSED, problems_of
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
@@ -51,12 +52,21 @@ def lower(machine: StateMachine) -> Chain:
         raise UnsupportedModelError(problems, "export to Lava")
     walk = _Walk(_lava_shape(machine.input_shape), {node.name for node in machine.nodes})
     for node in machine.nodes:
-        try:
+        with _refused_at(node):
             walk.visit(node)
-        except Refusal as error:
-            problem = Problem(node.name, type(node.layer).__name__, error.reason, error.remedy)
-            raise UnsupportedModelError([problem], "export to Lava") from error
-    return walk.finish()
+    with _refused_at(next((node for node in machine.nodes if node.name == walk.name), machine.nodes[-1])):
+        walk.finish()
+    return walk.chain()
+
+
+@contextmanager
+def _refused_at(node: Node) -> Iterator[None]:
+    """A refusal gets its place."""
+    try:
+        yield
+    except Refusal as error:
+        problem = Problem(node.name, type(node.layer).__name__, error.reason, error.remedy)
+        raise UnsupportedModelError([problem], "export to Lava") from error
 
 
 @dataclass
@@ -91,9 +101,11 @@ class _Walk:
     def visit(self, node: Node) -> None:
         row_of(_RULES, node.layer)(self, node.name, node.layer)
 
-    def finish(self) -> Chain:
+    def finish(self) -> None:
         if self.synapse is not None or self.pools or not self.blocks:
             self.neuron(self.name or self._new_name("identity"), None)
+
+    def chain(self) -> Chain:
         return Chain(tuple(self.blocks), self._input_shape, self.readout)
 
     def linear(self, name: str, layer: ops.Linear) -> None:
@@ -107,7 +119,8 @@ class _Walk:
         else:
             for pool, shape in reversed(self.pools):
                 weight = into_dense(weight, pool, shape)
-            self._open(RealDense(weight, bias), flatten=len(self._source()) == 3)
+            read = self.blocks[-1].shape if self.blocks else self._input_shape
+            self._open(RealDense(weight, bias), flatten=len(read) == 3)
         self.shape = (len(weight),)
 
     def conv(self, name: str, layer: ops.Conv1d | ops.Conv2d) -> None:
@@ -165,10 +178,6 @@ class _Walk:
             wanted += "_"
         self.taken.add(wanted)
         return wanted
-
-    def _source(self) -> Shape:
-        """Features at the end of the last block: what the next weights read."""
-        return self.blocks[-1].shape if self.blocks else self._input_shape
 
     def _open(self, synapse: Synapse, flatten: bool) -> None:
         if isinstance(synapse, RealConv) and not fits_lava(synapse):

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.exporters.lava.chain import Chain
-from psu_deploy.exporters.lava.fixed_point import STATE_MAX, State, initial_state
-from psu_deploy.exporters.lava.network import Conv, IntegerNetwork, Integers
-from psu_deploy.exporters.lava.neurons import time_constant_error
+from psu_deploy.exporters.lava.fixed_point import STATE_MAX, State, state_words
+from psu_deploy.exporters.lava.input_code import encode
+from psu_deploy.exporters.lava.integer_network import Conv, IntegerNetwork, Integers
+from psu_deploy.exporters.lava.integer_neurons import CUBA_FRACTION_BITS, time_constant_error
 from psu_deploy.exporters.lava.quantise import Choice
-from psu_deploy.exporters.lava.reference import Reference, encode
+from psu_deploy.exporters.lava.real_network import Chain
+from psu_deploy.exporters.lava.reference import Reference
 from psu_deploy.exporters.lava.report import LayerReport, QuantisationReport
 from psu_deploy.exporters.lava.target import STATE_WORDS
 from psu_deploy.machine import StateMachine
@@ -92,8 +93,7 @@ def _layer(block: Any, choice: Choice, tally: _Tally) -> LayerReport:
     layer, scale = choice.layer, choice.scale
     weight, whole = block.synapse.weight, layer.synapse.weight
     error = np.linalg.norm(weight - scale.reshape(-1, *[1] * (weight.ndim - 1)) * whole)
-    state = initial_state(layer.neuron, 1, (1,) * len(layer.shape))
-    words = sum(values.size for values in state.values())
+    words = state_words(layer.neuron)
     spiking = tally.compared > 0
     fell_silent = np.asarray((tally.fired_before > 0) & (tally.fired_after == 0)).mean() if spiking else 0.0
     return LayerReport(
@@ -102,7 +102,7 @@ def _layer(block: Any, choice: Choice, tally: _Tally) -> LayerReport:
         weight_bits=choice.bits,
         scale=(float(scale.min()), float(scale.max())),
         weight_error=float(error / (np.linalg.norm(weight) or 1.0)),
-        fraction_bits=getattr(layer.neuron, "up", 6),
+        fraction_bits=getattr(layer.neuron, "fraction_bits", CUBA_FRACTION_BITS),
         bound=max(choice.bounds.values()) / STATE_MAX,
         observed=tally.largest / STATE_MAX,
         percentile=tally.percentile / STATE_MAX,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from psu_deploy.exporters.lava.chain import Chain
-from psu_deploy.exporters.lava.network import IntegerNetwork
-from psu_deploy.exporters.lava.quantise import INPUT_RANGES, LEVELS
+from psu_deploy.exporters.lava.input_code import INPUT_RANGES, LEVELS
+from psu_deploy.exporters.lava.integer_network import IntegerNetwork
+from psu_deploy.exporters.lava.real_network import Chain
 from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.target import FORMAT
 from psu_deploy.machine import StateMachine

@@ -1,4 +1,8 @@
-"""The end of a child and of all that it started; none of it, nor of its shared memory, is left behind."""
+"""The end of a child and of all that it started; none of it, nor of its shared memory, is left behind.
+
+By process group, not by psutil's `children(recursive=True)`: that follows parents, and a process whose parent has ended
+(a crash of Lava leaves some) has another one by then. A signal to a group also reaches who is being forked meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,16 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from psu_deploy.errors import require
 
 GRACE = 3.0
 """Seconds between asking processes to end and ending them."""
 
-_PROC = Path("/proc")
-_SHARED = "/dev/shm/"
+_SHARED = "/dev/shm/psm_"
+"""What Python calls its shared memory, on Linux."""
+
 _POLL = 0.02
 
 
@@ -25,15 +33,28 @@ def end(child: subprocess.Popen[bytes]) -> None:
     Args:
         child: running or ended.
     """
-    group = child.pid
-    if child.poll() is None or _is_alive(group):
-        shared = _shared_memory(group)
-        _signal(group, signal.SIGTERM)
+    running = members(child.pid)
+    if child.poll() is None or running:
+        shared = {path for process in running for path in _shared_memory(process)}
+        _signal(child.pid, signal.SIGTERM)
         if not _has_ended(child, GRACE):
-            _signal(group, signal.SIGKILL)
+            _signal(child.pid, signal.SIGKILL)
             _has_ended(child, GRACE)
         for path in shared:
             path.unlink(missing_ok=True)
+
+
+def members(group: int) -> list[Any]:
+    """Processes of a group that still run; one that only waits to be buried by its parent does not."""
+    psutil = require("psutil", extra="lava")
+    found = []
+    for number in psutil.pids():
+        with suppress(ProcessLookupError, PermissionError, psutil.Error):  # it has ended meanwhile
+            if os.getpgid(number) == group:
+                process = psutil.Process(number)
+                if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                    found.append(process)
+    return found
 
 
 def _signal(group: int, number: signal.Signals) -> None:
@@ -42,45 +63,20 @@ def _signal(group: int, number: signal.Signals) -> None:
 
 
 def _has_ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether the whole group is gone, waiting for it."""
+    """Whether the whole group is gone, waiting for it. `psutil.wait_procs` would wait for the unburied too."""
     deadline = time.monotonic() + seconds
-    while child.poll() is None or _is_alive(child.pid):
+    while child.poll() is None or members(child.pid):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL)
     return True
 
 
-def _is_alive(group: int) -> bool:
-    """Whether a process of the group still runs; one that only waits to be buried by its parent does not."""
-    if _PROC.is_dir():
-        return bool(_members(group))
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _members(group: int) -> list[int]:
-    """Process ids, where the system tells them."""
-    members = []
-    for stat in _PROC.glob("[0-9]*/stat"):
-        with suppress(OSError, ValueError, IndexError):
-            # "pid (name) state parent group ...", and a name may hold anything
-            state, _, owner = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
-            if int(owner) == group and state not in "ZX":
-                members.append(int(stat.parent.name))
-    return members
-
-
-def _shared_memory(group: int) -> set[Path]:
-    """Shared memory that the processes of a group have open."""
-    found = set()
-    for member in _members(group):
-        with suppress(OSError):
-            for line in (_PROC / str(member) / "maps").read_text(errors="replace").splitlines():
-                name = line.partition(_SHARED)[2]
-                if name.startswith("psm_") and " " not in name:  # what Python calls its own; not "... (deleted)"
-                    found.add(Path(_SHARED + name))
-    return found
+def _shared_memory(process: Any) -> set[Path]:
+    """What a process has open of it."""
+    psutil = require("psutil", extra="lava")
+    if not psutil.LINUX:
+        return set()
+    with suppress(psutil.Error, OSError):  # it has ended meanwhile
+        return {Path(area.path) for area in process.memory_maps() if area.path.startswith(_SHARED)}
+    return set()

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from psu_deploy.errors import InputError, Problem, UnsupportedModelError
-from psu_deploy.exporters.lava import neurons
+from psu_deploy.errors import Problem, UnsupportedModelError
+from psu_deploy.exporters.lava import integer_neurons
 from psu_deploy.exporters.lava.bounds import SPIKES, fits, largest, neuron_intervals, sent_interval, synapse_interval
-from psu_deploy.exporters.lava.chain import Block, Chain, Gate, RealDense
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX
-from psu_deploy.exporters.lava.forms import form_of, reset_of
-from psu_deploy.exporters.lava.network import (
+from psu_deploy.exporters.lava.integer_network import (
     Conv,
     Cuba,
     Dense,
@@ -32,28 +29,22 @@ from psu_deploy.exporters.lava.network import (
     Integers,
     Neuron,
 )
-from psu_deploy.exporters.lava.neurons import NotRepresentableError, Units
-from psu_deploy.exporters.lava.real import real_numbers
+from psu_deploy.exporters.lava.integer_neurons import NotRepresentableError, Units
+from psu_deploy.exporters.lava.real_network import Block, Chain, Gate, RealDense
+from psu_deploy.exporters.lava.real_operators import form_of, reset_of
 from psu_deploy.machine import ops
 
 BITS = (8, 7, 6, 5, 4, 3)
 """Of a weight, tried in this order."""
 
-UPS = (8, 7, 6, 5, 4, 3, 2, 1, 0)
+FRACTION_BITS = (8, 7, 6, 5, 4, 3, 2, 1, 0)
 """Fraction bits of a state, tried in this order."""
 
-LEVELS = 255
-"""Steps of the input to either side, where it lies on no grid."""
-
-_FINEST_GRID = 2.0**-8
 _RESERVE = 2.0**20
 """Thresholds, resets and biases may be this many units large, so that they fit beside what is summed."""
 
 _SHARED = 4
 """How much louder than another a channel may be where one scale serves all: two bits are lost at most."""
-
-INPUT_RANGES = ("max", "percentile")
-_PERCENTILE = 99.9
 
 
 @dataclass(frozen=True)
@@ -113,51 +104,6 @@ def quantise(chain: Chain, code: InputCode, horizon: int | None, steps: int) -> 
     return IntegerNetwork(layers, chain.input_shape, code, horizon, choices[-1].unit), choices
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What typical input tells about the numbers at the input: all that its code follows from.
-
-    Attributes:
-        input_range: "max": the largest magnitude met is the last step; "percentile": the 99.9th percentile is, and what
-            lies beyond is clipped.
-        largest: that magnitude.
-        grid: the coarsest power of two, from 1 down, of which all numbers are multiples; None = they are not of any.
-        negative: whether there are numbers below zero.
-        steps: length of the data.
-    """
-
-    input_range: str
-    largest: float
-    grid: float | None
-    negative: bool
-    steps: int
-
-
-def calibrated(x: NDArray[Any], input_range: str) -> Calibration:
-    """What calibration data (T, B, *features) tell.
-
-    Raises:
-        InputError: if there is no such input_range.
-    """
-    if input_range not in INPUT_RANGES:
-        raise InputError(f"input_range must be one of {', '.join(INPUT_RANGES)}, got {input_range!r}")
-    size = np.abs(x.astype(np.float64))
-    most = float(size.max() if input_range == "max" else np.percentile(size, _PERCENTILE) or size.max())
-    grid = 1.0
-    while grid > _FINEST_GRID and (np.rint(x / grid) != x / grid).any():
-        grid /= 2
-    on_grid = bool((np.rint(x / grid) == x / grid).all())
-    return Calibration(input_range, most, grid if on_grid else None, bool((x < 0).any()), len(x))
-
-
-def code_of(calibration: Calibration) -> InputCode:
-    """How such input becomes whole numbers: exactly where it lies on a grid, else in 255 steps to either side."""
-    most, grid = calibration.largest, calibration.grid
-    unit = grid if grid is not None and most / grid <= LEVELS else most / LEVELS
-    levels = max(1, round(most / unit))
-    return InputCode(unit, -levels if calibration.negative else 0, levels)
-
-
 def _choose(block: Block, low: float, high: float, unit: float, steps: int | None) -> Choice | None:
     for bits in BITS:
         scale = _scales(block, bits, unit)
@@ -166,8 +112,7 @@ def _choose(block: Block, low: float, high: float, unit: float, steps: int | Non
             a = synapse_interval(synapse, low, high)
             bounds = {"a": a, **neuron_intervals(form.neuron, a, steps)}
             if fits(bounds):
-                real = real_numbers(block)
-                layer = IntegerLayer(block.name, synapse, form.neuron, block.shape, block.flatten, real)
+                layer = IntegerLayer(block.name, synapse, form.neuron, block.shape, block.flatten)
                 sizes = {name: largest(interval) for name, interval in bounds.items()}
                 return Choice(layer, form.unit, scale, bits, sizes, sent_interval(form.neuron, bounds))
     return None
@@ -189,22 +134,22 @@ def _forms(block: Block, a_unit: Units) -> Iterator[_Form]:
         yield _Form(Cuba(0, 0), spikes, whole)
         return
     if isinstance(neuron, ops.LIFNeuron) and len(np.unique(a_unit)) == 1:
-        found = neurons.cuba(neuron, float(a_unit[0]), whole)
+        found = integer_neurons.cuba(neuron, float(a_unit[0]), whole)
         if found is not None:
             yield _Form(found, spikes, whole)
-    for up in UPS if neuron is not None or block.synapse.bias.any() else (0,):
-        bias = np.rint(block.synapse.bias / a_unit * 2**up).astype(np.int64)
-        fraction = bias & (2**up - 1)
+    for fraction_bits in FRACTION_BITS if neuron is not None or block.synapse.bias.any() else (0,):
+        bias = np.rint(block.synapse.bias / a_unit * 2**fraction_bits).astype(np.int64)
+        before, given = bias >> fraction_bits, (a_unit, fraction_bits, bias & (2**fraction_bits - 1))
         try:
             match neuron:
                 case ops.SpikingNeuron():
-                    yield _Form(neurons.psu(neuron, a_unit, up, fraction), spikes, bias >> up)
+                    yield _Form(integer_neurons.psu(neuron, *given), spikes, before)
                 case ops.LIFNeuron():
-                    yield _Form(neurons.lif(neuron, a_unit, up, fraction), spikes, bias >> up)
+                    yield _Form(integer_neurons.lif(neuron, *given), spikes, before)
                 case ops.Filter(operator=operator):
-                    yield _Form(*neurons.relay(operator, a_unit, up, fraction), bias >> up)
+                    yield _Form(*integer_neurons.relay(operator, *given), before)
                 case None:
-                    yield _Form(*neurons.relay(None, a_unit, up, fraction), bias >> up)
+                    yield _Form(*integer_neurons.relay(None, *given), before)
         except NotRepresentableError:
             continue
 

@@ -14,8 +14,7 @@ from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.lava.bounds import fits, neuron_intervals, sent_interval, synapse_interval
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
 from psu_deploy.exporters.lava.folding import conv_size
-from psu_deploy.exporters.lava.metadata import check_metadata
-from psu_deploy.exporters.lava.network import (
+from psu_deploy.exporters.lava.integer_network import (
     LIF,
     PSU,
     Conv,
@@ -35,14 +34,19 @@ from psu_deploy.exporters.lava.network import (
     Sums,
     Table,
     Traces,
+    operators_of,
 )
+from psu_deploy.exporters.lava.metadata import check_metadata
 from psu_deploy.exporters.lava.size import numbers_per_sample
 from psu_deploy.exporters.lava.target import GROUP, WEIGHT_MAX
-from psu_deploy.files.hdf5 import read_tree
+from psu_deploy.files.hdf5 import read_groups
 from psu_deploy.files.limits import NUMBER, check_memory
 from psu_deploy.machine.ops.fields import Shape
 
 Tree = Mapping[str, Any]
+
+GROUPS = ("layer", GROUP)
+"""Of the file: what lava-dl reads, and what is ours."""
 
 
 class _MalformedError(Exception):
@@ -56,16 +60,15 @@ def read(path: Path) -> tuple[IntegerNetwork, dict[str, Any]]:
         ArtifactError: if the file is missing, damaged, not ours, or holds anything but what we write.
         MissingExtraError: if h5py is not installed.
     """
-    layers = read_tree(path, "layer", "lava-dl's netx", "lava")
-    try:
-        ours = read_tree(path, GROUP, "ours", "lava")
-    except ArtifactError as error:
+    trees = read_groups(path, GROUPS, "lava-dl's netx", "lava")
+    if GROUP not in trees:
         raise ArtifactError(
-            f"{path} holds a network of lava-dl, but not one that psu-deploy wrote: {error}; load it with lava-dl"
-        ) from error
+            f"{path} holds a network of lava-dl, but not one that psu-deploy wrote: it has no group {GROUP!r}; "
+            "load it with lava-dl"
+        )
     try:
-        metadata = check_metadata(json.loads(str(ours["metadata"])))
-        network = _network(layers, ours, metadata)
+        metadata = check_metadata(json.loads(str(trees[GROUP]["metadata"])))
+        network = _network(trees[GROUPS[0]], metadata)
     except (_MalformedError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ArtifactError(f"{path} is malformed or truncated: {said}") from error
@@ -73,7 +76,7 @@ def read(path: Path) -> tuple[IntegerNetwork, dict[str, Any]]:
     return network, metadata
 
 
-def _network(layers: Tree, ours: Tree, metadata: Tree) -> IntegerNetwork:
+def _network(layers: Tree, metadata: Tree) -> IntegerNetwork:
     if sorted(layers, key=int) != [str(i) for i in range(len(layers))] or _text(layers["0"], "type") != "input":
         raise _MalformedError(f"the layers must be 0 (an input), 1, 2, ...; found {sorted(layers)}")
     shape = input_shape = tuple(_numbers(layers["0"], "shape", 1, 2**31).tolist())
@@ -84,8 +87,7 @@ def _network(layers: Tree, ours: Tree, metadata: Tree) -> IntegerNetwork:
         if kind == "flatten":
             flatten = True
             continue
-        real = _real(ours["real"][str(len(found))])
-        layer = _layer(layers[str(index)], metadata["layers"][len(found)], kind, shape, flatten, real)
+        layer = _layer(layers[str(index)], metadata["layers"][len(found)], kind, shape, flatten)
         found.append(layer)
         shape, flatten = layer.shape, False
     if len(found) != len(metadata["layers"]) or not found:
@@ -108,21 +110,10 @@ def _network(layers: Tree, ours: Tree, metadata: Tree) -> IntegerNetwork:
 
 def _check_steps(network: IntegerNetwork) -> None:
     """Every step of the horizon must have its row in every matrix."""
-    rows = [len(part.columns) for layer in network.layers for part in _sums(layer.neuron) if len(part.columns) > 1]
+    parts = [part for layer in network.layers for part in operators_of(layer.neuron).values()]
+    rows = [len(part.columns) for part in parts if isinstance(part, Sums) and len(part.columns) > 1]
     if rows and (network.horizon is None or network.horizon > min(rows)):
         raise _MalformedError(f"a horizon of {network.horizon} steps, but a matrix of {min(rows)}")
-
-
-def _sums(neuron: Neuron) -> list[Sums]:
-    match neuron:
-        case PSU():
-            parts: list[Operator | None] = [neuron.integrate, neuron.estimate]
-            parts.append(None if neuron.reset is None else neuron.reset.operator)
-        case Relay():
-            parts = [neuron.operator]
-        case _:
-            parts = []
-    return [part for part in parts if isinstance(part, Sums)]
 
 
 def _check_bounds(network: IntegerNetwork) -> None:
@@ -136,7 +127,7 @@ def _check_bounds(network: IntegerNetwork) -> None:
         low, high = sent_interval(layer.neuron, intervals)
 
 
-def _layer(tree: Tree, name: str, kind: str, given: Shape, flatten: bool, real: dict[str, Any]) -> IntegerLayer:
+def _layer(tree: Tree, name: str, kind: str, given: Shape, flatten: bool) -> IntegerLayer:
     if kind not in ("dense", "conv"):
         raise _MalformedError(f"layer {name!r} is of type {kind!r}; netx would pass over it in silence")
     shape = tuple(_numbers(tree, "shape", 1, 2**31).tolist())
@@ -144,10 +135,7 @@ def _layer(tree: Tree, name: str, kind: str, given: Shape, flatten: bool, real: 
     bias = _numbers(tree, "bias", -STATE_MAX, STATE_MAX, (len(weight),))
     synapse = Dense(weight, bias) if kind == "dense" else _conv(tree, weight, bias)
     _check_shapes(name, synapse, given, shape, flatten)
-    if real["weight"].shape != weight.shape or real["bias"].shape != bias.shape:
-        raise _MalformedError(f"layer {name!r}: weights and the numbers before rounding differ in shape")
-    neuron = _neuron(tree["neuron"], shape[0])
-    return IntegerLayer(name, synapse, neuron, shape, flatten, real)
+    return IntegerLayer(name, synapse, _neuron(tree["neuron"], shape[0]), shape, flatten)
 
 
 def _conv(tree: Tree, weight: Integers, bias: Integers) -> Conv:
@@ -181,7 +169,7 @@ def _neuron(tree: Tree, channels: int) -> Neuron:
             return Cuba(UNITY - _number(tree, "vDecay", 0, UNITY), _number(tree, "vThMant", 0, 2**17 - 1))
         case "RELAY":
             operator = _operator(tree["operator"], channels) if "operator" in tree else None
-            return Relay(_up(tree), operator, _fraction(tree, channels))
+            return Relay(_fraction_bits(tree), operator, _fraction(tree, channels))
         case "LIF":
             return _lif(tree, channels)
         case "PSU":
@@ -192,12 +180,14 @@ def _neuron(tree: Tree, channels: int) -> Neuron:
 def _lif(tree: Tree, channels: int) -> LIF:
     threshold, subtract = (_channels(tree, key, channels, -STATE_MAX, STATE_MAX) for key in ("threshold", "subtract"))
     hard = bool(_number(tree, "hard", 0, 1))
-    return LIF(_up(tree), _number(tree, "decay", 0, UNITY), threshold, subtract, hard, _fraction(tree, channels))
+    return LIF(
+        _fraction_bits(tree), _number(tree, "decay", 0, UNITY), threshold, subtract, hard, _fraction(tree, channels)
+    )
 
 
 def _psu(tree: Tree, channels: int) -> PSU:
     return PSU(
-        _up(tree),
+        _fraction_bits(tree),
         _operator(tree["integrate"], channels),
         _operator(tree["estimate"], channels) if "estimate" in tree else None,
         _estimator(tree["estimator"], channels),
@@ -248,22 +238,13 @@ def _reset(tree: Tree, channels: int) -> Reset:
     return Reset(coefficient, shift, None, operator)
 
 
-def _real(tree: Tree) -> dict[str, Any]:
-    neuron = json.loads(str(tree["neuron"]))
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
-        numbers = {key: np.asarray(tree[key], np.float32) for key in ("weight", "bias")}
-    if not isinstance(neuron, dict) or not all(np.isfinite(values).all() for values in numbers.values()):
-        raise _MalformedError("the numbers before rounding are not finite, or their neuron is none")
-    return {**numbers, "neuron": neuron}
-
-
-def _up(tree: Tree) -> int:
+def _fraction_bits(tree: Tree) -> int:
     return _number(tree, "up", 0, 8)
 
 
 def _fraction(tree: Tree, channels: int) -> Integers:
     """Less than a unit of the weights."""
-    return _channels(tree, "fraction", channels, 0, 2 ** _up(tree) - 1)
+    return _channels(tree, "fraction", channels, 0, 2 ** _fraction_bits(tree) - 1)
 
 
 def _number(tree: Tree, key: str, least: int, most: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, State, fire, initial_state
-from psu_deploy.exporters.lava.network import Conv, Dense, IntegerLayer, IntegerNetwork, Integers
+from psu_deploy.exporters.lava.integer_network import Conv, Dense, IntegerLayer, IntegerNetwork, Integers
 
 _EXACT_IN_SINGLE = 2**24
 """Whole numbers up to here are float32 numbers, so products of matrices may be made in it."""
@@ -53,19 +53,6 @@ class Reference:
             sent.append(x)
         self._step += len(x)
         return sent
-
-
-def encode(network: IntegerNetwork, x: NDArray[Any]) -> Integers:
-    """Real input (T, B, *features) as whole numbers (T, B, *input_shape): `clip(rint(x / unit), low, high)`."""
-    code = network.code
-    numbers = np.clip(np.rint(x.astype(np.float64) / code.unit), code.low, code.high).astype(np.int64)
-    return numbers.reshape(*x.shape[:2], *network.input_shape)
-
-
-def clipped_share(network: IntegerNetwork, x: NDArray[Any]) -> float:
-    """Share of a real input that lies beyond the range its code has: these numbers are cut."""
-    numbers = np.rint(x.astype(np.float64) / network.code.unit)
-    return float(((numbers < network.code.low) | (numbers > network.code.high)).mean())
 
 
 def synapse_output(layer: IntegerLayer, x: Integers) -> Integers:

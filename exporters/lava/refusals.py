@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from psu_deploy.errors import Problem, Refusal
-from psu_deploy.exporters.lava.forms import OPERATORS, RESETS
-from psu_deploy.exporters.lava.neurons import decays_of
+from psu_deploy.exporters.lava.integer_neurons import decays_of
+from psu_deploy.exporters.lava.real_operators import rows_of
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.graph import INPUT
-from psu_deploy.machine.kinds import Vocabulary, parts_of
+from psu_deploy.machine.kinds import Vocabulary
+from psu_deploy.machine.schedule import INPUT
 
 _CHAIN = "a network in netx is one chain of layers, without branches that meet again"
 
@@ -55,14 +55,7 @@ def _reasons(machine: StateMachine, index: int, node: Node) -> Iterator[tuple[st
     ):
         yield "its numbers would go on into other layers", "let it be the network's end"
     if refusal is None:
-        yield from _refused_operators(layer)
+        yield from ((row.reason, row.remedy) for _, row in rows_of(layer) if isinstance(row, Refusal))
     for decay in decays_of(layer):
         if not 0 <= decay <= 1:
             yield f"a decay of {decay:g}; Loihi has 0 to 1", "train with decays in 0..1"
-
-
-def _refused_operators(layer: ops.Layer) -> Iterator[tuple[str, str]]:
-    for role, part in parts_of(layer).items():
-        row = (RESETS if role == "reset" else OPERATORS).get(type(part))
-        if isinstance(row, Refusal):
-            yield row.reason, row.remedy

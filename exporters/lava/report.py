@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from psu_deploy.text import columns
+
 _SILENT, _ALWAYS = 0.0, 0.999
 _MUCH = 0.05
 
@@ -142,10 +144,7 @@ class QuantisationReport:
     def __str__(self) -> str:
         head = ("layer", "kind", "bits", "weights off", "bound", "seen", "firing", "rounded", "flips", "state")
         rows = [head, *map(_row, self.layers)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-        lines = [
-            "  ".join([*map(str.ljust, row[:2], widths[:2]), *map(str.rjust, row[2:], widths[2:])]) for row in rows
-        ]
+        lines = columns(rows, left=2)
         title = (
             f"Loihi-2-style fixed point, measured on {self.steps} steps and {self.samples} samples: "
             f"{self.flip_rate:.3%} of {self.spikes_compared:,} spikes flipped"

@@ -1,4 +1,4 @@
-"""Runs a .net file: in Lava, in fixed or in floating point, or in our own integer reference."""
+"""Runs a .net file: in Lava, in fixed point, or in our own integer reference."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError, StateError
 from psu_deploy.exporters.lava.environment import find
+from psu_deploy.exporters.lava.input_code import clipped_share, encode
+from psu_deploy.exporters.lava.integer_network import IntegerNetwork
 from psu_deploy.exporters.lava.job import run_job
-from psu_deploy.exporters.lava.network import IntegerNetwork
 from psu_deploy.exporters.lava.read import read
-from psu_deploy.exporters.lava.reference import Reference, clipped_share, encode
+from psu_deploy.exporters.lava.reference import Reference
 from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.structure import structure_of
 from psu_deploy.exporters.lava.target import SIMULATORS
@@ -56,8 +57,8 @@ class LavaRunner(Unique):
 
     Args:
         path: file written by `psu_deploy.export(..., target="lava")`.
-        simulator: "lava": its CPU simulator in fixed point; "lava-float": in floating point, with the numbers before
-            rounding; "integer": our own reference in numpy, for which Lava need not be installed. None = "lava".
+        simulator: "lava": its CPU simulator in fixed point; "integer": our own reference in numpy, for which Lava need
+            not be installed. None = "lava".
         timeout: seconds that one run in Lava may take.
 
     Raises:
@@ -96,7 +97,7 @@ class LavaRunner(Unique):
     @property
     def rounds(self) -> bool:
         """Whether it computes with rounded numbers, so that spikes may differ from the machine's."""
-        return self._simulator != "lava-float"
+        return True
 
     @property
     def repeats(self) -> LavaRunner | None:
@@ -115,7 +116,7 @@ class LavaRunner(Unique):
 
     def notes(self, x: Any) -> list[str]:
         """What is worth knowing about a run on x: how much of it is cut off."""
-        share = clipped_share(self._network, _numpy(x)) if self.rounds else 0.0
+        share = clipped_share(self._network, _numpy(x))
         code = self._network.code
         low, high = code.low * code.unit, code.high * code.unit
         said = (
@@ -231,7 +232,7 @@ class LavaRunner(Unique):
             return self._read_out(sent.output)
 
     def _read_out(self, sent: NDArray[Any]) -> NDArray[Any]:
-        """Real numbers. Whole ones saturate: only these can overflow, and what Lava computes in floating point."""
+        """Real numbers. Whole ones saturate: only these can overflow."""
         y = self._decoder.read_out(sent)
         finite = np.isfinite(y).reshape(len(y), -1).all(1)
         if not finite.all():
@@ -259,14 +260,11 @@ class LavaRunner(Unique):
         """Time-first and a batch here, sample after sample there."""
         assert self._python is not None
         steps, samples = x.shape[:2]
-        fixed = self._simulator == "lava"
         shape = self._network.input_shape
-        numbers = encode(self._network, x) if fixed else x.reshape(steps, samples, *shape).astype(np.float64)
         result = run_job(
             self._python,
             self._content,
-            numbers.swapaxes(0, 1).reshape(steps * samples, *shape),
-            arithmetic="fixed_pt" if fixed else "floating_pt",
+            encode(self._network, x).swapaxes(0, 1).reshape(steps * samples, *shape),
             steps=steps,
             samples=samples,
             record=list(record),
@@ -285,7 +283,7 @@ class LavaRunner(Unique):
             check_static(x)
 
 
-_NAMES = {"lava": "Lava, fixed point", "lava-float": "Lava, floating point", "integer": "integer reference"}
+_NAMES = {"lava": "Lava, fixed point", "integer": "integer reference"}
 
 
 @dataclass

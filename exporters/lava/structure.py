@@ -7,22 +7,20 @@ the file carries the latter two. What it says of the calibration data must give 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from psu_deploy.errors import UnsupportedModelError
-from psu_deploy.exporters.lava.emit import write
+from psu_deploy.exporters.lava.emit import as_hdf5
+from psu_deploy.exporters.lava.input_code import Calibration, code_of
+from psu_deploy.exporters.lava.integer_network import InputCode
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.metadata import metadata_of
-from psu_deploy.exporters.lava.network import InputCode
-from psu_deploy.exporters.lava.quantise import Calibration, code_of, quantise
-from psu_deploy.exporters.lava.target import GROUP
-from psu_deploy.files.hdf5 import read_tree
+from psu_deploy.exporters.lava.quantise import quantise
+from psu_deploy.files.hdf5 import tree_of
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime.structure import Structure, first_of, judged_by_version, metadata_difference
 
@@ -48,20 +46,9 @@ def structure_of(content: bytes, metadata: Mapping[str, Any], machine: StateMach
     except UnsupportedModelError as error:
         return Structure((f"this network cannot be exported to Lava like this: {error.problems[0].reason}",))
     said = metadata_of(machine, chain, network)
-    with tempfile.TemporaryDirectory(prefix="psu-deploy-") as folder:
-        file, again = Path(folder) / "file.net", Path(folder) / "again.net"
-        file.write_bytes(content)
-        write(again, network, said)
-        trees = [_tree(path) for path in (file, again)]
-    found = first_of([*_differences("", *trees), *_facts(metadata, said)])
+    layers = [tree_of(written, "layer") for written in (content, as_hdf5(network, said))]
+    found = first_of([*_differences("/layer", *layers), *_facts(metadata, said)])
     return judged_by_version(found, metadata["versions"].get("psu-deploy"), version("psu-deploy"))
-
-
-def _tree(path: Path) -> dict[str, Any]:
-    """Everything in a file but its metadata."""
-    trees = {group: read_tree(path, group, "ours", "lava", known=True) for group in ("layer", GROUP)}
-    del trees[GROUP]["metadata"]
-    return trees
 
 
 def _facts(metadata: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[str]:

@@ -12,8 +12,8 @@ FORMAT = "psu-deploy.lava/1"
 GROUP = "psu_deploy"
 """Of the file: our own numbers and metadata; lava-dl does not look there."""
 
-SIMULATORS = ("lava", "lava-float", "integer")
-"""What runs a file: Lava in fixed point, Lava in floating point with the unrounded numbers, or our own numpy."""
+SIMULATORS = ("lava", "integer")
+"""What runs a file: Lava in fixed point, or our own numpy."""
 
 STATE_WORDS = 32
 """24-bit words of state up to which a neuron counts as made for a chip. A limit of ours: a core of Loihi 2 shares its

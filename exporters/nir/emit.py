@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import nir
 import numpy as np
 
 from psu_deploy.errors import InternalError
+from psu_deploy.exporters.nir.dialects import Dialect, to_nodes
+from psu_deploy.exporters.nir.edge_order import ordered_edges
 from psu_deploy.exporters.nir.lower import lower
 from psu_deploy.exporters.nir.metadata import write_metadata
-from psu_deploy.exporters.nir.network import Network
-from psu_deploy.exporters.nir.order import ordered_edges
-from psu_deploy.exporters.nir.spelling import Spelling, spell
+from psu_deploy.exporters.nir.primitives import Network
 from psu_deploy.exporters.nir.target import DT, FORMAT, NirTarget
 from psu_deploy.machine import StateMachine
+
+_PACKAGES = ("psu-deploy", "nir", "nirtorch", "torch", "numpy")
 
 
 def emit(machine: StateMachine, target: NirTarget, facts: dict[str, Any]) -> nir.NIRGraph:
@@ -30,19 +32,19 @@ def emit(machine: StateMachine, target: NirTarget, facts: dict[str, Any]) -> nir
         UnsupportedModelError: if NIR, or the target, cannot express some part of it.
     """
     network = lower(machine)
-    spelling = spell(network, target)
-    edges = ordered_edges(spelling)
+    dialect = to_nodes(network, target)
+    edges = ordered_edges(dialect)
     try:
-        graph = nir.NIRGraph(spelling.nodes, edges)
+        graph = nir.NIRGraph(dialect.nodes, edges)
     except ValueError as error:  # its own inference of shapes
         raise InternalError(f"NIR finds the graph inconsistent: {error}; please report it") from error
-    _check_shapes(graph, spelling)
-    write_metadata(graph, _metadata(machine, network, spelling, target) | facts)
+    _check_shapes(graph, dialect)
+    write_metadata(graph, _metadata(machine, network, dialect, target) | facts)
     return graph
 
 
-def _metadata(machine: StateMachine, network: Network, spelling: Spelling, target: NirTarget) -> dict[str, Any]:
-    vertices = spelling.network.spiking
+def _metadata(machine: StateMachine, network: Network, dialect: Dialect, target: NirTarget) -> dict[str, Any]:
+    vertices = dialect.network.spiking
     return {
         "format": FORMAT,
         "dt": DT,
@@ -55,24 +57,14 @@ def _metadata(machine: StateMachine, network: Network, spelling: Spelling, targe
         "output_shape": list(machine.shapes[machine.output]),
         "readout": network.readout,
         "neurons": {name: {"node": vertices[name], "shape": list(machine.shapes[name])} for name in machine.spiking},
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": {name: version(name) for name in _PACKAGES},
     }
 
 
-def _check_shapes(graph: nir.NIRGraph, spelling: Spelling) -> None:
+def _check_shapes(graph: nir.NIRGraph, dialect: Dialect) -> None:
     """NIR's own inference must come to our shapes; it is known to misjudge some."""
-    for name, shape in spelling.shapes.items():
+    for name, shape in dialect.shapes.items():
         node = graph.nodes[name]
         found = next(iter(node.output_type.values()))
         if found is None or tuple(int(n) for n in np.ravel(found)) != tuple(shape):
             raise InternalError(f"node {name!r} gives features {found} to NIR and {shape} to us; please report it")
-
-
-_PACKAGES = ("psu-deploy", "nir", "nirtorch", "torch", "numpy")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

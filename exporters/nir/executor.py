@@ -6,6 +6,7 @@ ignores padding, there is no Scale, Threshold, LI or Delay), so every node type 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,16 +28,12 @@ def to_torch(graph: nir.NIRGraph, dt: float) -> nn.Module:
         graph: checked; see `psu_deploy.exporters.nir.files.read_graph`.
         dt: seconds per step.
     """
-    mapping = {kind: _bound(make, dt) for kind, make in _MODULES.items()}
+    mapping = {kind: functools.partial(make, dt=dt) for kind, make in _MODULES.items()}
     unknown = sorted({type(node).__name__ for node in graph.nodes.values()} - {kind.__name__ for kind in mapping})
     if unknown:
         raise ArtifactError(f"our executor has no module for {', '.join(unknown)}")
     module: nn.Module = nirtorch.nir_to_torch(graph, mapping, default_map={})
     return module
-
-
-def _bound(make: Callable[[Any, float], nn.Module], dt: float) -> Callable[[Any], nn.Module]:
-    return lambda node: make(node, dt)
 
 
 class Apply(nn.Module):
@@ -188,7 +185,7 @@ def _tensor(value: Any) -> Tensor:
     return torch.from_numpy(np.array(value, dtype=np.float32))
 
 
-_MODULES: dict[type, Callable[[Any, float], nn.Module]] = {
+_MODULES: dict[type, Callable[..., nn.Module]] = {
     nir.Input: _end,
     nir.Output: _end,
     nir.Affine: _linear,
@@ -208,3 +205,4 @@ _MODULES: dict[type, Callable[[Any, float], nn.Module]] = {
     nir.CubaLI: _cuba,
     nir.CubaLIF: _cuba,
 }
+"""Type of a node -> the module of (node, dt) that does one step of it."""

@@ -13,12 +13,13 @@ from psu_deploy.errors import InputError, InternalError, MissingExtraError
 from psu_deploy.exporters.nir.approximate import LEVELS, approximated, with_staircases
 from psu_deploy.exporters.nir.emit import emit
 from psu_deploy.exporters.nir.engines import ENGINES, READS
-from psu_deploy.exporters.nir.files import read_graph
+from psu_deploy.exporters.nir.files import GROUP, read_graph
 from psu_deploy.exporters.nir.lower import check
 from psu_deploy.exporters.nir.metadata import our_metadata
 from psu_deploy.exporters.nir.runner import NirRunner, artifact_of, installed
 from psu_deploy.exporters.nir.target import SUFFIX, TARGETS, NirTarget, target_named
 from psu_deploy.files.atomic import atomic_path
+from psu_deploy.files.hdf5 import vouch_for
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import Judge
@@ -72,6 +73,7 @@ def export(
     graph = emit(machine, target, facts)
     with atomic_path(destination) as temporary:
         temporary.write_bytes(_hdf5(graph))
+        vouch_for(temporary, (GROUP,))
         written = read_graph(temporary)
         self_check(machine, temporary, written, target)
     return artifact_of(destination, our_metadata(destination, written))

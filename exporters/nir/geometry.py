@@ -1,18 +1,19 @@
-"""Convolutions and poolings in the one spelling that survives NIR: no groups, square kernels, even padding."""
+"""Convolutions and poolings in the one form that survives NIR: no groups, square kernels, even padding."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.nir.network import Convolution, Dense, Pool, Primitive
+from psu_deploy.exporters.nir.primitives import Convolution, Dense, Pool
 from psu_deploy.machine import ops
 from psu_deploy.machine.ops.fields import Array, Shape
 
 _TORCH_ONLY = "NIR pads both sides alike and knows square kernels only; this one cannot be written so"
 _CHANGE = "use an odd or a square kernel with symmetric padding"
+
+_MOST_ZEROS = 3
+"""Added to a side of a kernel, one less."""
 
 
 def convolution(layer: ops.Conv1d | ops.Conv2d, shape: Shape) -> Convolution:
@@ -59,9 +60,6 @@ def regular(
     raise Refusal(_TORCH_ONLY, _CHANGE)
 
 
-_MOST_ZEROS = 3
-
-
 def _fit(
     size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int, side: int
 ) -> tuple[int, int, int, int] | None:
@@ -78,30 +76,21 @@ def _fit(
     return None
 
 
-def avg_pool(pool: ops.AvgPool, shape: Shape) -> Primitive:
-    """A mean; a padding that does not count is refused, because its divisor differs from place to place."""
-    if not pool.count_padding and any(map(any, pool.padding)):
+def pool(layer: ops.AvgPool | ops.SumPool | ops.MaxPool, shape: Shape) -> Pool | Convolution:
+    """A mean or a sum; NIR pools over two axes without padding, anything else is a convolution with one channel each.
+
+    Raises:
+        Refusal: if the padding of a mean does not count: its divisor would differ from place to place.
+    """
+    average, padded = isinstance(layer, ops.AvgPool), any(map(any, layer.padding))
+    if isinstance(layer, ops.AvgPool) and not layer.count_padding and padded:
         raise Refusal("AvgPool that does not count its padding", "use count_include_pad=True or no padding")
-    return _pool(pool, shape, average=True)
-
-
-def sum_pool(pool: ops.SumPool | ops.MaxPool, shape: Shape) -> Primitive:
-    """A sum."""
-    return _pool(pool, shape, average=False)
-
-
-def _pool(pool: Any, shape: Shape, average: bool) -> Primitive:
-    if len(pool.kernel) == 2 and not any(map(any, pool.padding)):
-        return Pool(average, pool.kernel, pool.stride, (0, 0))
-    return pool_as_convolution(average, shape, pool.kernel, pool.stride, pool.padding)
-
-
-def pool_as_convolution(average: bool, shape: Shape, kernel: Shape, stride: Shape, padding: ops.Padding) -> Convolution:
-    """A pooling as a convolution that looks at one channel each."""
-    channels = shape[0]
-    ones = np.ones(kernel) / (np.prod(kernel) if average else 1.0)
-    weight = np.eye(channels).reshape(channels, channels, *[1] * len(kernel)) * ones
-    return regular(weight, np.zeros(channels), shape, stride, padding, (1,) * len(kernel))
+    if len(layer.kernel) == 2 and not padded:
+        return Pool(average, layer.kernel, layer.stride, (0, 0))
+    channels, axes = shape[0], (1,) * len(layer.kernel)
+    ones = np.ones(layer.kernel) / (np.prod(layer.kernel) if average else 1.0)
+    weight = np.eye(channels).reshape(channels, channels, *axes) * ones
+    return regular(weight, np.zeros(channels), shape, layer.stride, layer.padding, axes)
 
 
 def elementwise(matrix: Array, bias: Array, shape: Shape) -> Dense | Convolution:

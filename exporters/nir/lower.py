@@ -14,9 +14,26 @@ import torch
 
 from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
 from psu_deploy.exporters.nir import geometry
-from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Dense, Flatten, Network, Primitive, Step, Taps, mix, scale
-from psu_deploy.exporters.nir.neurons import ESTIMATORS, OPERATORS, lower_lif, lower_spiking_neuron, operator_output
-from psu_deploy.exporters.nir.sketch import Sketch, rule_for
+from psu_deploy.exporters.nir.lower_neurons import (
+    ESTIMATORS,
+    OPERATORS,
+    lower_lif,
+    lower_spiking_neuron,
+    operator_output,
+)
+from psu_deploy.exporters.nir.network_builder import NetworkBuilder, rule_for
+from psu_deploy.exporters.nir.primitives import (
+    INPUT,
+    OUTPUT,
+    Dense,
+    Flatten,
+    Network,
+    Primitive,
+    Step,
+    Taps,
+    mix,
+    scale,
+)
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.ops.fields import Shape
@@ -51,7 +68,7 @@ class _Walk:
 
     Attributes:
         machine: that is lowered.
-        sketch: takes the vertices.
+        builder: takes the vertices.
         problems: what stands in the way.
         spiking: neuron layer -> vertex that emits its spikes.
         readout: what the decoder does.
@@ -59,7 +76,7 @@ class _Walk:
 
     def __init__(self, machine: StateMachine) -> None:
         self.machine = machine
-        self.sketch = Sketch()
+        self.builder = NetworkBuilder()
         self.problems: list[Problem] = []
         self.spiking: dict[str, str] = {}
         self.readout = "last"
@@ -78,7 +95,7 @@ class _Walk:
         inputs = tuple(self._names[name] for name in node.inputs)
         prefix = _safe(node.name, {INPUT, OUTPUT, *self._layers})
         self._layers[prefix] = node.name, type(node.layer).__name__
-        self.sketch.begin(prefix)
+        self.builder.begin(prefix)
         self._names[node.name] = inputs[0]  # what layers behind it read where it cannot be expressed
         unknown = VOCABULARY.unknown(node)
         if unknown:
@@ -86,15 +103,17 @@ class _Walk:
             return
         try:
             self._names[node.name] = rule_for(_RULES, node.layer)(node.layer, _Place(self, node, inputs))
+            if isinstance(node.layer, ops.Neuron):
+                self.spiking[node.name] = self._names[node.name]
         except Refusal as error:
             self.problems.append(Problem(node.name, type(node.layer).__name__, error.reason, error.remedy))
 
     def network(self) -> Network:
         output = self._names[self.machine.output]
         if output == INPUT:
-            self.sketch.begin("layer")
-            output = self.sketch.add("", mix([[1.0]]), INPUT)
-        vertices = tuple(self.sketch.vertices)
+            self.builder.begin("layer")
+            output = self.builder.add("", mix([[1.0]]), INPUT)
+        vertices = tuple(self.builder.vertices)
         return Network(
             vertices, self.machine.input_shape, output, self.spiking, readout=self.readout, layers=self._layers
         )
@@ -121,31 +140,29 @@ class _Place:
 
     def add(self, primitive: Primitive) -> str:
         """The layer as one vertex."""
-        return self.walk.sketch.add("", primitive, self.inputs[0])
+        return self.walk.builder.add("", primitive, self.inputs[0])
 
 
 def _spiking_neuron(layer: ops.SpikingNeuron, at: _Place) -> str:
-    at.walk.spiking[at.node.name] = lower_spiking_neuron(layer, at.inputs[0], at.walk.sketch)
-    return at.walk.spiking[at.node.name]
+    return lower_spiking_neuron(layer, at.inputs[0], at.walk.builder)
 
 
 def _lif_neuron(layer: ops.LIFNeuron, at: _Place) -> str:
-    at.walk.spiking[at.node.name] = lower_lif(layer, at.inputs[0], at.walk.sketch)
-    return at.walk.spiking[at.node.name]
+    return lower_lif(layer, at.inputs[0], at.walk.builder)
 
 
 def _filter(layer: ops.Filter, at: _Place) -> str:
-    return operator_output(layer.operator, at.inputs[0], at.walk.sketch)
+    return operator_output(layer.operator, at.inputs[0], at.walk.builder)
 
 
 def _sum(layer: ops.Add, at: _Place) -> str:
     """A graph has one edge from node to node: a term that is there twice is doubled first."""
-    sketch, counts = at.walk.sketch, Counter(at.inputs)
+    builder, counts = at.walk.builder, Counter(at.inputs)
     terms = [
-        name if count == 1 else sketch.add(f"times_{index}", scale(float(count)), name)
+        name if count == 1 else builder.add(f"times_{index}", scale(float(count)), name)
         for index, (name, count) in enumerate(counts.items())
     ]
-    return sketch.add("", mix([[1.0]]), *terms)
+    return builder.add("", mix([[1.0]]), *terms)
 
 
 def _hold(layer: ops.Hold, at: _Place) -> str:
@@ -164,23 +181,15 @@ def _read_out(layer: ops.Readout, at: _Place) -> str:
 
 def _max_pool(layer: ops.MaxPool, at: _Place) -> str:
     """The maximum of spikes is whether any of them is there."""
-    if not _carries_spikes(at.walk.machine, at.node.inputs[0]):
+    if at.node.inputs[0] not in at.walk.machine.binary:
         raise Refusal("MaxPool of numbers that are not spikes", "pool spikes, or use AvgPool")
-    total = at.walk.sketch.add("sum", geometry.sum_pool(layer, at.shape), at.inputs[0])
-    return at.walk.sketch.add("", Step((0.5,), ">="), total)
-
-
-def _carries_spikes(machine: StateMachine, name: str) -> bool:
-    node = next((node for node in machine.nodes if node.name == name), None)
-    if node is None:
-        return False
-    keeps = isinstance(node.layer, ops.MaxPool | ops.Flatten | ops.Delay | ops.Hold)
-    return isinstance(node.layer, ops.Neuron) or (keeps and _carries_spikes(machine, node.inputs[0]))
+    total = at.walk.builder.add("sum", geometry.pool(layer, at.shape), at.inputs[0])
+    return at.walk.builder.add("", Step((0.5,), ">="), total)
 
 
 def _delay(layer: ops.Delay, at: _Place) -> str:
-    taps = at.walk.sketch.add("taps", Taps(layer.steps + 1), at.inputs[0])
-    return at.walk.sketch.add("", mix([[0.0] * layer.steps + [1.0]]), taps)
+    taps = at.walk.builder.add("taps", Taps(layer.steps + 1), at.inputs[0])
+    return at.walk.builder.add("", mix([[0.0] * layer.steps + [1.0]]), taps)
 
 
 def _time_conv(layer: ops.TimeConv, at: _Place) -> str:
@@ -188,8 +197,8 @@ def _time_conv(layer: ops.TimeConv, at: _Place) -> str:
     weight = geometry.ungrouped(layer.weight, layer.groups)
     newest_first = weight[:, :, ::-1].transpose(0, 2, 1).reshape(len(weight), -1)
     bias = np.zeros(len(weight)) if layer.bias is None else layer.bias
-    taps = at.walk.sketch.add("taps", Taps(layer.order), at.inputs[0])
-    return at.walk.sketch.add("", Dense(newest_first, bias), taps)
+    taps = at.walk.builder.add("taps", Taps(layer.order), at.inputs[0])
+    return at.walk.builder.add("", Dense(newest_first, bias), taps)
 
 
 def _linear(layer: ops.Linear, at: _Place) -> str:
@@ -208,12 +217,8 @@ def _channel_affine(layer: ops.ChannelAffine, at: _Place) -> str:
     return at.add(geometry.elementwise(np.diag(layer.scale), layer.shift, at.shape))
 
 
-def _avg_pool(layer: ops.AvgPool, at: _Place) -> str:
-    return at.add(geometry.avg_pool(layer, at.shape))
-
-
-def _sum_pool(layer: ops.SumPool, at: _Place) -> str:
-    return at.add(geometry.sum_pool(layer, at.shape))
+def _pool(layer: ops.AvgPool | ops.SumPool, at: _Place) -> str:
+    return at.add(geometry.pool(layer, at.shape))
 
 
 def _flatten(layer: ops.Flatten, at: _Place) -> str:
@@ -225,8 +230,8 @@ _RULES: dict[type, Callable[[Any, _Place], str] | Refusal] = {
     ops.Conv1d: _conv,
     ops.Conv2d: _conv,
     ops.ChannelAffine: _channel_affine,
-    ops.AvgPool: _avg_pool,
-    ops.SumPool: _sum_pool,
+    ops.AvgPool: _pool,
+    ops.SumPool: _pool,
     ops.MaxPool: _max_pool,
     ops.Flatten: _flatten,
     ops.Add: _sum,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import geometry
-from psu_deploy.exporters.nir.network import (
+from psu_deploy.exporters.nir.primitives import (
     INPUT,
     Convolution,
     Dense,
@@ -23,54 +25,57 @@ from psu_deploy.exporters.nir.network import (
     Step,
     Vertex,
     mix,
+    scale,
 )
-from psu_deploy.machine.ops.fields import Array, Shape
+from psu_deploy.machine.ops.fields import Shape
 
 TINY = 2.0**-100
 """A threshold of nearly nothing: above what hardware flushes to zero, below any potential that matters."""
 
 
-def unit_gains(network: Network) -> Network:
+def _vertex_by_vertex(rule: Callable[[Vertex], list[Vertex]]) -> Callable[[Network], Network]:
+    """A pass of a rule: vertex -> what stands in its place."""
+
+    @functools.wraps(rule)
+    def one_pass(network: Network) -> Network:
+        return replace(network, vertices=tuple(new for vertex in network for new in rule(vertex)))
+
+    return one_pass
+
+
+def _in_front(role: str, first: Primitive, vertex: Vertex, then: Primitive) -> list[Vertex]:
+    """A vertex as two: what it reads goes through another one first."""
+    before = Vertex(f"{vertex.name}__{role}", first, vertex.inputs)
+    return [before, replace(vertex, primitive=then, inputs=(before.name,))]
+
+
+@_vertex_by_vertex
+def unit_gains(vertex: Vertex) -> list[Vertex]:
     """Leaks whose gains are 1: a `Mix` in front multiplies, so that a leak is `y = decay*y + x`."""
-    vertices: list[Vertex] = []
-    for vertex in network:
-        leak = vertex.primitive
-        if isinstance(leak, Leak) and leak.inputs == 1 and leak.gains != (1.0,):
-            drive = Vertex(f"{vertex.name}__drive", mix([[gain] for gain in leak.gains]), vertex.inputs)
-            ones = replace(leak, gains=(1.0,) * len(leak.gains), inputs=len(leak.gains))
-            vertices += [drive, replace(vertex, primitive=ones, inputs=(drive.name,))]
-        else:
-            vertices.append(vertex)
-    return replace(network, vertices=tuple(vertices))
+    leak = vertex.primitive
+    if not isinstance(leak, Leak) or leak.inputs != 1 or leak.gains == (1.0,):
+        return [vertex]
+    ones = replace(leak, gains=(1.0,) * len(leak.gains), inputs=len(leak.gains))
+    return _in_front("drive", mix([[gain] for gain in leak.gains]), vertex, ones)
 
 
-def gains_before_decay(network: Network) -> Network:
+@_vertex_by_vertex
+def gains_before_decay(vertex: Vertex) -> list[Vertex]:
     """Leaks `y = decay*(y + x)`: where the decay comes last, what stands in front divides by it."""
-    vertices: list[Vertex] = []
-    for vertex in network:
-        leak = vertex.primitive
-        if isinstance(leak, Leak) and all(leak.decays):
-            divided = tuple(gain / decay for gain, decay in zip(leak.gains, leak.decays, strict=True))
-            vertices.append(replace(vertex, primitive=replace(leak, gains=divided)))
-        else:
-            vertices.append(vertex)
-    return replace(network, vertices=tuple(vertices))
+    leak = vertex.primitive
+    if not isinstance(leak, Leak) or not all(leak.decays):
+        return [vertex]
+    divided = tuple(gain / decay for gain, decay in zip(leak.gains, leak.decays, strict=True))
+    return [replace(vertex, primitive=replace(leak, gains=divided))]
 
 
-def divided_inputs(network: Network) -> Network:
+@_vertex_by_vertex
+def divided_inputs(vertex: Vertex) -> list[Vertex]:
     """LIF neurons that divide their input by tau: where one does not, a `Mix` in front multiplies by it."""
-    vertices: list[Vertex] = []
-    for vertex in network:
-        fire = vertex.primitive
-        if isinstance(fire, Fire) and fire.tau is not None and not fire.decay_input:
-            times_tau = Vertex(f"{vertex.name}__times_tau", mix([[fire.tau]]), vertex.inputs)
-            vertices += [
-                times_tau,
-                replace(vertex, primitive=replace(fire, decay_input=True), inputs=(times_tau.name,)),
-            ]
-        else:
-            vertices.append(vertex)
-    return replace(network, vertices=tuple(vertices))
+    fire = vertex.primitive
+    if not isinstance(fire, Fire) or fire.tau is None or fire.decay_input:
+        return [vertex]
+    return _in_front("times_tau", scale(fire.tau), vertex, replace(fire, decay_input=True))
 
 
 def moved_thresholds(network: Network, ties: str | None) -> Network:
@@ -81,21 +86,18 @@ def moved_thresholds(network: Network, ties: str | None) -> Network:
     potential of exactly that float would tell readers apart, and one of exactly V_th is decided alike by all.
     """
 
-    def rule(fire_on: str) -> str:
-        return ties or (">" if fire_on == ">=" else ">=")
+    def with_moved(vertex: Vertex) -> list[Vertex]:
+        part = vertex.primitive
+        if not isinstance(part, Step | Fire):
+            return [vertex]
+        theirs = ties or (">" if part.fire_on == ">=" else ">=")
+        if isinstance(part, Fire):
+            level = moved(part.threshold, part.fire_on, theirs)
+            return [replace(vertex, primitive=replace(part, threshold=level, fire_on=theirs))]
+        levels = tuple(moved(threshold, part.fire_on, theirs) for threshold in part.thresholds)
+        return [replace(vertex, primitive=replace(part, thresholds=levels, fire_on=theirs))]
 
-    changed: dict[str, Vertex | None] = {}
-    for vertex in network:
-        match vertex.primitive:
-            case Step(thresholds, fire_on) as step:
-                levels = tuple(moved(threshold, fire_on, rule(fire_on)) for threshold in thresholds)
-                changed[vertex.name] = replace(
-                    vertex, primitive=replace(step, thresholds=levels, fire_on=rule(fire_on))
-                )
-            case Fire(_, _, threshold, fire_on) as fire:
-                level = moved(threshold, fire_on, rule(fire_on))
-                changed[vertex.name] = replace(vertex, primitive=replace(fire, threshold=level, fire_on=rule(fire_on)))
-    return network.replaced(changed)
+    return _vertex_by_vertex(with_moved)(network)
 
 
 def moved(threshold: float, fire_on: str, ties: str) -> float:
@@ -112,36 +114,27 @@ def moved(threshold: float, fire_on: str, ties: str) -> float:
     return float(np.nextafter(exact, np.float32(-np.inf if down else np.inf)))
 
 
-def one_threshold(network: Network) -> Network:
+@_vertex_by_vertex
+def one_threshold(vertex: Vertex) -> list[Vertex]:
     """Steps with one positive threshold: where there are several, a `Mix` in front subtracts them, and 0 is left.
 
     A threshold below zero goes the same way: snntorch resets a membrane that rests above its threshold.
     """
-    vertices: list[Vertex] = []
-    for vertex in network:
-        step = vertex.primitive
-        if isinstance(step, Step) and (len(set(step.thresholds)) > 1 or step.thresholds[0] < 0):
-            copies = len(step.thresholds)
-            shifted = Vertex(f"{vertex.name}__shift", mix(np.eye(copies), np.negative(step.thresholds)), vertex.inputs)
-            zero = replace(step, thresholds=(0.0,) * copies)
-            vertices += [shifted, replace(vertex, primitive=zero, inputs=(shifted.name,))]
-        else:
-            vertices.append(vertex)
-    return replace(network, vertices=tuple(vertices))
+    step = vertex.primitive
+    if not isinstance(step, Step) or (len(set(step.thresholds)) == 1 and step.thresholds[0] >= 0):
+        return [vertex]
+    copies = len(step.thresholds)
+    shift = mix(np.eye(copies), np.negative(step.thresholds))
+    return _in_front("shift", shift, vertex, replace(step, thresholds=(0.0,) * copies))
 
 
-def sums_for_means(network: Network) -> Network:
+@_vertex_by_vertex
+def sums_for_means(vertex: Vertex) -> list[Vertex]:
     """Mean poolings as sum poolings and a factor."""
-    vertices: list[Vertex] = []
-    for vertex in network:
-        pool = vertex.primitive
-        if isinstance(pool, Pool) and pool.average:
-            total = Vertex(f"{vertex.name}__sum", replace(pool, average=False), vertex.inputs)
-            factor = mix([[1.0 / prod(pool.kernel)]])
-            vertices += [total, replace(vertex, primitive=factor, inputs=(total.name,))]
-        else:
-            vertices.append(vertex)
-    return replace(network, vertices=tuple(vertices))
+    pool = vertex.primitive
+    if not isinstance(pool, Pool) or not pool.average:
+        return [vertex]
+    return _in_front("sum", replace(pool, average=False), vertex, scale(1.0 / prod(pool.kernel)))
 
 
 def keep_images(network: Network) -> Network:
@@ -237,8 +230,3 @@ def _ahead(factor: Mix, behind: Primitive) -> Primitive | None:
     if not plain or not isinstance(behind, Dense | Convolution):
         return None
     return replace(behind, weight=float(factor.matrix[0, 0]) * behind.weight)
-
-
-def expanded(matrix: Array, features: int) -> Array:
-    """A matrix over copies as one over all entries of the first axis."""
-    return np.asarray(np.kron(matrix, np.eye(features)), dtype=np.float64)

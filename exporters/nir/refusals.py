@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.nir.network import Convolution, Dense, Fire, Flatten, Leak, Mix, Pool, Step, Taps, Vertex
+from psu_deploy.exporters.nir.primitives import Convolution, Dense, Fire, Flatten, Leak, Mix, Pool, Step, Taps, Vertex
 from psu_deploy.exporters.nir.target import NirTarget
 from psu_deploy.machine.ops.fields import Shape
 
@@ -58,7 +58,7 @@ def _axes(vertex: Vertex, shape: Shape, target: NirTarget) -> tuple[str, str] | 
 
 
 def _lines(vertex: Vertex, shape: Shape, target: NirTarget) -> tuple[str, str] | None:
-    if target.spelling != "affine" or not isinstance(vertex.primitive, Taps):
+    if target.dialect != "affine" or not isinstance(vertex.primitive, Taps):
         return None
     wide = vertex.primitive.order * shape[0]
     if wide * wide <= _LARGEST_MATRIX:

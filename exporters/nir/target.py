@@ -32,7 +32,7 @@ class NirTarget:
         name: as given to `simulator=`.
         title: for people.
         versions: package -> range it was measured with.
-        spelling: "canonical", "affine" (leaks as cycles of Affine nodes), "sinabs" or "rockpool".
+        dialect: "canonical", "affine" (leaks as cycles of Affine nodes), "sinabs" or "rockpool".
         ties: what the reader does with a membrane potential of exactly the threshold, ">" (silent) or ">=" (fires);
             None = several readers, of both kinds.
         depth_first: whether it runs nodes in depth-first order, so that a sum must lie on one path.
@@ -51,7 +51,7 @@ class NirTarget:
     name: str
     title: str
     versions: dict[str, str]
-    spelling: str
+    dialect: str
     ties: str | None
     depth_first: bool
     convolutions: bool
@@ -70,7 +70,7 @@ CANONICAL = NirTarget(
     name="canonical",
     title="the NIR specification (forward Euler), run by psu_deploy's own executor",
     versions={"nir": ">=1.0.8", "nirtorch": ">=2.6"},
-    spelling="canonical",
+    dialect="canonical",
     ties=">",
     depth_first=False,
     convolutions=True,
@@ -91,7 +91,7 @@ NORSE = NirTarget(
     name="norse",
     title="norse",
     versions={"norse": ">=1.1.0,<1.2"},
-    spelling="affine",
+    dialect="affine",
     ties=">",
     depth_first=True,
     convolutions=True,
@@ -143,7 +143,7 @@ SINABS = NirTarget(
     name="sinabs",
     title="sinabs",
     versions={"sinabs": ">=2.0.3,<2.1", "nir": ">=1.0.8"},
-    spelling="sinabs",
+    dialect="sinabs",
     ties=">=",
     depth_first=True,
     convolutions=True,
@@ -163,7 +163,7 @@ ROCKPOOL = replace(
     name="rockpool",
     title="rockpool",
     versions={"rockpool": ">=3.1.0,<3.2"},
-    spelling="rockpool",
+    dialect="rockpool",
     convolutions=False,
     conv1d=False,
 )

@@ -16,7 +16,7 @@ from psu_deploy.exporters.onnx.neurons import NeuronValues
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.machine import Node, StateMachine
-from psu_deploy.machine.graph import INPUT, STEP
+from psu_deploy.machine.schedule import INPUT, STEP, state_name
 
 OUTPUT = "y"
 
@@ -92,13 +92,13 @@ class _Graph:
         scope = self._scope(node, self.builder)
         lowered = lower(node.layer, [self._values[name] for name in node.inputs], scope)
         self._values[node.name] = lowered.value
-        self._following |= {f"{node.name}.{role}": value for role, value in scope.following.items()}
+        self._following |= {state_name(node.name, role): value for role, value in scope.following.items()}
         if lowered.neuron is not None:
             self._neurons[node.name] = lowered.neuron
 
     def _scope(self, node: Node, builder: Builder) -> Scope:
         machine = self._machine
-        current = {role: self._states[f"{node.name}.{role}"] for role in machine.roles(node.name)}
+        current = {role: self._states[state_name(node.name, role)] for role in machine.roles(node.name)}
         features = machine.shapes[node.inputs[0]]
         return Scope(builder, node.name, features, current, self._states.get(STEP), machine.starts[node.name])
 
@@ -122,7 +122,7 @@ class _Graph:
         value = self.builder.op("If", first, name=node.name, **branches)
         scope.set_state("value", value)
         self._values[node.name] = value
-        self._following[f"{node.name}.value"] = scope.following["value"]
+        self._following[state_name(node.name, "value")] = scope.following["value"]
 
     def _only_for(self, hold: Node) -> list[Node]:
         """The layers computed once that a Hold depends on, in order."""

@@ -15,8 +15,8 @@ from psu_deploy.exporters.onnx.size import check_size
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.graph import STEP
 from psu_deploy.machine.ops.along_time import MAX_DELAY
+from psu_deploy.machine.schedule import STEP
 
 FORMAT = "psu-deploy.onnx.1"
 

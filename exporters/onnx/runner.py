@@ -23,7 +23,7 @@ from psu_deploy.exporters.onnx.metadata import read_metadata
 from psu_deploy.exporters.onnx.structure import structure_of
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine import StateMachine, StateTensor, Trace
-from psu_deploy.machine.graph import STEP, check_state
+from psu_deploy.machine.graph import check_state
 from psu_deploy.machine.inputs import (
     check_batch_size,
     check_finite,
@@ -34,6 +34,7 @@ from psu_deploy.machine.inputs import (
     numpy_state,
 )
 from psu_deploy.machine.overflow import check_trace
+from psu_deploy.machine.schedule import STEP
 from psu_deploy.runtime import Artifact, Structure
 from psu_deploy.runtime.lifecycle import Lifecycle, Unique
 

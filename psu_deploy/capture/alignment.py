@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from psu_deploy.machine import Node, ops
-from psu_deploy.machine.graph import INPUT
+from psu_deploy.machine.schedule import INPUT
 
 
 def aligned(nodes: Sequence[Node]) -> tuple[Node, ...]:

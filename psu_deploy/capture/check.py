@@ -10,8 +10,8 @@ from torch import Tensor
 from psu_deploy.capture.values import Value
 from psu_deploy.errors import InputError, Refusal
 from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.ops.fields import Array
-from psu_deploy.machine.reference import Moment, evaluate
 
 _TOLERANCE = 1e-3
 """Relative to the largest number; far above float32 rounding, far below any change of meaning."""
@@ -43,7 +43,7 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
     if isinstance(layer, ops.TimeConv | ops.Filter | ops.Hold):
         same = _close(_run_along_time(layer, inputs[0].tensor), result.tensor)
     else:
-        computed = evaluate(layer, [_batched(value) for value in inputs], Moment(_like(result.tensor), {}, 0))
+        computed = layer.step([_batched(value) for value in inputs], Context(_like(result.tensor), {}, 0))
         same = _close(computed, _batched(result), _summed(layer))
     if not same:
         raise Refusal(f"does not compute what {type(layer).__name__} computes", _REMEDY)

@@ -13,7 +13,7 @@ from psu_deploy.capture.tracer import NEURONS
 from psu_deploy.capture.values import Layout, Value
 from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
-from psu_deploy.machine.graph import INPUT
+from psu_deploy.machine.schedule import INPUT
 
 
 def check_place(module: nn.Module, values: Sequence[Value]) -> None:

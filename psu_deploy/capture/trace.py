@@ -18,22 +18,22 @@ from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.capture import functions, placement, spikingjelly
 from psu_deploy.capture.alignment import aligned
+from psu_deploy.capture.along_time import CONVERTERS, spiking_unit
 from psu_deploy.capture.check import check_layer, check_neuron
 from psu_deploy.capture.examples import EXAMPLE_STEPS, examples_for
-from psu_deploy.capture.exercise import random_spikes, spiking_at_random
 from psu_deploy.capture.functions import Call, Converted
 from psu_deploy.capture.layers import STATELESS, Converter
 from psu_deploy.capture.modes import eval_mode, floating_like
-from psu_deploy.capture.neurons import CONVERTERS
+from psu_deploy.capture.random_spikes import random_spikes, spiking_at_random
 from psu_deploy.capture.tracer import NEURONS, ROOT, Root, Tracer
 from psu_deploy.capture.values import Example, Layout, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, Refusal, UnsupportedModelError
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.graph import INPUT, STEP
 from psu_deploy.machine.ops.fields import Shape, feature_shape
 from psu_deploy.machine.passes import RemoveDeadLayers, simplify
+from psu_deploy.machine.schedule import INPUT, STEP
 from psu_deploy.nn.along_time import Hold
-from psu_deploy.nn.neurons import Neuron
+from psu_deploy.nn.neurons import Neuron, SpikingUnit
 
 ACTION = "turn the model into a state machine"
 _UNKNOWN = "?"
@@ -220,7 +220,7 @@ class _Walker(fx.Interpreter):
         if len(values) != 1 or not isinstance(result, Tensor):
             raise Refusal("needs one tensor in and one out", "split the module")
         value = values[0]
-        converter = self._converters.get(type_of(module)) or spikingjelly.converter(type_of(module))
+        converter = self._converter(module)
         if converter is None and isinstance(module, nn.Flatten | nn.Unflatten):
             return functions.reshape(value, result, self._example)
         if converter is None:
@@ -238,6 +238,17 @@ class _Walker(fx.Interpreter):
                 like = like.new_empty(module.horizon or EXAMPLE_STEPS, 2, _NEURONS_CHECKED)
             check_neuron(layer, like, lambda current: _execute(module, current))
         return Converted(layer, (value,), value.layout)
+
+    def _converter(self, module: nn.Module) -> Converter | None:
+        """That of its exact type; of a neuron somebody built on a `SpikingUnit`, that of what it was built on.
+
+        A subclass may compute something else: the neuron is held against its equations, like any other.
+        """
+        kind = type_of(module)
+        found = self._converters.get(kind) or spikingjelly.converter(kind)
+        if found is not None or not isinstance(module, SpikingUnit):
+            return found
+        return next((self._converters[base] for base in kind.__mro__ if base in self._converters), spiking_unit)
 
     def _emit(self, path: str, converted: Converted, result: Tensor) -> Value:
         if converted.layer is None:

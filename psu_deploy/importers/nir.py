@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from psu_deploy.errors import require
+
 if TYPE_CHECKING:
     from psu_deploy.machine import StateMachine
 
@@ -14,7 +16,11 @@ def load(source: Any, dt: float | None = None) -> StateMachine:
     Args:
         source: path of a NIR file, or a `nir.NIRGraph`; it is not changed.
         dt: seconds per step; may be left out if the file says it.
+
+    Raises:
+        MissingExtraError: if nir is not installed.
     """
-    from psu_deploy.exporters.nir.importing import load as read  # nir is an extra
+    require("nir", extra="nir")
+    from psu_deploy.exporters.nir.importing import load as read
 
     return read(source, dt)

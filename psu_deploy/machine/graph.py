@@ -11,9 +11,7 @@ from psu_deploy.errors import InputError, StateError
 from psu_deploy.machine.inputs import check_counter, check_numbers, state_shape
 from psu_deploy.machine.ops import Hold, Layer, Neuron
 from psu_deploy.machine.ops.fields import Shape, feature_shape
-
-INPUT = "x"
-STEP = "step"
+from psu_deploy.machine.schedule import INPUT, STEP, Turn, state_name
 
 
 @dataclass(frozen=True)
@@ -140,6 +138,32 @@ class Graph:
         return frozenset(names)
 
     @cached_property
+    def schedule(self) -> tuple[Turn, ...]:
+        """When every layer runs, in order."""
+        return tuple(
+            Turn(
+                node.name,
+                node.layer,
+                node.inputs,
+                {role: state_name(node.name, role) for role in self.roles(node.name)},
+                self.shapes[node.name],
+                self.starts[node.name],
+                self.latencies[node.name],
+                node.name in self.once,
+            )
+            for node in self.nodes
+        )
+
+    @cached_property
+    def binary(self) -> frozenset[str]:
+        """Names of the layers whose output is 0 or 1 everywhere: neurons, and what keeps their spikes as they are."""
+        names: set[str] = set()
+        for node in self.nodes:
+            if isinstance(node.layer, Neuron) or (node.layer.keeps_spikes and names.issuperset(node.inputs)):
+                names.add(node.name)
+        return frozenset(names)
+
+    @cached_property
     def static_input(self) -> bool:
         """Whether all that reads the input is computed once: it is one image, shown at every step."""
         readers = [node.name for node in self.nodes if INPUT in node.inputs]
@@ -153,7 +177,7 @@ class Graph:
             spec[STEP] = StateTensor((), "int64", batched=False)
         for node in self.nodes:
             for role, shape in self._layer_state(node).items():
-                spec[f"{node.name}.{role}"] = StateTensor(shape, "float32", batched=True)
+                spec[state_name(node.name, role)] = StateTensor(shape, "float32", batched=True)
         return spec
 
     @cached_property

@@ -10,6 +10,7 @@ import torch
 
 from psu_deploy.errors import HorizonError, InputError, StateError
 from psu_deploy.machine.ops.fields import Shape
+from psu_deploy.numerics.checks import is_whole
 
 _MOST_SAMPLES = 2**48
 """More than any memory holds, and few enough for numpy to say so in its own words."""
@@ -43,8 +44,7 @@ def check_sequence(x: Any, features: Shape, horizon: int | None, dtypes: tuple[s
 
 def check_batch_size(batch_size: Any) -> int:
     """The number of samples, if it is a whole number, Python's or numpy's, at least one; raise `InputError` if not."""
-    whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
-    if not whole or batch_size < 1:
+    if not is_whole(batch_size) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
     if batch_size >= _MOST_SAMPLES:
         raise InputError(f"batch_size must be below 2**48, got {batch_size}")
@@ -121,7 +121,7 @@ def state_shape(name: str, value: Any) -> tuple[int, ...]:
 def check_counter(step: Any) -> None:
     """Raise `StateError` unless a step counter, as given, is a whole number that leaves room to count."""
     value = step.item() if isinstance(step, np.ndarray | np.generic | torch.Tensor) else step
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_STEPS:
+    if not is_whole(value) or not 0 <= value < _MOST_STEPS:
         raise StateError(f"the step counter must be a whole number >= 0 and below 2**62, got {value!r}")
 
 

@@ -13,6 +13,7 @@ from psu_deploy.machine.graph import Node
 from psu_deploy.machine.ops.estimators import Estimator
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.operators import CausalOperator
+from psu_deploy.machine.ops.registry import kinds_of
 
 Part = Layer | CausalOperator | Estimator
 
@@ -32,6 +33,11 @@ class Vocabulary:
     layers: Mapping[type, object]
     operators: Mapping[type, object]
     estimators: Mapping[type, object]
+
+    @classmethod
+    def registered(cls, reader: str) -> Vocabulary:
+        """That of a reader who takes every op there is as it says itself."""
+        return cls(reader, kinds_of(Layer), kinds_of(CausalOperator), kinds_of(Estimator))
 
     def unknown(self, node: Node) -> list[Problem]:
         """The layer, each of its operators and its estimator, where the kind has no row."""

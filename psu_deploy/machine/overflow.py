@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from psu_deploy.errors import StateError
-from psu_deploy.machine.graph import STEP, Graph
+from psu_deploy.machine.graph import Graph
 from psu_deploy.machine.reference import Step
+from psu_deploy.machine.schedule import STEP, layer_and_role, state_name
 from psu_deploy.machine.trace import Trace
 
 OUTPUT = "the output"
@@ -71,7 +72,7 @@ def first_overflow(state: Iterable[tuple[str, Any]]) -> str | None:
 
 def spell(name: str) -> str:
     """The name of a state tensor, for people: `1.V` is the V of layer '1'."""
-    layer, _, role = name.rpartition(".")
+    layer, role = layer_and_role(name)
     return f"layer {layer!r}: {role}" if layer else name
 
 
@@ -79,10 +80,10 @@ def _in_network_order(graph: Graph, done: Step) -> Iterator[tuple[str, Tensor]]:
     """Name and tensor: V and R of every neuron, and all state but the counter, layer by layer; the output last."""
     for node in graph.nodes:
         if node.name in done.neurons:
-            yield f"{node.name}.V", done.neurons[node.name].potential
-            yield f"{node.name}.R", done.neurons[node.name].reset
+            yield state_name(node.name, "V"), done.neurons[node.name].potential
+            yield state_name(node.name, "R"), done.neurons[node.name].reset
         for role in graph.roles(node.name):
-            yield f"{node.name}.{role}", done.state[f"{node.name}.{role}"]
+            yield state_name(node.name, role), done.state[state_name(node.name, role)]
     yield OUTPUT, done.output
 
 
@@ -91,5 +92,5 @@ def _rows(trace: Trace) -> Iterator[tuple[str, Any]]:
     for layer in trace.spikes:
         for role, values in (("V", trace.potential), ("R", trace.reset)):
             if layer in values:
-                yield f"{layer}.{role}", values[layer]
+                yield state_name(layer, role), values[layer]
     yield OUTPUT, trace.output

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.graph import STEP, Graph, check_state
+from psu_deploy.machine.graph import Graph, check_state
 from psu_deploy.machine.inputs import (
     check_batch_size,
     check_fits,
@@ -23,8 +23,10 @@ from psu_deploy.machine.inputs import (
     check_step,
     numpy_state,
 )
+from psu_deploy.machine.ops.context import NeuronStep
 from psu_deploy.machine.overflow import check_done
-from psu_deploy.machine.reference import Interpreter, NeuronStep, Step
+from psu_deploy.machine.reference import Interpreter, Step
+from psu_deploy.machine.schedule import STEP
 from psu_deploy.machine.summary import summarise
 from psu_deploy.machine.trace import Trace
 

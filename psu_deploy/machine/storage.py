@@ -26,6 +26,7 @@ from psu_deploy.machine import ops
 from psu_deploy.machine.graph import Graph, Node
 from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.ops.fields import Array, saved_fields
+from psu_deploy.machine.ops.registry import KINDS
 from psu_deploy.machine.size import check_size
 
 FORMAT = "psu-deploy.machine"
@@ -34,20 +35,6 @@ VERSION = "1"
 MAX_LAYERS = 10_000
 MAX_LINKS = 100_000
 """Of a graph, and inputs of all its layers; more is no network, and would take minutes to check."""
-
-_KINDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        *(ops.Linear, ops.Conv1d, ops.Conv2d, ops.ChannelAffine, ops.AvgPool, ops.SumPool, ops.MaxPool),
-        *(ops.Flatten, ops.Add, ops.Multiply, ops.Activation, ops.Delay, ops.Wait, ops.TimeConv, ops.Filter),
-        *(ops.Hold, ops.Readout),
-        *(ops.SpikingNeuron, ops.LIFNeuron, ops.BernoulliNeuron),
-        *(ops.Identity, ops.Leak, ops.StrictLeak, ops.PartialSums, ops.Window),
-        *(ops.Exponentials, ops.Sigmoid, ops.RawCurrent, ops.Staircase),
-        ops.SigmoidTable,
-    )
-}
-"""Name in the file -> kind: what `load` makes, and so all that `save` writes."""
 
 
 def save(graph: Graph, path: str | Path) -> Path:
@@ -117,8 +104,7 @@ def content_hash(graph: Graph) -> str:
 
 
 def _check_kinds(graph: Graph) -> None:
-    known = dict.fromkeys(_KINDS.values())
-    Vocabulary("the .psm format", known, known, known).check(graph.nodes, "save the machine")
+    Vocabulary.registered("the .psm format").check(graph.nodes, "save the machine")
 
 
 def _check_format(source: Path, metadata: Mapping[str, str]) -> None:
@@ -185,7 +171,7 @@ def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
         return value
     if set(value) == {"tensor"}:
         return arrays[value["tensor"]]
-    kind = _KINDS.get(value.get("type", ""))
+    kind = KINDS.get(value.get("type", ""))
     if kind is None:
         raise InputError(f"unknown type {value.get('type')!r}")
     arguments = {name: _decode(item, arrays) for name, item in value.items() if name != "type"}

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_whole
 from psu_deploy.nn.containers import SpikingSequential
 from psu_deploy.nn.neurons.base import TimeFirst
+from psu_deploy.numerics.checks import check_whole
 
 
 class TimeConv1d(TimeFirst):

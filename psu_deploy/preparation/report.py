@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from psu_deploy.text import columns
+
 
 class Column(NamedTuple):
     """Of the table that a report is.
@@ -63,10 +65,9 @@ class PreparationReport:
         if not self.layers:
             return f"ready for {self.target}: nothing had to change"
         rows = [("path", *(column.title for column in self.columns), "replaced"), *map(self._row, self.layers)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        lines = (f"  {line}" for line in columns(rows, left=len(rows[0])))
         title = f"prepared for {self.target}: {len(self.layers)} layer(s) changed"
-        return "\n".join([title, *(f"  {line.rstrip()}" for line in lines), "fine-tune before you export"])
+        return "\n".join([title, *lines, "fine-tune before you export"])
 
     def _row(self, layer: PreparedLayer) -> tuple[str, ...]:
         errors = ((getattr(layer, column.attribute), column.format) for column in self.columns)

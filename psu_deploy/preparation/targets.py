@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_whole
 from psu_deploy.nn.neurons import Staircase
+from psu_deploy.numerics.checks import check_whole
 from psu_deploy.preparation.lava import LAVA
 from psu_deploy.preparation.nir import NIR
 from psu_deploy.preparation.record import LEVELS, Preparation

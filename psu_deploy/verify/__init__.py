@@ -1,5 +1,6 @@
 """Proof that two runs of a network are the same, spike for spike, and an account of every difference."""
 
+from psu_deploy.machine.ops.roundoff import Arithmetic
 from psu_deploy.verify.alignment import aligned_run
 from psu_deploy.verify.certificate import Certificate, Decision, Judge, certify
 from psu_deploy.verify.compare import compare
@@ -7,7 +8,6 @@ from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison, R
 from psu_deploy.verify.merge import merge
 from psu_deploy.verify.report import EquivalenceReport
 from psu_deploy.verify.rounding import check_kinds
-from psu_deploy.verify.roundoff import Arithmetic
 
 __all__ = [
     "Answers",

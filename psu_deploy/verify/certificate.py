@@ -7,7 +7,7 @@ it look wrong, nor hide a real error behind it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from psu_deploy.machine import StateMachine, Trace
-from psu_deploy.machine.ops import BernoulliNeuron
+from psu_deploy.machine.ops import Neuron
 from psu_deploy.machine.ops.fields import Array
+from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic
 from psu_deploy.verify.alignment import aligned, drained, in_machine_time
 from psu_deploy.verify.rounding import Bounds, rounding_bounds
-from psu_deploy.verify.roundoff import AS_THE_MACHINE, Arithmetic
 
 
 class Decision(NamedTuple):
@@ -100,7 +100,7 @@ class Judge:
         self._state = {n: _exact(v) if spec[n].batched else torch.as_tensor(v) for n, v in start.items()}
         self._precision = precision
         self._engine = arithmetic
-        self._random = {node.name for node in machine.nodes if isinstance(node.layer, BernoulliNeuron)}
+        self._slopes = {n.name: n.layer.potential_slope for n in machine.nodes if isinstance(n.layer, Neuron)}
         self._known: tuple[dict[str, Tensor], Trace, Bounds] | None = None
 
     def certify(self, trace: Trace) -> Certificate:
@@ -112,7 +112,7 @@ class Judge:
         error = (output - exact.output[-len(output) :]).abs()
         wrong = [
             *_beyond("an output", error, bounds.output[-len(output) :]),
-            *_wrong_inside(trace, exact, bounds, self._random),
+            *_wrong_inside(trace, exact, bounds, self._slopes),
         ]
         wrong += _inconsistent(self._machine, trace)
         wrong += _not_binary(spikes)
@@ -143,17 +143,12 @@ def certify(
     return Judge(machine, x, state, precision, arithmetic=arithmetic).certify(trace)
 
 
-_FLATTENED = 4.0
-"""A margin's bound covers V and R, of which it is the difference. Where a neuron fires at random it is that of
-sigmoid(V), which an error of V moves by a quarter of itself at most."""
-
-
-def _wrong_inside(trace: Trace, exact: Trace, bounds: Bounds, random: Collection[str]) -> list[str]:
+def _wrong_inside(trace: Trace, exact: Trace, bounds: Bounds, slopes: Mapping[str, float]) -> list[str]:
     """V and R of every layer, and the last state, as far as the trace tells them."""
     found = []
     for values, expected, what in ((trace.potential, exact.potential, "V"), (trace.reset, exact.reset, "R")):
         for name, value in values.items():
-            bound = bounds.margin[name] * (_FLATTENED if name in random else 1.0)
+            bound = bounds.margin[name] * slopes[name]  # a margin's bound covers V and R, of which it is made
             found += _beyond(f"{what} of layer {name!r}", (_exact(value) - expected[name]).abs(), bound)
     for name, bound in bounds.state.items():
         if name in trace.state:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from psu_deploy.text import columns
 from psu_deploy.verify.certificate import Decision
 from psu_deploy.verify.comparison import Comparison, Rule
 from psu_deploy.verify.findings import Findings
@@ -73,9 +74,7 @@ def _comparison_text(comparison: Comparison) -> str:
         error = "-" if layer.max_potential_error is None else f"{layer.max_potential_error:.2e}"
         row = (layer.name, f"{layer.spikes_compared:,}", f"{layer.spike_flips:,}", f"{layer.firing_rate:.3f}", error)
         rows.append(row)
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     title = (
         f"{comparison.first} vs {comparison.second}{_RULES[comparison.rule]}: max |dy| {comparison.max_abs_error:.2e}"
     )
-    return "\n".join([title, *(f"  {line}" for line in lines)])
+    return "\n".join([title, *(f"  {line}" for line in columns(rows, left=1))])

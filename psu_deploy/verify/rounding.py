@@ -24,12 +24,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
-from psu_deploy.machine.reference import Moment
-from psu_deploy.verify.layer_bounds import LAYERS, OPERATORS
-from psu_deploy.verify.neuron_bounds import ESTIMATORS, NEURONS, Given
-from psu_deploy.verify.roundoff import AS_THE_MACHINE, Arithmetic, Roundoff
+from psu_deploy.machine.ops.context import Context
+from psu_deploy.machine.ops.layer import Layer
+from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic, Roundoff
+from psu_deploy.machine.schedule import walk
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,9 @@ def rounding_bounds(
     return Bounds(margin, _known(torch.stack([step[1] for step in steps])), walk.state_bounds())
 
 
-VOCABULARY = Vocabulary("the rounding bound", {**LAYERS, **NEURONS}, OPERATORS, ESTIMATORS)
-"""What has a bound."""
-
-
 def check_kinds(machine: StateMachine) -> None:
     """Raise `UnsupportedModelError` if anything in the machine has no rounding bound."""
-    VOCABULARY.check(machine.nodes, "bound the rounding errors of the network")
+    Vocabulary.registered("the rounding bound").check(machine.nodes, "bound the rounding errors of the network")
 
 
 def _at(rows: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:
@@ -95,8 +91,7 @@ def _at(rows: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:
 
 
 def _looks_at_estimate(machine: StateMachine) -> bool:
-    stepped = ops.Staircase | ops.SigmoidTable
-    return any(isinstance(getattr(node.layer, "estimator", None), stepped) for node in machine.nodes)
+    return any(isinstance(node.layer, ops.Neuron) and node.layer.decides_inside for node in machine.nodes)
 
 
 def _known(bound: Tensor) -> Tensor:
@@ -116,33 +111,28 @@ class _Walk:
         self, x: Tensor, spikes: Mapping[str, Tensor], estimate: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Bounds of every margin, and of the output."""
-        machine, now = self._machine, int(self._state.get("step", torch.zeros(())))
-        values = {"x": self._roundoff.pair(x)}
-        margins: dict[str, Tensor] = {}
-        for node in machine.nodes:
-            local = now - machine.starts[node.name]
-            if local < 0 or (local > 0 and node.name in machine.once):
-                values[node.name] = values["x"].new_zeros(2 * len(x), *machine.shapes[node.name])
-                if isinstance(node.layer, ops.Neuron):
-                    margins[node.name] = values[node.name].chunk(2)[1]
-                continue
-            own = {role: self._state[f"{node.name}.{role}"] for role in machine.roles(node.name)}
-            moment = Moment(self._roundoff.tensor, own, local)
-            inputs = [values[name] for name in node.inputs]
-            if isinstance(node.layer, ops.Neuron):
-                given = Given(node.name, inputs[0], spikes[node.name], estimate.get(node.name), moment)
-                margins[node.name] = NEURONS[type(node.layer)](self._roundoff, node.layer, given)
-                values[node.name] = self._roundoff.pair(spikes[node.name])
-            else:
-                values[node.name] = LAYERS[type(node.layer)](self._roundoff, node.layer, inputs, moment)
-            self._keep(node, moment)
-        if "step" in self._state:
-            self._state["step"] = self._state["step"] + 1
-        return margins, values[machine.output].chunk(2)[1]
+        done = walk(
+            self._machine.schedule,
+            self._roundoff.pair(x),
+            self._state,
+            self._visit,
+            lambda name: {"forced": spikes.get(name), "seen": estimate.get(name)},
+            self._roundoff.tensor,
+        )
+        self._state = done.state
+        margins = {}
+        for name in self._machine.spiking:
+            own = done.contexts.get(name)
+            bound = done.values[name].chunk(2)[1] if own is None else own.margin_error
+            assert bound is not None, f"layer {name!r} says nothing about the error of its margin"
+            margins[name] = bound
+        return margins, done.values[self._machine.output].chunk(2)[1]
 
-    def _keep(self, node: Node, moment: Moment) -> None:
-        for role, value in moment.new_state.items():
-            self._state[f"{node.name}.{role}"] = self._roundoff.rounded(value, 1)
+    def _visit(self, layer: Layer, inputs: list[Tensor], context: Context) -> Tensor:
+        pair = layer.error(inputs, context, self._roundoff)
+        for role, value in context.new_state.items():
+            context.new_state[role] = self._roundoff.rounded(value, 1)
+        return pair
 
     def state_bounds(self) -> dict[str, Tensor]:
         """Bounds of the state as it is now; the step counter is exact."""

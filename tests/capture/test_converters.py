@@ -9,11 +9,10 @@ from torch import nn
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.capture.layers import linear as built_in_linear
-from psu_deploy.capture.neurons import spiking_unit
 from psu_deploy.errors import InputError, Problem, Refusal, UnsupportedModelError
 from psu_deploy.machine import ops
 from psu_deploy.nn.containers import Lift, SpikingSequential
-from psu_deploy.nn.neurons import PSU
+from psu_deploy.nn.neurons import PSU, MaskedPSN
 from psu_deploy.nn.neurons.base import SpikingUnit, TimeFirst
 from psu_deploy.nn.temporal import Exponentials, StrictLeak
 from tests.helpers import check_capture
@@ -51,15 +50,41 @@ def test_sees_the_features_of_one_step():
     assert seen == [(2, 3, 4)]
 
 
-def test_own_neuron():
-    class TwoTimescales(SpikingUnit):
-        def __init__(self):
-            super().__init__(1.0, ">=", None)
-            self.integrate = self.estimate = Exponentials([0.5, 0.25], [0.9, 0.3])
-            self.reset = StrictLeak(1.0, 0.5)
-            self.estimator = nn.Sigmoid()
+class TwoTimescales(SpikingUnit):
+    def __init__(self):
+        super().__init__(1.0, ">=", None)
+        self.integrate = self.estimate = Exponentials([0.5, 0.25], [0.9, 0.3])
+        self.reset = StrictLeak(1.0, 0.5)
+        self.estimator = nn.Sigmoid()
 
-    check_capture(SpikingSequential(nn.Linear(3, 4), TwoTimescales()), (3,), converters={TwoTimescales: spiking_unit})
+
+class TestOwnNeurons:
+    """A `SpikingUnit` says what it is: it needs no converter, and is held against its equations."""
+
+    def test_of_operators_there_are(self):
+        check_capture(SpikingSequential(nn.Linear(3, 4), TwoTimescales()), (3,))
+
+    def test_a_subclass_is_what_it_was_built_on(self):
+        faded = type("Faded", (MaskedPSN,), {})(8, 3)
+        faded.lambda_ = 0.5
+        check_capture(SpikingSequential(nn.Linear(3, 4), type("Mine", (PSU,), {})(tau=3.0)), (3,))
+        with pytest.raises(UnsupportedModelError, match="rows still look ahead"):
+            to_state_machine(SpikingSequential(nn.Linear(3, 4), faded), (3,))
+
+    def test_one_that_computes_something_else(self):
+        class Louder(TwoTimescales):
+            def potentials(self, x):
+                return super().potentials(2 * x)
+
+        with pytest.raises(UnsupportedModelError, match=r"Louder +fires differently from its equations"):
+            to_state_machine(SpikingSequential(nn.Linear(3, 4), Louder()), (3,))
+
+    def test_a_converter_of_its_own_comes_first(self):
+        def refuse(module, features):
+            raise Refusal("mine", "change it")
+
+        with pytest.raises(UnsupportedModelError, match="mine"):
+            to_state_machine(TwoTimescales(), (3,), converters={TwoTimescales: refuse})
 
 
 def test_own_module_along_time():

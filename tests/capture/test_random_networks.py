@@ -88,6 +88,7 @@ def networks(draw):
     return SpikingSequential(*layers), features, T, B
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @given(networks(), st.integers(0, 99))
 @settings(max_examples=60)

@@ -160,8 +160,9 @@ def test_not_one_spike_differs(kind, T, seed):
     assert T <= 2 or any(0 < s.mean() < 1 for s in spikes.values())
 
 
+@pytest.mark.full
 @KINDS
-@ALL_STEPS
+@pytest.mark.parametrize("T", [pytest.param(T, marks=pytest.mark.nightly) if T in (2, 33) else T for T in STEPS])
 @pytest.mark.parametrize("seed", [4, 5], ids=["dense", "conv"])
 def test_not_one_spike_differs_in_onnxruntime(kind, T, seed, tmp_path):
     net, features = random_net(kind, T, seed)
@@ -269,6 +270,7 @@ FORWARDS = (
 )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("forward", FORWARDS, ids=lambda forward: forward.__name__)
 def test_ways_to_write_forward(forward, tmp_path):
     net = trained(Forward(forward, **parts()))
@@ -279,6 +281,7 @@ def test_ways_to_write_forward(forward, tmp_path):
     check_everywhere(net, (2, 6, 6), 9, tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("room", [nn, layer], ids=["torch", "spikingjelly"])
 @pytest.mark.parametrize(
     "container",
@@ -296,6 +299,7 @@ def test_containers_that_fold_time(container, room, tmp_path):
     check_everywhere(net, (2, 6, 6), 9, tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("axes", [1, 2])
 @pytest.mark.parametrize("pool", ["AvgPool", "MaxPool", "AdaptiveAvgPool"])
 def test_pools(pool, axes, tmp_path):
@@ -305,6 +309,7 @@ def test_pools(pool, axes, tmp_path):
     check_everywhere(net, size, 7, tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("norm", ["BatchNorm", "ThresholdDependentBatchNorm"])
 @pytest.mark.parametrize("axes", [1, 2])
 def test_norms(norm, axes, tmp_path):
@@ -345,6 +350,7 @@ def blocks(monkeypatch):
     return spikingjelly("model.spiking_resnet"), spikingjelly("model.sew_resnet")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("connect", [None, "ADD", "AND", "IAND"])
 def test_residual_blocks_of_the_library(blocks, connect, tmp_path):
     resnet, sew = blocks
@@ -401,6 +407,7 @@ def refuse(net, folder):
         psu.to_state_machine(net, (2, 6, 6))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("action", [use, refuse])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("has_run", [True, False], ids=["has run", "fresh"])

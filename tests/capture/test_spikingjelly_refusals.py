@@ -241,6 +241,7 @@ assert not [name for name in sys.modules if name.partition(".")[0] == "spikingje
 """
 
 
+@pytest.mark.full
 def test_who_does_not_use_it_never_loads_it():
     run = subprocess.run([sys.executable, "-c", _PLAIN], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

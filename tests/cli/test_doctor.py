@@ -20,7 +20,7 @@ def only_onnxruntime(monkeypatch, cli):
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_all_is_well(tmp_path):
     result = shell("doctor", cwd=tmp_path)
     assert result.code == 0

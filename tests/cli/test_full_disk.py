@@ -18,6 +18,8 @@ from psu_deploy.training import load_run
 from tests.cli.conftest import call
 from tests.importers.published import SHDNet
 
+pytestmark = pytest.mark.full
+
 SUFFICIENT = 3_000_000
 """Bytes of the disk, before it is filled."""
 

@@ -61,6 +61,7 @@ def test_a_message_is_cut(cli, tmp_path):
     assert len(result.err) < 3000
 
 
+@pytest.mark.full
 def test_nobody_reads_the_output(saved):
     command = [sys.executable, "-m", "psu_deploy", "inspect", str(saved)]
     reader, writer = os.pipe()

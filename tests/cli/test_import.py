@@ -12,6 +12,7 @@ SIZES = {"cifar_convnet": ["--size", 16]}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.full
 def test_the_whole_road(name, cli, tmp_path):
     network = NETWORKS[name]("rpsu", 4).make()
     network.save(tmp_path / "model_best.pth.tar")

@@ -60,7 +60,6 @@ def test_the_input_range(cli, saved, data):
     assert units[0] >= units[1]
 
 
-@pytest.mark.slow
 def test_a_run_folder_brings_its_own_data(cli, trained):
     result = cli("export", trained, "--to", "lava", "--out", "net.net")
     assert result.code == 0, result
@@ -139,12 +138,12 @@ def test_run_for_any_number_of_steps(cli, data):
 
 def test_what_runs_it_is_something_else(cli, saved, written, data):
     for verb in (("verify", saved, written, "--data", data), ("run", written, "--input", data, "--output", "y.npy")):
-        cli(*verb, "--simulator", "norse").failed_with("one of lava, lava-float, integer, got 'norse'")
+        cli(*verb, "--simulator", "norse").failed_with("one of lava, integer, got 'norse'")
         cli(*verb, "--timeout", 0, "--simulator", "integer").failed_with("timeout is a number of seconds")
     cli("run", written, "--input", data, "--output", "y.npy", "--threads", 1).failed_with("no option 'threads'")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_in_lava(cli, saved, written, data):
     try:
         environment.find()

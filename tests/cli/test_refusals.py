@@ -45,6 +45,7 @@ def test_bad_usage(cli, arguments):
     assert "Traceback" not in result.err
 
 
+@pytest.mark.full
 def test_as_a_person_sees_it(tmp_path):
     shell("export", "nowhere.psm", "--out", "out", cwd=tmp_path).failed_with("nowhere.psm does not exist")
     assert not any(tmp_path.iterdir())

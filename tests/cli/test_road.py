@@ -134,7 +134,7 @@ class TestSavedMachine:
         assert small_machine().content_hash in result.out
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_demo(tmp_path):
     result = shell("demo", "--neurons", "psu", "--out", "demo", cwd=tmp_path, timeout=800)

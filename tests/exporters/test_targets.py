@@ -9,7 +9,7 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy import exporters
-from tests.exporters.onnx.machines import MACHINES
+from tests.zoo import MACHINES
 
 MACHINE = MACHINES["linear"]
 

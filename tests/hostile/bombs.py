@@ -17,7 +17,7 @@ from onnx import helper
 import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops, storage
 from psu_deploy.training.recipe import Recipe
-from tests.exporters.onnx.machines import NEURONS, chain
+from tests.zoo import NEURONS, chain
 
 GIGA = 10**9
 

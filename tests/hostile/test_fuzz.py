@@ -27,9 +27,9 @@ from psu_deploy.importers import official
 from psu_deploy.machine import StateMachine, ops, storage
 from psu_deploy.training import weights
 from psu_deploy.training.recipe import Recipe
-from tests.exporters.onnx.machines import NEURONS, chain
 from tests.importers.published import SeCifarNet
 from tests.machine.test_storage import places, rewritten
+from tests.zoo import NEURONS, chain
 
 
 def examples(count):
@@ -177,7 +177,7 @@ def test_bytes(name, request):
     every()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["graph", "net"])
 def test_bytes_of_hdf5(name, request, monkeypatch):
     """Few: another process reads each first."""

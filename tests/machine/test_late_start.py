@@ -7,8 +7,8 @@ import pytest
 
 from psu_deploy.errors import HorizonError
 from psu_deploy.machine import Node, StateMachine, ops
-from tests.exporters.onnx.machines import LAYERS, NEURONS, inputs, random_state, steps_of
 from tests.helpers import ROUNDING
+from tests.zoo import LAYERS, NEURONS, inputs, random_state, steps_of
 
 LATE = 2
 ALL = {name: (layer, features) for name, (layer, features) in LAYERS.items()}

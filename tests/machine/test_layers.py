@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psu_deploy.machine import Node, StateMachine, ops
-from tests.exporters.onnx.machines import OPERATORS, STEPS, raw_matrix
 from tests.helpers import ROUNDING, apply, per_step, sigmoid, step_by_step
+from tests.oracles import matrix_of
+from tests.zoo import OPERATORS, STEPS
 
 
 def one_layer(layer: ops.Layer, features: tuple[int, ...]) -> StateMachine:
@@ -250,7 +251,7 @@ def test_convolution_along_time_agrees_with_torch(name):
 def test_a_filter_is_its_matrix(name, features):
     machine = one_layer(ops.Filter(OPERATORS[name]), features)
     x = normal(machine.horizon or STEPS, 2, *features)
-    A, b = raw_matrix(OPERATORS[name], len(x))
+    A, b = matrix_of(OPERATORS[name], len(x))
     np.testing.assert_allclose(machine.run(x), apply(A, x) + per_step(b, x), **ROUNDING)
 
 

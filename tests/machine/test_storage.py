@@ -21,8 +21,8 @@ from psu_deploy.errors import ArtifactError, StateError
 from psu_deploy.machine import Node, StateMachine, ops, storage
 from psu_deploy.nn.containers import Residual, SpikingSequential
 from psu_deploy.nn.neurons import IPSU, PSU, SlidingPSN
-from tests.exporters.onnx.machines import NEURONS, OPERATORS
 from tests.helpers import EVERY_NEURON, NeuronCase, currents
+from tests.zoo import NEURONS, OPERATORS
 
 
 def conv_network() -> StateMachine:
@@ -71,7 +71,7 @@ def every_kind() -> StateMachine:
 
 
 def test_every_kind_is_under_test():
-    kinds = set(storage._KINDS.values())
+    kinds = set(ops.KINDS.values())
     assert {type(node.layer) for make in (conv_network, every_kind) for node in make().nodes} >= {
         kind for kind in kinds if issubclass(kind, ops.Layer)
     }

@@ -59,6 +59,7 @@ def test_it_trains(name, neuron):
     assert not silent
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("neuron", CAUSAL)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_machine_is_the_module(name, neuron):

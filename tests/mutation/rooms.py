@@ -38,10 +38,23 @@ TESTS = {
         "tests/exporters/onnx/test_runner.py",
     ),
     "psu_deploy/machine/passes/*": ("tests/machine", "tests/verify/test_verify.py"),
-    "psu_deploy/machine/*": ("tests/machine", "tests/exporters/onnx/test_layers.py", "tests/test_latency.py"),
-    **dict.fromkeys(
-        (f"psu_deploy/verify/{name}.py" for name in ("rounding", "roundoff", "layer_bounds", "neuron_bounds")),
-        ("tests/verify/test_soundness.py", "tests/verify/test_rounding.py", "tests/verify/test_table_rounding.py"),
+    "psu_deploy/machine/ops/*": (
+        "tests/machine",
+        "tests/test_zoo.py",
+        "tests/verify/test_soundness.py",
+        "tests/verify/test_rounding.py",
+        "tests/verify/test_table_rounding.py",
+    ),
+    "psu_deploy/machine/*": (
+        "tests/machine",
+        "tests/test_zoo.py",
+        "tests/exporters/onnx/test_layers.py",
+        "tests/test_latency.py",
+    ),
+    "psu_deploy/verify/rounding.py": (
+        "tests/verify/test_soundness.py",
+        "tests/verify/test_rounding.py",
+        "tests/verify/test_table_rounding.py",
     ),
     "psu_deploy/verify/*": ("tests/verify", "tests/exporters/nir/test_verify.py"),
     "exporters/nir/importing/*": ("tests/exporters/nir/importing", "tests/exporters/nir/test_reading.py"),
@@ -75,7 +88,7 @@ TESTS = {
     ),
     "exporters/nir/*": ("tests/exporters/nir",),
     "exporters/onnx/*": ("tests/exporters/onnx",),
-    "exporters/*": ("tests/exporters/test_targets.py",),
+    "exporters/*": ("tests/exporters/test_targets.py", "tests/exporters/test_plugin.py"),
 }
 """File -> what to run; the first pattern that fits."""
 

@@ -97,7 +97,7 @@ class _FirstFailure:
 
 def _pytest(tests: list[str]) -> int:
     with contextlib.suppress(SystemExit):
-        options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--tb=no", "--no-header"]
+        options = ["-x", "-q", "-m", "not nightly", "-p", "no:cacheprovider", "--tb=no", "--no-header"]
         return int(pytest.main([*options, *tests], plugins=[_FirstFailure()]))
     return 1
 

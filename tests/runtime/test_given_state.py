@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import psu_deploy as psu
-from tests.exporters.onnx import machines
+from tests import zoo
 from tests.runtime.runners import opened
 
-MACHINE = machines.NETWORKS["residual"]
+MACHINE = zoo.NETWORKS["residual"]
 B, V, STEP = 2, "0.spikes.V", "step"
 
 
@@ -23,11 +23,11 @@ def runner(tmp_path_factory):
 
 @pytest.fixture
 def x():
-    return machines.inputs(MACHINE, 3, B)
+    return zoo.inputs(MACHINE, 3, B)
 
 
 def state(**changes):
-    return machines.random_state(MACHINE, B) | {{"V": V, "step": STEP}[name]: value for name, value in changes.items()}
+    return zoo.random_state(MACHINE, B) | {{"V": V, "step": STEP}[name]: value for name, value in changes.items()}
 
 
 def filled(value, dtype):

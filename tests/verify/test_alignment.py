@@ -9,7 +9,7 @@ import torch
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.verify import certify
 from psu_deploy.verify.alignment import aligned_run, drained, in_machine_time
-from tests.exporters.onnx.machines import MACHINES, NEURONS, inputs, normal
+from tests.zoo import MACHINES, NEURONS, inputs, normal
 
 LOOK = ops.TimeConv(normal(3, 3, 3), None, 1, lookahead=2)
 
@@ -26,6 +26,7 @@ def two_neurons():
     return StateMachine(nodes, (3,))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 def test_drained(kind):
     x = kind(np.ones((2, 3, 4), np.float32))

@@ -10,7 +10,7 @@ import pytest
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify import compare
-from tests.exporters.onnx.machines import chain, neuron
+from tests.zoo import chain, neuron
 
 T, B, SIDE = 4, 3, 5
 THRESHOLD = 0.4

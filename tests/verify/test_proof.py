@@ -15,7 +15,7 @@ from psu_deploy.capture import trace_module
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify import Judge, LayerComparison, certify, compare
-from tests.exporters.onnx.machines import chain, neuron, normal
+from tests.zoo import chain, neuron, normal
 
 T, B = 10, 4
 X = np.random.default_rng(0).normal(0.3, 1.5, (T, B, 4)).astype(np.float32)
@@ -37,6 +37,7 @@ class TestBatchNorm:
                 norm.bias += 0.1 * torch.randn_like(norm.bias)
         return model
 
+    @pytest.mark.full
     @pytest.mark.parametrize("last", [False, True])
     @pytest.mark.parametrize("mean", [1.0, 1e3, 1e4])
     def test_a_right_network_is_called_right(self, last, mean, tmp_path):
@@ -202,6 +203,7 @@ def test_a_knife_edge_says_what_it_cost():
     assert report.verdict.endswith("; outputs differ by up to 2, 3 of 3 answers of the readout changed")
 
 
+@pytest.mark.full
 def test_the_potential_of_a_neuron_that_fires_at_random_has_a_bound_of_its_own():
     """Its margin is flatter than V by four: what rounds V is judged by V."""
     for seed in range(12):

@@ -16,8 +16,8 @@ from psu_deploy.machine import ops as o
 from psu_deploy.verify import Arithmetic, Judge, aligned_run, certify, compare
 from psu_deploy.verify.alignment import drained
 from psu_deploy.verify.rounding import rounding_bounds
-from tests.exporters.onnx.machines import MACHINES, chain, inputs, neuron, normal, random_state, steps_of
 from tests.verify.networks import RANDOM, examples, randomised
+from tests.zoo import MACHINES, chain, inputs, neuron, normal, random_state, steps_of
 
 
 def double(values):
@@ -42,6 +42,7 @@ def excess(machine, x, trace, state=None, precision="float32", **options):
     return max(float(value.max()) for value in over)
 
 
+@pytest.mark.full
 @given(example=examples())
 @settings(max_examples=25, **RANDOM)
 def test_it_holds_for_module_and_machine(example):
@@ -60,6 +61,7 @@ def test_it_holds_for_onnxruntime_from_any_state(name, tmp_path):
     assert excess(machine, x, runner.trace(x, state), state) <= 0
 
 
+@pytest.mark.full
 @given(example=examples())
 @settings(max_examples=10, **RANDOM)
 def test_it_holds_in_float64(example):
@@ -293,6 +295,7 @@ def test_it_follows_an_error_to_a_threshold():
 staircases = st.builds(met_steps, st.integers(0, 2**16), st.integers(2, 20), st.sampled_from(list(ESTIMATES)))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ESTIMATES)
 def test_the_steps_that_are_met_are_turned_by_rounding(kind):
     """So the tests below do see what they are about; a turned step is worth at least 0.05 * 0.9 * 0.7."""
@@ -305,6 +308,7 @@ def test_the_steps_that_are_met_are_turned_by_rounding(kind):
     assert turned >= 5
 
 
+@pytest.mark.full
 @given(example=staircases)
 @settings(max_examples=60, **RANDOM)
 def test_it_holds_for_staircases_whose_steps_are_met(example):
@@ -391,6 +395,7 @@ def staircase_network(height=0.2, shift=0.0, offset=0.1):
     return chain((6,), ops.Linear(normal(12, 6)), layers[0], ops.Linear(normal(8, 12)), layers[1])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("wrong", [{"height": 0.22}, {"shift": 0.05}, {"offset": 0.11}])
 def test_a_wrong_staircase_is_called_wrong(wrong, tmp_path):
     """10 % in height or offset, or thresholds that stand elsewhere."""

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify.rounding import rounding_bounds
-from tests.exporters.onnx.machines import chain, neuron
 from tests.helpers import noise
-from tests.verify.engines import Engine, U, cut_off, down, nearest, up
+from tests.verify.engines import TO_NEAREST, Engine, U, cut_off, down, nearest, up
+from tests.zoo import chain, neuron
 
 T, B = 16, 2
 
@@ -77,15 +77,6 @@ def worst(machine, engines, seeds=2):
             shares += [attack(machine, engine, x) for x in (absorbed(shape, size, seed), in_time, spread(shape, seed))]
     return max(shares)
 
-
-TO_NEAREST = [
-    Engine(),
-    Engine(order="last to first", bias_last=False),
-    Engine(order="shuffled", lanes=4, fused=True),
-    Engine(fused=True, sigmoid_off=4.0),
-    Engine(lanes=0, sigmoid_off=-4.0),
-]
-"""What an engine does that keeps to IEEE 754."""
 
 ONE_WAY = [
     Engine(down),
@@ -161,6 +152,7 @@ def behind_a_sum(layer, features, terms=64):
     return chain((*features[:-1], terms), ops.Linear(positive(features[-1], terms, seed=5)), layer)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("layer", "features", "alone", "behind"), LAYERS.values(), ids=LAYERS)
 def test_no_engine_gets_beyond_it(layer, features, alone, behind):
     machine, fed = chain(features, layer), behind_a_sum(layer, features)
@@ -170,6 +162,7 @@ def test_no_engine_gets_beyond_it(layer, features, alone, behind):
     assert behind <= worst(fed, ONE_WAY[:2], 1) <= 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("layer", "near"), [(ops.Add(), 0.65), (ops.Multiply(), 0.65)])
 def test_two_wrong_sums_are_joined(layer, near):
     """Each is off by hundreds of roundings; joining them is one more."""

@@ -11,9 +11,9 @@ import psu_deploy as psu
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify import aligned_run, certify, compare
-from tests.exporters.onnx.machines import chain, neuron, normal
 from tests.verify.networks import RANDOM
 from tests.verify.test_rounding import ESTIMATES, double, excess, other_order
+from tests.zoo import chain, neuron, normal
 
 ULP = 2.0**-23
 """From 1 to the next float32."""
@@ -49,6 +49,7 @@ def test_other_places_are_found(kind):
     assert off >= 8
 
 
+@pytest.mark.full
 @given(example=networks)
 @settings(max_examples=60, **RANDOM)
 def test_it_holds(example):

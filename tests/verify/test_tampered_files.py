@@ -15,9 +15,18 @@ from onnx import numpy_helper
 import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
-from tests.exporters.onnx.machines import BANDED, LEARNED, STAIRS, chain, neuron, normal
+from tests.zoo import BANDED, LEARNED, STAIRS, chain, neuron, normal
 
 h5py = pytest.importorskip("h5py")
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture(autouse=True)
+def _no_rehearsal(monkeypatch):
+    """Another process reads every HDF5 file first, in case it is damaged. Here only numbers are others."""
+    monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None, raising=False)
+
 
 LEAK, STRICT = o.Leak(0.4, 0.6), o.StrictLeak(0.7, 0.6)
 T, B = 6, 4

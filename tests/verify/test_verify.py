@@ -13,8 +13,8 @@ import psu_deploy as psu
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify import certify, compare
-from tests.exporters.onnx.machines import chain
 from tests.verify.networks import randomised
+from tests.zoo import chain
 
 T, B = 8, 3
 SHAPE = (5,)
@@ -267,6 +267,7 @@ class TestTraces:
     def test_two_good_ones(self, machine, x, traces):
         assert self.compare(machine, x, traces).ok
 
+    @pytest.mark.full
     @pytest.mark.parametrize("layer", [FIRST, SECOND])
     @pytest.mark.parametrize("where", [(0, 0, 0), (T - 1, B - 1, 7), (3, 1, 4)])
     def test_one_flipped_spike(self, machine, x, traces, layer, where):

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from watch import end_with_parent
-
-DTYPES = {"fixed_pt": "int32", "floating_pt": "float64"}
+from parent_watchdog import end_with_parent
 
 
 def main(folder: Path) -> None:
@@ -25,7 +23,7 @@ def main(folder: Path) -> None:
     steps = _checked_steps(job, folder)
     source, latency = _build(job, folder, steps)
     try:
-        source.create_runtime(run_cfg=_configuration(job["arithmetic"]))
+        source.create_runtime(run_cfg=_configuration())
         ready = time.perf_counter()
         _run(source, steps + latency)
         ended = time.perf_counter()
@@ -41,19 +39,18 @@ def _checked_steps(job: dict[str, Any], folder: Path) -> int:
     """How many steps there are in all."""
     rows = np.load(folder / "x.npy", mmap_mode="r")
     steps = int(job["steps"] * job["samples"])
-    expected = DTYPES[job["arithmetic"]]
-    if rows.dtype != expected or len(rows) != steps or steps < 1:
-        raise ValueError(f"x.npy has {len(rows)} rows of {rows.dtype}, expected {steps} of {expected}")
+    if rows.dtype != "int32" or len(rows) != steps or steps < 1:
+        raise ValueError(f"x.npy has {len(rows)} rows of {rows.dtype}, expected {steps} of int32")
     return steps
 
 
 def _build(job: dict[str, Any], folder: Path, steps: int) -> tuple[Any, int]:
     """Source -> network -> sinks; the source and the number of synapses."""
-    from network import Network
+    from netx_network import Network
     from sink import Sink
     from source import Source
 
-    network = Network(job["network"], job["arithmetic"], job["steps"])
+    network = Network(job["network"], job["steps"])
     latency = len(network.layers)
     source = Source(path=str(folder / "x.npy"), shape=network.inp.shape)
     source.s_out.connect(network.inp)
@@ -65,12 +62,12 @@ def _build(job: dict[str, Any], folder: Path, steps: int) -> tuple[Any, int]:
     return source, latency
 
 
-def _configuration(arithmetic: str) -> Any:
-    """Models by tag; netx has tagged its blocks for whole numbers only, though they hold for both."""
+def _configuration() -> Any:
+    """Models by tag; netx's own blocks by name."""
     from lava.magma.core.run_configs import Loihi2SimCfg
     from shim import Conv, Dense, PyConvModel, PyDenseModel
 
-    return Loihi2SimCfg(select_tag=arithmetic, exception_proc_model_map={Dense: PyDenseModel, Conv: PyConvModel})
+    return Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map={Dense: PyDenseModel, Conv: PyConvModel})
 
 
 def _run(source: Any, steps: int) -> None:

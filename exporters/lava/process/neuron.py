@@ -1,7 +1,6 @@
-"""The Lava Process of a layer of neurons, and its two models: whole numbers, floating point.
+"""The Lava Process of a layer of neurons, and its model.
 
-Its models stand in this file because Lava looks for them here; what a neuron does is in `fixed_neurons` and
-`floating_neurons`.
+The model stands in this file because Lava looks for it here; what a neuron does is in `fixed_neurons`.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from aloud import aloud
-from fixed_neurons import NEURONS as FIXED
-from floating_neurons import NEURONS as FLOATING
+from crash import crash_ends_the_run
+from fixed_neurons import NEURONS
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
@@ -41,24 +39,25 @@ class Neuron(AbstractProcess):
         self.s_out = OutPort(shape=shape)
 
 
-class _Model(PyLoihiProcessModel):
-    """What both models share: when a step is whose."""
+@implements(proc=Neuron, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PyNeuron(PyLoihiProcessModel):
+    """Whole numbers of 24 bits; this says when a step is whose."""
 
-    a_in: Any = None
-    s_out: Any = None
-    kinds: dict[str, Any]
-    dtype: Any
+    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
 
-    @aloud
+    @crash_ends_the_run
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         shape, numbers = tuple(proc_params["shape"]), proc_params["numbers"]
-        self.neurons = self.kinds[numbers["type"]](numbers, shape)
-        self.bias = proc_params["bias"].astype(self.dtype)
+        self.neurons = NEURONS[numbers["type"]](numbers, shape)
+        self.bias = proc_params["bias"].astype(np.int64)
         self.steps, self.offset = proc_params["steps"], proc_params["offset"]
-        self.silence = np.zeros(shape, self.dtype)
+        self.silence = np.zeros(shape, np.int64)
 
-    @aloud
+    @crash_ends_the_run
     def run_spk(self) -> None:
         """One time step of Lava: silence until the first input has come this far, then step after step."""
         a = self.a_in.recv()
@@ -68,28 +67,4 @@ class _Model(PyLoihiProcessModel):
             return
         if step % self.steps == 0:
             self.neurons.clear()
-        self.s_out.send(self.neurons.fire(a.astype(self.dtype) + self.bias, step % self.steps))
-
-
-@implements(proc=Neuron, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("bit_accurate_loihi", "fixed_pt")
-class PyNeuronFixed(_Model):
-    """Whole numbers of 24 bits."""
-
-    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
-    kinds = FIXED
-    dtype = np.int64
-
-
-@implements(proc=Neuron, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class PyNeuronFloat(_Model):
-    """Floating point, 64 bits."""
-
-    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, float)
-    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, float)
-    kinds = FLOATING
-    dtype = np.float64
+        self.s_out.send(self.neurons.fire(a.astype(np.int64) + self.bias, step % self.steps))

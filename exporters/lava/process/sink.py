@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from aloud import aloud
+from crash import crash_ends_the_run
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort
@@ -31,18 +31,22 @@ class Sink(AbstractProcess):
         self.a_in = InPort(shape=shape)
 
 
-class _Model(PyLoihiProcessModel):
-    a_in: Any = None
-    dtype: Any
+@implements(proc=Sink, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PySink(PyLoihiProcessModel):
+    """Receives int32."""
 
-    @aloud
+    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+
+    @crash_ends_the_run
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.offset, self.steps = proc_params["offset"], proc_params["steps"]
         shape = (self.steps, int(np.prod(proc_params["shape"])))
-        self.rows = np.lib.format.open_memmap(proc_params["path"], mode="w+", dtype=self.dtype, shape=shape)
+        self.rows = np.lib.format.open_memmap(proc_params["path"], mode="w+", dtype=np.int32, shape=shape)
 
-    @aloud
+    @crash_ends_the_run
     def run_spk(self) -> None:
         """Write the row of this time step, if it counts."""
         received = self.a_in.recv()
@@ -51,23 +55,3 @@ class _Model(PyLoihiProcessModel):
             self.rows[step] = received.T.reshape(-1)
         if step == self.steps - 1:
             self.rows.flush()
-
-
-@implements(proc=Sink, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("bit_accurate_loihi", "fixed_pt")
-class PySinkFixed(_Model):
-    """Receives int32."""
-
-    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    dtype = np.int32
-
-
-@implements(proc=Sink, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class PySinkFloat(_Model):
-    """Receives float64."""
-
-    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, float)
-    dtype = np.float64

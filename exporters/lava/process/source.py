@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from aloud import aloud
+from crash import crash_ends_the_run
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyOutPort
@@ -29,16 +29,21 @@ class Source(AbstractProcess):
         self.s_out = OutPort(shape=shape)
 
 
-class _Model(PyLoihiProcessModel):
-    s_out: Any = None
+@implements(proc=Source, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("bit_accurate_loihi", "fixed_pt")
+class PySource(PyLoihiProcessModel):
+    """Sends int32."""
 
-    @aloud
+    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    @crash_ends_the_run
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.shape = tuple(proc_params["shape"])
         self.rows = np.load(proc_params["path"], mmap_mode="r")
 
-    @aloud
+    @crash_ends_the_run
     def run_spk(self) -> None:
         """Send the row of this time step, or zeros once there are no more."""
         step = self.time_step - 1
@@ -47,21 +52,3 @@ class _Model(PyLoihiProcessModel):
             return
         row = self.rows[step]
         self.s_out.send(row.reshape(self.shape) if len(self.shape) == 1 else row.T)
-
-
-@implements(proc=Source, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("bit_accurate_loihi", "fixed_pt")
-class PySourceFixed(_Model):
-    """Sends int32."""
-
-    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-
-
-@implements(proc=Source, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class PySourceFloat(_Model):
-    """Sends float64."""
-
-    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, float)

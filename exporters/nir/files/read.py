@@ -17,13 +17,14 @@ from psu_deploy.errors import ArtifactError, MissingExtraError, require
 from psu_deploy.exporters.nir.files.nodes import GRAPH, check_fields
 from psu_deploy.exporters.nir.files.shapes import infer_shapes, numbers_per_sample
 from psu_deploy.exporters.nir.files.structure import Flat, flatten
-from psu_deploy.files.hdf5 import read_tree
+from psu_deploy.files.hdf5 import read_groups
 from psu_deploy.files.limits import NUMBER, check_memory
+from psu_deploy.machine.ops.fields import Shape
 
 OLDEST = (1, 0, 8)
 """Release of nir."""
 
-_NODE = "node"
+GROUP = "node"
 """The group of the file in which the network lies."""
 
 
@@ -44,9 +45,8 @@ def read_graph(path: str | Path) -> Any:
     nir = require("nir", extra="nir")
     _check_version()
     source = Path(path)
-    graph = _graph(nir, str(source), read_tree(source, _NODE, "NIR", "nir"))
-    flat = check_graph(graph, str(source))
-    shapes = infer_shapes(flat, str(source))
+    graph = _graph(nir, str(source), read_groups(source, (GROUP,), "NIR", "nir")[GROUP])
+    flat, shapes = check_graph(graph, str(source))
     needed = NUMBER * numbers_per_sample(flat, shapes)
     check_memory(needed, source.stat().st_size, f"{source}: one sample of this network")
     for name, (features, result) in shapes.items():
@@ -63,7 +63,7 @@ def _check_version() -> None:
         raise MissingExtraError(f'nir {version("nir")} is installed, this needs {needed}: pip install "nir>={needed}"')
 
 
-def check_graph(graph: Any, source: str = "the NIR graph") -> Flat:
+def check_graph(graph: Any, source: str = "the NIR graph") -> tuple[Flat, dict[str, tuple[Shape, Shape]]]:
     """Raise `ArtifactError` unless a `nir.NIRGraph` is whole: structure, parameters, shapes. Changes nothing in it.
 
     Args:
@@ -71,11 +71,10 @@ def check_graph(graph: Any, source: str = "the NIR graph") -> Flat:
         source: what messages call it.
 
     Returns:
-        Its nodes and edges without subgraphs.
+        Its nodes and edges without subgraphs, and name of every node -> features in and out.
     """
     flat = flatten(graph, source)
-    infer_shapes(flat, source)
-    return flat
+    return flat, infer_shapes(flat, source)
 
 
 def _graph(nir: Any, where: str, tree: Mapping[str, Any]) -> Any:

@@ -10,16 +10,16 @@ import numpy as np
 from psu_deploy.errors import InputError, Problem, Refusal, UnsupportedModelError
 from psu_deploy.exporters.nir.files import Flat, check_graph, read_graph, read_metadata
 from psu_deploy.exporters.nir.files.nodes import kind_name
-from psu_deploy.exporters.nir.files.shapes import infer_shapes
 from psu_deploy.exporters.nir.importing.cycles import cycle_problem, take_cycles
 from psu_deploy.exporters.nir.importing.layers import Branches, Layers
-from psu_deploy.exporters.nir.importing.neurons import CONVERTERS, SPIKING
-from psu_deploy.exporters.nir.importing.order import in_order
+from psu_deploy.exporters.nir.importing.node_order import in_order
 from psu_deploy.exporters.nir.importing.parameters import ROUNDED
 from psu_deploy.exporters.nir.importing.resets import take_resets
+from psu_deploy.exporters.nir.importing.spiking import CONVERTERS, SPIKING
 from psu_deploy.machine import StateMachine, ops
-from psu_deploy.machine.graph import INPUT, STEP, Node
+from psu_deploy.machine.graph import Node
 from psu_deploy.machine.ops.fields import Shape
+from psu_deploy.machine.schedule import INPUT, STEP
 from psu_deploy.machine.size import check_size
 
 FOREIGN = ("sinabs", "rockpool")
@@ -68,7 +68,7 @@ def load(source: Any, dt: float | None = None) -> StateMachine:
             "read the canonical file of the same network, or one for another simulator"
         )
     step = _time_step(dt, metadata.get("dt"), label)
-    machine = _Conversion(check_graph(graph, label), label, step).machine()
+    machine = _Conversion(*check_graph(graph, label), step).machine()
     check_size(machine, Path(source).stat().st_size if isinstance(source, str | Path) else 0, label)
     return machine
 
@@ -93,8 +93,8 @@ def _time_step(given: Any, said: float | None, label: str) -> float:
 class _Conversion:
     """One walk along one graph; collects everything that stands in the way before it complains."""
 
-    def __init__(self, flat: Flat, label: str, dt: float) -> None:
-        self._shapes = infer_shapes(flat, label)
+    def __init__(self, flat: Flat, shapes: dict[str, tuple[Shape, Shape]], dt: float) -> None:
+        self._shapes = shapes
         flat, self._known = take_cycles(flat, self._shapes)
         self._flat, subtracting = take_resets(flat, self._known, self._shapes, dt)
         self._known |= subtracting

@@ -17,7 +17,7 @@ from psu_deploy.exporters.nir.files import Flat
 from psu_deploy.exporters.nir.files.nodes import kind_name
 from psu_deploy.exporters.nir.importing.cycles import factor, without
 from psu_deploy.exporters.nir.importing.layers import Branches, Layers
-from psu_deploy.exporters.nir.importing.neurons import CONVERTERS, SPIKING
+from psu_deploy.exporters.nir.importing.spiking import CONVERTERS, SPIKING
 from psu_deploy.machine import ops
 from psu_deploy.machine.ops.fields import Shape
 

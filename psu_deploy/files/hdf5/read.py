@@ -1,36 +1,37 @@
 """HDF5 file -> plain Python, or one sentence about what is wrong with it.
 
 libhdf5 follows the addresses in a file without asking where it has been: one damaged byte can leave it walking in a
-circle, in C, where no time limit of ours reaches it. So another process reads every file first; what it comes through,
-this one comes through as well.
+circle, in C, where no time limit of ours reaches it. So another process reads a file first; what it comes through,
+this one comes through as well. That costs a fifth of a second, so `record` remembers what has been rehearsed.
 """
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from psu_deploy.errors import ArtifactError, require
+from psu_deploy.files.hdf5 import record
 from psu_deploy.files.limits import MEMORY, SECONDS, memory_for, seconds, spell
 
 _UNREADABLE, _DAMAGED, _TOO_MUCH = 3, 4, 5
 """Exit status of walk.py, which is imported only where h5py is."""
 
 
-def read_tree(source: Path, group: str, kind: str, extra: str, *, known: bool = False) -> dict[str, Any]:
-    """All that lies under one group: name -> number, array, text, or again a dictionary.
+def read_groups(source: Path, groups: tuple[str, ...], kind: str, extra: str) -> dict[str, dict[str, Any]]:
+    """All that lies under some groups at the root: name -> number, array, text, or again a dictionary; for each group.
 
     Args:
         source: the file.
-        group: at its root.
+        groups: what to read; the first must be there, of the others those that are.
         kind: what such a file is, for messages: "NIR".
         extra: of this package that brings h5py for it.
-        known: that this content was read or written here before, so that no other process need try it.
 
     Raises:
-        ArtifactError: if the file is missing, damaged, not HDF5, has no such group, holds what is no plain data, or
+        ArtifactError: if the file is missing, damaged, not HDF5, lacks the first group, holds what is no plain data, or
             takes more time or memory than it may.
     """
     require("h5py", extra)
@@ -39,10 +40,14 @@ def read_tree(source: Path, group: str, kind: str, extra: str, *, known: bool = 
     if not source.is_file():
         raise ArtifactError(f"{source} does not exist or is not a file")
     room = memory_for(source.stat().st_size)
-    if not known:
-        _rehearse(Path(walk.__file__), source, group, kind, room)
     try:
-        return walk.walk(source, group, kind, room)
+        name = record.name_of(source, groups, room)
+    except OSError as error:
+        raise ArtifactError(f"cannot read {source}: {error.strerror or error}") from error
+    if not record.is_known(name):
+        _rehearse(Path(walk.__file__), source, groups, kind, room, name)
+    try:
+        return walk.walk(source, groups, kind, room)
     except walk.UnreadableError as error:
         raise ArtifactError(f"{source}: {error}") from error
     except (walk.TooMuchError, MemoryError) as error:
@@ -52,10 +57,27 @@ def read_tree(source: Path, group: str, kind: str, extra: str, *, known: bool = 
         raise ArtifactError(_damaged(source, reason)) from error
 
 
-def _rehearse(script: Path, source: Path, group: str, kind: str, room: int) -> None:
+def vouch_for(source: Path, groups: tuple[str, ...]) -> None:
+    """Let a file that was just written here be read without a rehearsal, as long as its content stays the same.
+
+    Args:
+        source: the file.
+        groups: of it that will be read.
+    """
+    record.remember(record.name_of(source, groups, memory_for(source.stat().st_size)))
+
+
+def tree_of(content: bytes | memoryview, group: str) -> dict[str, Any]:
+    """One group of a file that was written here, or read before."""
+    from psu_deploy.files.hdf5 import walk
+
+    return walk.walk(io.BytesIO(content), (group,), "ours", memory_for(len(content)))[group]
+
+
+def _rehearse(script: Path, source: Path, groups: tuple[str, ...], kind: str, room: int, name: str | None) -> None:
     """Raise `ArtifactError` if another process does not come through the file in time and within its memory."""
     patience = seconds()
-    command = [sys.executable, "-P", str(script), str(source.resolve()), group, kind, str(room)]
+    command = [sys.executable, "-P", str(script), str(source.resolve()), kind, str(room), *groups]
     try:
         done = subprocess.run(command, capture_output=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired as error:
@@ -68,6 +90,7 @@ def _rehearse(script: Path, source: Path, group: str, kind: str, room: int) -> N
     if done.returncode:
         said = done.stderr.decode(errors="backslashreplace").strip().rpartition("\n")[2]
         raise ArtifactError(_refusal(source, room, done.returncode, said))
+    record.remember(name)
 
 
 def _refusal(source: Path, room: int, status: int, said: str) -> str:

@@ -1,4 +1,4 @@
-"""All that lies in one group of an HDF5 file, as plain Python. Also a script that reads a file and forgets it.
+"""All that lies in some groups of an HDF5 file, as plain Python. Also a script that reads a file and forgets it.
 
 It stands alone: as a script it runs in a process that may hang or crash in our place, and needs nothing but h5py.
 """
@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib import import_module
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,8 +22,9 @@ MAX_DEPTH = 32
 UNREADABLE, DAMAGED, TOO_MUCH = 3, 4, 5
 """Exit status of the script: no plain data; bytes missing or wrong; more memory than it may take. stderr says more."""
 
-_NUMBER = 24
-"""Bytes of memory a number takes on its way: as it is, in float64, and once more while it is checked."""
+_NUMBER = 16
+"""Bytes of memory a number takes on its way, beside those it has in the file: in 64 bits, and once more while it is
+checked."""
 
 _TEXT = 160
 """The same of a text of a few letters, and of a group."""
@@ -39,26 +40,29 @@ class TooMuchError(Exception):
     """What a file claims to hold takes more memory than it may; the message says where."""
 
 
-def walk(source: Path, group: str, kind: str, room: int) -> dict[str, Any]:
-    """Name -> number, array, text, or again a dictionary.
+def walk(source: Path | BinaryIO, groups: tuple[str, ...], kind: str, room: int) -> dict[str, dict[str, Any]]:
+    """Group -> name -> number, array, text, or again a dictionary.
 
     Args:
-        source: the file.
-        group: at its root.
+        source: the file, or what is in it.
+        groups: at its root; the first must be there, of the others those that are.
         kind: what such a file is, for messages: "NIR".
         room: bytes of memory that all of it may take.
 
     Raises:
-        UnreadableError: if there is no such group, or something in it is no plain data.
+        UnreadableError: if the first group is missing, or something is no plain data.
         TooMuchError: if it takes more memory; nothing was allocated.
         Exception: of any other kind that h5py raises where bytes are missing or wrong.
     """
     with h5py.File(source, "r") as file:
-        if not isinstance(file.get(group), h5py.Group):
+        names = sorted(file)
+        if groups[0] not in names or not isinstance(_follow(file, groups[0]), h5py.Group):
             raise UnreadableError(
-                f"it is an HDF5 file but not {kind}: expected a group {group!r}, found {sorted(file)[:8]}"
+                f"it is an HDF5 file but not {kind}: expected a group {groups[0]!r}, found {names[:8]}"
             )
-        return _Walk(room).group(file, group, depth=0)
+        # By name, not by what it stands for: a link that leads nowhere today may lead into a hostile file tomorrow.
+        way = _Walk(room)
+        return {group: way.group(file, group, depth=0) for group in groups if group in names}
 
 
 class _Walk:
@@ -70,6 +74,8 @@ class _Walk:
 
     def group(self, parent: Any, name: str, depth: int) -> dict[str, Any]:
         group = _follow(parent, name)
+        if not isinstance(group, h5py.Group):
+            raise UnreadableError(f"{group.name!r} is a {type(group).__name__}, expected a group")
         address = int(h5py.h5o.get_info(group.id).addr)
         if address in self._seen or depth > MAX_DEPTH:
             raise UnreadableError(f"group {group.name!r} is there twice, contains itself or lies too deep")
@@ -89,7 +95,8 @@ class _Walk:
         if dataset.shape is None or dataset.is_virtual or dataset.external:
             raise UnreadableError(f"{dataset.name!r} is empty, or its numbers lie in another file")
         text = h5py.check_string_dtype(dataset.dtype) is not None
-        self._take(f"{dataset.name!r} claims {dataset.shape}", _memory(dataset, _TEXT if text else _NUMBER))
+        each = _TEXT if text else _NUMBER + int(dataset.dtype.itemsize)
+        self._take(f"{dataset.name!r} claims {dataset.shape}", _memory(dataset, each))
         if text:
             return _text(dataset[()])
         if dataset.dtype.kind not in _NUMBERS:
@@ -133,11 +140,11 @@ def _limit_memory(room: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + room, hard))
 
 
-def main(path: str, group: str, kind: str, room: int) -> int:
+def main(path: str, kind: str, room: int, *groups: str) -> int:
     """Read a file and forget it; returns the exit status."""
     _limit_memory(room)
     try:
-        walk(Path(path), group, kind, room)
+        walk(Path(path), groups, kind, room)
     except UnreadableError as error:
         return _said(UNREADABLE, str(error))
     except (TooMuchError, MemoryError) as error:
@@ -154,4 +161,4 @@ def _said(status: int, reason: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))

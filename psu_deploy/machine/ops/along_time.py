@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.ops.fields import Array, Shape, freeze, is_whole, kind_of, one_of
+from psu_deploy.machine.ops.context import Context
+from psu_deploy.machine.ops.fields import Array, Shape, freeze, kind_of, one_of
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.operators import CausalOperator
+from psu_deploy.machine.ops.registry import op
+from psu_deploy.machine.ops.roundoff import Roundoff
+from psu_deploy.numerics.checks import is_whole
+
+__all__ = ["Delay", "Filter", "Hold", "Readout", "TimeConv", "Wait"]
 
 MAX_DELAY = 100_000
 """Steps; more is a mistake, or a file that wants our memory."""
 
 
-@dataclass(frozen=True, eq=False)
+@op
 class Delay(Layer):
     """`y[t] = x[t - steps]`, zero before the first input. State `buffer`: (B, steps, *features), oldest first.
 
@@ -22,6 +33,9 @@ class Delay(Layer):
     """
 
     steps: int
+
+    keeps_spikes = True
+    along_time = True
 
     def __post_init__(self) -> None:
         if not is_whole(self.steps) or not 1 <= self.steps <= MAX_DELAY:
@@ -32,8 +46,16 @@ class Delay(Layer):
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         return {"buffer": (self.steps, *inputs[0])}
 
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        buffer = context.state["buffer"]
+        context.new_state["buffer"] = torch.cat([buffer[:, 1:], inputs[0][:, None]], dim=1)
+        return buffer[:, 0]
 
-@dataclass(frozen=True, eq=False)
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        return self._sum_error(inputs, context, roundoff, 1)
+
+
+@op
 class Wait(Delay):
     """A delay line that lets its input wait for a slower branch: `y[t] = x[t - steps]`, and still belongs to that step.
 
@@ -46,7 +68,7 @@ class Wait(Delay):
         return self.steps
 
 
-@dataclass(frozen=True, eq=False)
+@op
 class TimeConv(Layer):
     """Convolution along time: (C_in,) -> (C_out,), zero before the first input.
 
@@ -66,6 +88,8 @@ class TimeConv(Layer):
     bias: Array | None
     groups: int
     lookahead: int = 0
+
+    along_time = True
 
     def __post_init__(self) -> None:
         freeze(self, "weight", 3)
@@ -92,8 +116,19 @@ class TimeConv(Layer):
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         return {"inputs": (self.order - 1, *inputs[0])} if self.order > 1 else {}
 
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        window = inputs[0][:, None]
+        if "inputs" in context.state:
+            window = torch.cat([context.state["inputs"], window], dim=1)
+            context.new_state["inputs"] = window[:, 1:]
+        bias = None if self.bias is None else context.tensor(self.bias)
+        return F.conv1d(window.transpose(1, 2), context.tensor(self.weight), bias, groups=self.groups).squeeze(2)
 
-@dataclass(frozen=True, eq=False)
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        return self._sum_error(inputs, context, roundoff, prod(self.weight.shape[1:]), self.bias)
+
+
+@op
 class Filter(Layer):
     """A causal operator on its own, such as a synaptic current or a leaky readout. State `y`: that of the operator.
 
@@ -102,6 +137,8 @@ class Filter(Layer):
     """
 
     operator: CausalOperator
+
+    along_time = True
 
     def __post_init__(self) -> None:
         kind_of(self, "operator", CausalOperator)
@@ -114,13 +151,22 @@ class Filter(Layer):
         shape = self.operator.state_shape(inputs[0])
         return {} if shape is None else {"y": shape}
 
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        return self.operator.step("y", inputs[0], context)
 
-@dataclass(frozen=True, eq=False)
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        return self.operator.error("y", inputs[0], context, roundoff)
+
+
+@op
 class Hold(Layer):
     """`y[t] = x[0]`: the first value, for ever. State `value`: (B, *features).
 
     Layers that only feed it are computed in the first step and never again.
     """
+
+    keeps_spikes = True
+    along_time = True
 
     @property
     def uses_step(self) -> bool:
@@ -129,8 +175,15 @@ class Hold(Layer):
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         return {"value": inputs[0]}
 
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        context.new_state["value"] = inputs[0] if context.step == 0 else context.state["value"]
+        return context.new_state["value"]
 
-@dataclass(frozen=True, eq=False)
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        return self._sum_error(inputs, context, roundoff, 1)
+
+
+@op
 class Readout(Layer):
     """What the decoder says after every step: the running value of a reduction over time.
 
@@ -141,6 +194,8 @@ class Readout(Layer):
 
     kind: str
 
+    along_time = True
+
     def __post_init__(self) -> None:
         one_of(self, "kind", ("mean", "sum", "last"))
 
@@ -150,3 +205,13 @@ class Readout(Layer):
 
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         return {} if self.kind == "last" else {"sum": inputs[0]}
+
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        if self.kind == "last":
+            return inputs[0]
+        total = context.state["sum"] + inputs[0]
+        context.new_state["sum"] = total
+        return total / (context.step + 1) if self.kind == "mean" else total
+
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        return self._sum_error(inputs, context, roundoff, context.step + 1)

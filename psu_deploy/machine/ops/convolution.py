@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.ops.fields import Array, Shape, freeze, freeze_bias, is_whole, pairs, whole_numbers
+from psu_deploy.machine.ops.context import Context
+from psu_deploy.machine.ops.fields import Array, Shape, freeze, freeze_bias, pairs, whole_numbers
 from psu_deploy.machine.ops.layer import Layer
-from psu_deploy.machine.ops.sliding import Padding, slide
+from psu_deploy.machine.ops.registry import op
+from psu_deploy.machine.ops.roundoff import Roundoff
+from psu_deploy.machine.ops.sliding import Padding, pad, padded_size, slide
+from psu_deploy.numerics.checks import is_whole
+
+__all__ = ["Conv1d", "Conv2d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +31,8 @@ class _Conv(Layer):
     dilation: tuple[int, ...]
     groups: int
 
-    axes = 0
+    axes: ClassVar[int] = 0
+    _convolve: ClassVar[Any]
 
     def __post_init__(self) -> None:
         freeze(self, "weight", self.axes + 2)
@@ -41,8 +54,22 @@ class _Conv(Layer):
         spatial = slide(inputs[0][1:], self.weight.shape[2:], self.stride, self.padding, self.dilation)
         return (self.weight.shape[0], *spatial)
 
+    def workspace(self, *inputs: Shape) -> int:
+        """The input padded, and unfolded: a patch of it for every place of the output."""
+        places = prod(self.output_shape(*inputs)[1:])
+        return padded_size(inputs[0], self.padding) + prod(self.weight.shape[1:]) * self.groups * places
 
-@dataclass(frozen=True, eq=False)
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        weight, bias = context.tensor(self.weight), None if self.bias is None else context.tensor(self.bias)
+        x = pad(inputs[0], self.padding)
+        result: Tensor = self._convolve(x, weight, bias, self.stride, 0, self.dilation, self.groups)
+        return result
+
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        return self._sum_error(inputs, context, roundoff, prod(self.weight.shape[1:]), self.bias)
+
+
+@op
 class Conv1d(_Conv):
     """Cross-correlation over one axis: (C_in, L) -> (C_out, L'), zero padding.
 
@@ -56,9 +83,10 @@ class Conv1d(_Conv):
     """
 
     axes = 1
+    _convolve = staticmethod(F.conv1d)
 
 
-@dataclass(frozen=True, eq=False)
+@op
 class Conv2d(_Conv):
     """Cross-correlation over two axes: (C_in, H, W) -> (C_out, H', W'), zero padding.
 
@@ -72,3 +100,4 @@ class Conv2d(_Conv):
     """
 
     axes = 2
+    _convolve = staticmethod(F.conv2d)

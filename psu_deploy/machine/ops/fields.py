@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError
+from psu_deploy.numerics.checks import is_whole
 
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -106,11 +107,6 @@ def one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:
     """Check that a field of a frozen dataclass is one of the given words."""
     if getattr(owner, name) not in choices:
         raise InputError(f"{_label(owner, name)} must be one of {choices}, got {getattr(owner, name)!r}")
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number; True is none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _label(owner: object, name: str) -> str:

@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 
 from psu_deploy.errors import InputError
+from psu_deploy.machine.ops.context import Context, NeuronStep
 from psu_deploy.machine.ops.estimators import Estimator
 from psu_deploy.machine.ops.fields import Shape, finite, kind_of, one_of
 from psu_deploy.machine.ops.layer import Layer
-from psu_deploy.machine.ops.operators import CausalOperator
+from psu_deploy.machine.ops.operators import CausalOperator, StrictLeak
+from psu_deploy.machine.ops.registry import op
+from psu_deploy.machine.ops.roundoff import Roundoff
+from psu_deploy.numerics.noise import uniform
+
+__all__ = ["BernoulliNeuron", "LIFNeuron", "Neuron", "SpikingNeuron"]
 
 
 class Neuron(Layer):
     """Base of the neuron layers: spikes 0.0 or 1.0 out, one for every current in."""
 
+    along_time = True
 
-@dataclass(frozen=True, eq=False)
+    @property
+    def decides_inside(self) -> bool:
+        """Whether there are decisions inside that no spike tells: the bound then needs `Context.seen`."""
+        return False
+
+    @property
+    def potential_slope(self) -> float:
+        """How far V can be off where the margin is off by one at most."""
+        return 1.0
+
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        """The bound of the margin goes into the context. Spikes are exact: what was emitted comes out."""
+        assert context.forced is not None, f"the bound of layer {context.name!r} is that of spikes it emitted"
+        context.margin_error = self._margin_error(inputs[0], context, roundoff)
+        return roundoff.pair(context.forced)
+
+    @abstractmethod
+    def _margin_error(self, current: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
+        """Bound of the error of the margin, (B, *features), given the pair of the current."""
+
+
+@op
 class SpikingNeuron(Neuron):
     """A neuron layer.
 
@@ -68,8 +100,33 @@ class SpikingNeuron(Neuron):
         shapes = {role: operator.state_shape(inputs[0]) for role, operator in self.operators.items()}
         return {role: shape for role, shape in shapes.items() if shape is not None}
 
+    @property
+    def decides_inside(self) -> bool:
+        return self.estimator.decides
 
-@dataclass(frozen=True, eq=False)
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        current = inputs[0]
+        potential = self.integrate.step("V", current, context)
+        reset = seen = torch.zeros_like(potential)
+        if self.reset is not None:
+            seen = potential if self.estimate is None else self.estimate.step("E", current, context)
+            reset = self.reset.step("R", self.estimator.step(seen, context), context)
+        return _emit(potential, reset, potential - reset - self.threshold, seen, self.fire_on, context)
+
+    def _margin_error(self, current: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
+        total = potential = self.integrate.error("V", current, context, roundoff)
+        if self.reset is not None:
+            seen = potential if self.estimate is None else self.estimate.error("E", current, context, roundoff)
+            estimated = self.estimator.error(seen, context, roundoff)
+            reset = self.reset.error("R", estimated, context, roundoff)
+            if roundoff.arithmetic.reset_by_difference and isinstance(self.reset, StrictLeak):
+                taken = abs(self.reset.gain) * estimated.chunk(2)[0]
+                reset = roundoff.with_error(reset, 4, reset.chunk(2)[0] + taken)
+            total = potential + reset
+        return roundoff.compared(context.name, total, self.threshold)
+
+
+@op
 class LIFNeuron(Neuron):
     """Leaky integrate-and-fire: the one neuron whose spikes feed back.
 
@@ -108,8 +165,38 @@ class LIFNeuron(Neuron):
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         return {"V": inputs[0]}
 
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        current, before = inputs[0], context.state["V"]
+        if self.tau is None:
+            potential = before + current
+        elif self.decay_input:
+            potential = before + (current - before) / self.tau
+        else:
+            potential = before - before / self.tau + current
+        none = torch.zeros_like(potential)
+        spikes = _emit(potential, none, potential - self.threshold, none, self.fire_on, context)
+        soft = self.reset == "soft"
+        context.new_state["V"] = potential - self.threshold * spikes if soft else potential * (1 - spikes)
+        return spikes
 
-@dataclass(frozen=True, eq=False)
+    def _margin_error(self, current: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
+        """Of H. An error of V is carried on by the factor 1 - 1/tau, though V itself appears twice in the sum."""
+        assert context.forced is not None
+        share = 0.0 if self.tau is None else 1.0 / self.tau
+        before, drive = context.state["V"], current * (share if self.decay_input else 1.0)
+        magnitude, error = (before * (1.0 - share) + drive).chunk(2)
+        summed = (before + drive).chunk(2)[0] + magnitude + current.chunk(2)[0]
+        potential = roundoff.with_error(torch.cat([magnitude, error]), 6, summed)
+        spikes = context.forced.to(roundoff.dtype)
+        if self.reset == "hard":
+            context.new_state["V"] = potential * (1 - torch.cat([spikes, spikes]))
+        else:
+            taken = torch.cat([abs(self.threshold) * spikes, torch.zeros_like(spikes)])
+            context.new_state["V"] = roundoff.rounded(potential + taken, 2)
+        return roundoff.compared(context.name, potential, self.threshold)
+
+
+@op
 class BernoulliNeuron(Neuron):
     """Fires at random: `P(S = 1) = sigmoid(V)`, `V = integrate(I)`. The spike never feeds back.
 
@@ -141,3 +228,27 @@ class BernoulliNeuron(Neuron):
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         shape = self.integrate.state_shape(inputs[0])
         return {} if shape is None else {"V": shape}
+
+    @property
+    def potential_slope(self) -> float:
+        """The margin is that of sigmoid(V), which an error of V moves by a quarter of itself at most."""
+        return 4.0
+
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        current = inputs[0]
+        potential = self.integrate.step("V", current, context)
+        noise = uniform(self.seed, context.step, len(current), tuple(current.shape[1:]), like=current)
+        none = torch.zeros_like(potential)
+        return _emit(potential, none, torch.sigmoid(potential) - noise, none, ">", context)
+
+    def _margin_error(self, current: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
+        potential = self.integrate.error("V", current, context, roundoff)
+        noise = torch.ones(())  # at most
+        return roundoff.rounded(roundoff.sigmoid(potential), 2, noise).chunk(2)[1]
+
+
+def _emit(potential: Tensor, reset: Tensor, margin: Tensor, seen: Tensor, fire_on: str, context: Context) -> Tensor:
+    """Decide, note the decision, and return the spikes: those decided, or those told."""
+    fired = margin >= 0 if fire_on == ">=" else margin > 0
+    context.neuron = NeuronStep(fired.to(margin.dtype), potential, reset, margin, seen)
+    return context.neuron.spikes if context.forced is None else context.forced

@@ -6,15 +6,34 @@ float tensor (B, *state_shape(features)) that starts at zero. All coefficients a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from psu_deploy.errors import InputError
+from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.ops.fields import Array, Shape, finite, freeze
+from psu_deploy.machine.ops.registry import op
+from psu_deploy.machine.ops.roundoff import Roundoff
+
+__all__ = ["CausalOperator", "Exponentials", "Identity", "Leak", "PartialSums", "StrictLeak", "Window"]
 
 
-class CausalOperator:
+class Terms(NamedTuple):
+    """What one result of an operator is summed of.
+
+    Attributes:
+        products: how many; a leak's are counted step by step, in its state.
+        bias: |bias|; None = there is none.
+    """
+
+    products: int
+    bias: Tensor | None = None
+
+
+class CausalOperator(ABC):
     """Base of the operators: no state, any number of steps."""
 
     @property
@@ -29,16 +48,39 @@ class CausalOperator:
 
     def state_shape(self, features: Shape) -> Shape | None:
         """Shape of the state per sample; None = no state."""
-        del features
         return None
 
+    @property
+    def parameters(self) -> int:
+        """Numbers that were learned."""
+        return 0
 
-@dataclass(frozen=True, eq=False)
+    @abstractmethod
+    def step(self, role: str, x: Tensor, context: Context) -> Tensor:
+        """What the operator means: (B, *features) in and out; its state is the one of that role in the context."""
+
+    @abstractmethod
+    def terms(self, step: int, roundoff: Roundoff) -> Terms:
+        """What a result of that step is summed of."""
+
+    def error(self, role: str, pair: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
+        """How far rounding can be off: one step with absolute numbers, its bias added as an offset; see `roundoff`."""
+        terms = self.terms(context.step, roundoff)
+        return roundoff.rounded(roundoff.absolute(self).step(role, pair, context), terms.products, terms.bias)
+
+
+@op
 class Identity(CausalOperator):
     """`y = x`. No state."""
 
+    def step(self, role: str, x: Tensor, context: Context) -> Tensor:
+        return x
 
-@dataclass(frozen=True, eq=False)
+    def terms(self, step: int, roundoff: Roundoff) -> Terms:
+        return Terms(1)
+
+
+@op
 class Leak(CausalOperator):
     """`y = decay*y + gain*x`. State: y, one number per neuron."""
 
@@ -51,8 +93,15 @@ class Leak(CausalOperator):
     def state_shape(self, features: Shape) -> Shape | None:
         return features
 
+    def step(self, role: str, x: Tensor, context: Context) -> Tensor:
+        context.new_state[role] = context.state[role] * self.decay + self.gain * x
+        return context.new_state[role]
 
-@dataclass(frozen=True, eq=False)
+    def terms(self, step: int, roundoff: Roundoff) -> Terms:
+        return Terms(1)
+
+
+@op
 class StrictLeak(Leak):
     """Read y, then `y = decay*(y + gain*x)`. State: y of the next step, one number per neuron."""
 
@@ -60,8 +109,13 @@ class StrictLeak(Leak):
     def strict(self) -> bool:
         return True
 
+    def step(self, role: str, x: Tensor, context: Context) -> Tensor:
+        state = context.state[role]
+        context.new_state[role] = (state + self.gain * x) * self.decay
+        return state
 
-@dataclass(frozen=True, eq=False)
+
+@op
 class PartialSums(CausalOperator):
     """Learned T x T operator: the sums of all steps to come are kept, and grow with every input.
 
@@ -103,8 +157,22 @@ class PartialSums(CausalOperator):
     def state_shape(self, features: Shape) -> Shape | None:
         return (len(self.bias) - 1, *features) if len(self.bias) > 1 else None
 
+    def step(self, role: str, x: Tensor, context: Context) -> Tensor:
+        t, matrix, bias = context.step, context.tensor(self.matrix), context.tensor(self.bias)
+        y = matrix[t, t] * x
+        if role in context.state:
+            sums = context.state[role]
+            y = y + sums[:, t - 1]
+            later = matrix[1:, t].clone()
+            later[:t] = 0.0
+            context.new_state[role] = sums + later.view(1, -1, *[1] * (x.ndim - 1)) * x[:, None]
+        return y + bias[t]
 
-@dataclass(frozen=True, eq=False)
+    def terms(self, step: int, roundoff: Roundoff) -> Terms:
+        return Terms(len(self.bias), roundoff.sizes(self.bias)[step])
+
+
+@op
 class Window(CausalOperator):
     """Banded and sliding operators of order k: the sums of the next k - 1 steps are kept.
 
@@ -155,8 +223,22 @@ class Window(CausalOperator):
     def state_shape(self, features: Shape) -> Shape | None:
         return (self.order - 1, *features) if self.order > 1 else None
 
+    def step(self, role: str, x: Tensor, context: Context) -> Tensor:
+        row = self._row(context.step)
+        sums = context.tensor(self.columns)[row].view(1, -1, *[1] * (x.ndim - 1)) * x[:, None]
+        if role in context.state:
+            sums[:, :-1] += context.state[role]
+            context.new_state[role] = sums[:, 1:]
+        return sums[:, 0] + context.tensor(self.bias)[row]
 
-@dataclass(frozen=True, eq=False)
+    def terms(self, step: int, roundoff: Roundoff) -> Terms:
+        return Terms(self.order, roundoff.sizes(self.bias)[self._row(step)])
+
+    def _row(self, step: int) -> int:
+        return 0 if self.time_invariant else step
+
+
+@op
 class Exponentials(CausalOperator):
     """`y[m] = decays[m]*y[m] + gains[m]*x; y = sum over m + bias`. State: y[m], (B, r, *features).
 
@@ -184,3 +266,12 @@ class Exponentials(CausalOperator):
 
     def state_shape(self, features: Shape) -> Shape | None:
         return (len(self.gains), *features)
+
+    def step(self, role: str, x: Tensor, context: Context) -> Tensor:
+        terms = (1, -1, *[1] * (x.ndim - 1))
+        gains, decays = (context.tensor(v).view(terms) for v in (self.gains, self.decays))
+        context.new_state[role] = decays * context.state[role] + gains * x[:, None]
+        return context.new_state[role].sum(1) + self.bias
+
+    def terms(self, step: int, roundoff: Roundoff) -> Terms:
+        return Terms(len(self.gains), roundoff.scalar(abs(self.bias)))

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_number
 from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
 from psu_deploy.nn.temporal import CausalOperator
+from psu_deploy.numerics.checks import check_number
+
+__all__ = ["Neuron", "SpikingUnit", "TimeFirst"]
 
 
 class TimeFirst(nn.Module):

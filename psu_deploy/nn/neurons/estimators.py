@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_whole
+from psu_deploy.numerics.checks import check_whole
 from psu_deploy.numerics.sigmoid_table import FIRST, LAST, PER_UNIT, VALUES, sup_error
 from psu_deploy.numerics.staircase import sigmoid_steps
+
+__all__ = ["SigmoidTable", "Staircase"]
 
 MAX_LEVELS = 255
 

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_number
 from psu_deploy.nn.neurons.base import Neuron, at_least_single, check_sequence
 from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
+from psu_deploy.numerics.checks import check_number
+
+__all__ = ["LIF", "PLIF"]
 
 Reset = Literal["soft", "hard"]
 

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import HorizonError, InputError
-from psu_deploy.nn.arguments import check_whole
 from psu_deploy.nn.neurons.base import SpikingUnit, TimeFirst
 from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
 from psu_deploy.nn.temporal import MaskedMatrix, SlidingWindow
+from psu_deploy.numerics.checks import check_whole
+
+__all__ = ["PSN", "MaskedPSN", "SlidingPSN"]
 
 
 class PSN(TimeFirst):

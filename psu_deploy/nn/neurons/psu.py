@@ -17,11 +17,13 @@ from typing import Literal
 from torch import nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_number
 from psu_deploy.nn.neurons.base import SpikingUnit
 from psu_deploy.nn.neurons.estimators import check_estimator
 from psu_deploy.nn.neurons.surrogate import FireOn, Surrogate
 from psu_deploy.nn.temporal import CausalMatrix, CausalOperator, Exponentials, Identity, Init, Leak, StrictLeak
+from psu_deploy.numerics.checks import check_number
+
+__all__ = ["IPSU", "PPSU", "PSU", "RPSU"]
 
 ResetInput = Literal["estimate", "current"]
 Temporal = Literal["matrix", "exponentials"]

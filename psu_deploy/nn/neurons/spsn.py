@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_number
 from psu_deploy.nn.neurons.base import Neuron, at_least_single, check_sequence
 from psu_deploy.nn.temporal import Leak
+from psu_deploy.numerics.checks import check_number
 from psu_deploy.numerics.noise import PRIME, uniform
+
+__all__ = ["SPSN"]
 
 
 class SPSN(Neuron):

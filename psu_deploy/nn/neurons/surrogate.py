@@ -15,6 +15,8 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 
+__all__ = ["Atan", "PiecewiseLinear", "Surrogate"]
+
 FireOn = Literal[">=", ">"]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError, require
-from psu_deploy.nn.arguments import check_whole
+from psu_deploy.numerics.checks import check_whole
 
 Array = NDArray[np.float64]
 

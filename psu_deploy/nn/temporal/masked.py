@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import HorizonError, InputError
-from psu_deploy.nn.arguments import check_number, check_whole
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
 from psu_deploy.nn.temporal.matrix import banded
+from psu_deploy.numerics.checks import check_number, check_whole
 
 
 class MaskedMatrix(CausalOperator):

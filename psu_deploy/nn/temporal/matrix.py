@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_whole
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
 from psu_deploy.nn.temporal.leak import Leak
+from psu_deploy.numerics.checks import check_whole
 
 Init = Literal["leak", "kaiming"]
 

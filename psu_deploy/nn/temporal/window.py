@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
-from psu_deploy.nn.arguments import check_whole
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
+from psu_deploy.numerics.checks import check_whole
 
 
 class SlidingWindow(CausalOperator):

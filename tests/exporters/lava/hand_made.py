@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from psu_deploy.exporters.lava import fixed_point as fx
-from psu_deploy.exporters.lava import network as ir
+from psu_deploy.exporters.lava import integer_network as ir
 from psu_deploy.numerics.sigmoid_table import knots
 
 BINARY = {"unit": 1.0, "low": 0, "high": 1}
@@ -53,8 +53,8 @@ def synapse(part, x):
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
-def write(path, layers, input_shape, code=BINARY, real=()):
-    """A .net file; `real` has (weight, bias, neuron) for every layer where the floating-point model is wanted."""
+def write(path, layers, input_shape, code=BINARY):
+    """A .net file."""
     with h5py.File(path, "w") as file:
         entry = _entry(file, 0, "input")
         entry["shape"] = np.array(input_shape, np.int32)
@@ -66,10 +66,6 @@ def write(path, layers, input_shape, code=BINARY, real=()):
             _layer(_entry(file, place, "dense" if isinstance(layer.synapse, ir.Dense) else "conv"), layer)
             place += 1
         file["psu_deploy/metadata"] = json.dumps({"code": code})
-        for k, (weight, bias, neuron) in enumerate(real):
-            file[f"psu_deploy/real/{k}/weight"] = np.array(weight, np.float32)
-            file[f"psu_deploy/real/{k}/bias"] = np.array(bias, np.float32)
-            file[f"psu_deploy/real/{k}/neuron"] = json.dumps(neuron)
     return path
 
 
@@ -100,7 +96,7 @@ def _layer(group, layer):
 def _neuron(group, neuron):
     if isinstance(neuron, ir.PSU):
         _say(group, "type", "PSU")
-        _put(group, up=neuron.up, threshold=neuron.threshold, fraction=neuron.fraction)
+        _put(group, up=neuron.fraction_bits, threshold=neuron.threshold, fraction=neuron.fraction)
         _operator(group.create_group("integrate"), neuron.integrate)
         if neuron.estimate is not None:
             _operator(group.create_group("estimate"), neuron.estimate)
@@ -109,14 +105,14 @@ def _neuron(group, neuron):
             _reset(group.create_group("reset"), neuron.reset)
     elif isinstance(neuron, ir.LIF):
         _say(group, "type", "LIF")
-        _put(group, up=neuron.up, decay=neuron.decay, threshold=neuron.threshold)
+        _put(group, up=neuron.fraction_bits, decay=neuron.decay, threshold=neuron.threshold)
         _put(group, subtract=neuron.subtract, hard=int(neuron.hard), fraction=neuron.fraction)
     elif isinstance(neuron, ir.Cuba):
         _say(group, "type", "CUBA")
         _put(group, iDecay=4096, vDecay=4096 - neuron.decay, vThMant=neuron.threshold, refDelay=1, gradedSpike=0)
     else:
         _say(group, "type", "RELAY")
-        _put(group, up=neuron.up, fraction=neuron.fraction)
+        _put(group, up=neuron.fraction_bits, fraction=neuron.fraction)
         if neuron.operator is not None:
             _operator(group.create_group("operator"), neuron.operator)
 

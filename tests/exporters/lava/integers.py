@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import exp, floor, trunc
 
-from psu_deploy.exporters.lava import network as ir
+from psu_deploy.exporters.lava import integer_network as ir
 
 LIMIT = 8388607
 KNOTS = [round(4096 / (1 + exp(8 - i / 4))) for i in range(65)]
@@ -86,14 +86,14 @@ class Neuron:
         """Synapse output -> spike, or number."""
         n, c = self.data, self.channel
         if isinstance(n, ir.Relay):
-            x = clamp(a * 2**n.up + of(n.fraction, c))
+            x = clamp(a * 2**n.fraction_bits + of(n.fraction, c))
             return x if self.operator is None else self.operator(x, t)
         if isinstance(n, ir.Cuba):
             self.V = clamp(times(self.V, n.decay) + a * 64)
             fired = n.threshold * 64 + 1 <= self.V
             self.V = 0 if fired else self.V
             return int(fired)
-        x = clamp(a * 2**n.up + of(n.fraction, c))
+        x = clamp(a * 2**n.fraction_bits + of(n.fraction, c))
         if isinstance(n, ir.LIF):
             H = clamp(times(self.V, n.decay) + x)
             fired = of(n.threshold, c) <= H

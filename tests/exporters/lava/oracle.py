@@ -6,10 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from psu_deploy.exporters.lava.chain import Gate, RealDense
+from psu_deploy.exporters.lava.real_network import Gate, RealDense
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine import ops as o
-from tests.helpers import RawLIF, apply, decide, leak_matrix, per_step, sigmoid, strict_leak_matrix
+from tests.helpers import decide
+from tests.oracles import output_of
 
 
 def machine(features, *layers):
@@ -32,9 +32,8 @@ def run(chain, x):
 
 
 def read_out(kind, y):
-    """A decoder, by its definition."""
-    total = np.cumsum(y, axis=0)
-    return {"last": y, "sum": total, "mean": total / per_step(np.arange(1, len(y) + 1), y)}[kind]
+    """What a decoder says at every step."""
+    return output_of(ops.Readout(kind), y)
 
 
 def synapse(part, x):
@@ -53,58 +52,4 @@ def neuron(layer, a):
             return a
         case Gate():
             return decide(a, ">")
-        case ops.Filter(operator=operator):
-            return filtered(operator, a)
-        case ops.LIFNeuron():
-            tau = np.inf if layer.tau is None else layer.tau
-            return RawLIF(tau, layer.threshold, layer.reset, layer.decay_input, layer.fire_on)(a)[2]
-    V = filtered(layer.integrate, a)
-    R = 0.0
-    if layer.reset is not None:
-        E = V if layer.estimate is None else filtered(layer.estimate, a)
-        R = filtered(layer.reset, estimated(layer.estimator, E))
-    return decide(V - R - layer.threshold, layer.fire_on)
-
-
-def filtered(operator, x):
-    """A causal operator as its matrix."""
-    A, b = matrix(operator, len(x))
-    return apply(A, x) + per_step(b, x)
-
-
-def matrix(operator, T):
-    """(T, T) and (T,)."""
-    none = np.zeros(T)
-    match operator:
-        case o.Identity():
-            return np.eye(T), none
-        case o.StrictLeak(gain, decay):
-            return strict_leak_matrix(T, gain, decay), none
-        case o.Leak(gain, decay):
-            return leak_matrix(T, gain, decay), none
-        case o.Exponentials(gains, decays, bias):
-            parts = [leak_matrix(T, gain, decay) for gain, decay in zip(gains, decays, strict=True)]
-            return np.sum(parts, axis=0), none + bias
-        case o.PartialSums(A, b):
-            return A[:T, :T], b[:T]
-    A = np.zeros((T, T))
-    for t in range(T):
-        row = 0 if operator.time_invariant else t
-        for lag in range(min(operator.order, T - t)):
-            A[t + lag, t] = operator.columns[row, lag]
-    return A, none + (operator.bias if operator.time_invariant else operator.bias[:T])
-
-
-def estimated(estimator, E):
-    """S' of E."""
-    match estimator:
-        case o.Sigmoid():
-            return sigmoid(E)
-        case o.RawCurrent():
-            return E
-        case o.Staircase(thresholds, height, offset):
-            return offset + height * sum((level <= E).astype(float) for level in thresholds)
-    knots = np.rint(4096 * sigmoid(np.arange(-32, 33) / 4))
-    u = (np.clip(np.floor(E * 1024), -8192, 8191) + 8192).astype(int)
-    i, f = u // 256, u % 256
-    return (knots[i] + np.floor((knots[np.minimum(i + 1, 64)] - knots[i]) * f / 256)) / 4096
+    return output_of(layer, a)

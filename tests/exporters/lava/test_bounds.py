@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 import psu_deploy as psu
 from psu_deploy.exporters.lava import bounds
 from psu_deploy.exporters.lava import fixed_point as fx
-from psu_deploy.exporters.lava import network as ir
+from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.lava.input_code import calibrated, code_of
 from psu_deploy.exporters.lava.lower import lower
-from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
+from psu_deploy.exporters.lava.quantise import quantise
 from psu_deploy.exporters.lava.reference import Reference, synapse_output
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
+from tests import zoo
 from tests.exporters.lava import oracle
 from tests.exporters.lava.hand_made import Numbers, layer
-from tests.exporters.onnx import machines
 
 C, LIMIT = 3, 2**23 - 1
 
@@ -78,7 +79,7 @@ def test_nothing_leaves_its_interval(kind, seed, T, loud):
     n = Numbers(seed, channels=C)
     neuron = MAKE[kind](n, T)
     if not isinstance(neuron, ir.Cuba):
-        neuron = replace(neuron, fraction=n.ints(0, 2**neuron.up - 1, C))
+        neuron = replace(neuron, fraction=n.ints(0, 2**neuron.fraction_bits - 1, C))
     low, high = -n.ints(0, loud, C), n.ints(0, loud, C)
     found = bounds.neuron_intervals(neuron, (low.astype(float), high.astype(float)), T)
     a = inputs(n, low, high, T)
@@ -172,7 +173,7 @@ def test_what_never_forgets_needs_a_number_of_steps(neuron):
     name = "v" if isinstance(neuron, ir.Cuba) else "V"
     assert (bounds.neuron_intervals(neuron, a, None)[name][1] > 1e6 * 2**23).all()
     assert not bounds.fits(bounds.neuron_intervals(neuron, a, None))
-    up = 64 if isinstance(neuron, ir.Cuba) else 2**neuron.up
+    up = 64 if isinstance(neuron, ir.Cuba) else 2**neuron.fraction_bits
     pushed = 0 if isinstance(neuron, ir.Cuba) else np.maximum(-neuron.subtract, 0)[:1].max()
     assert bounds.neuron_intervals(neuron, a, 7)[name][1].max() == 7 * (up + pushed)
 
@@ -186,7 +187,7 @@ def test_fits():
 
 # -- what the quantiser does with them ---------------------------------------------------------------------------------
 
-PSU = machines.neuron(machines.LEAK, None, machines.STRICT, threshold=0.1)
+PSU = zoo.neuron(zoo.LEAK, None, zoo.STRICT, threshold=0.1)
 
 
 def chosen(machine, x):
@@ -210,13 +211,13 @@ def test_bits_go_where_room_is_short(inputs, top):
     Reference(network, 1).advance(np.full(x.shape, top), lambda _, state: states.append(np.abs(state["V"]).max()))
     assert max(states) <= choice.bounds["V"] <= LIMIT
     # the next finer form would not have fitted: one bit more in the state, or in the weight, doubles everything
-    if (choice.bits, choice.layer.neuron.up) != (8, 8):
+    if (choice.bits, choice.layer.neuron.fraction_bits) != (8, 8):
         assert max(choice.bounds.values()) > LIMIT / 2.1
 
 
 def test_few_inputs_keep_every_bit():
     _, (choice,) = chosen(wide(4), np.ones((3, 1, 4), np.float32))
-    assert (choice.bits, choice.layer.neuron.up) == (8, 8)
+    assert (choice.bits, choice.layer.neuron.fraction_bits) == (8, 8)
 
 
 def test_many_graded_inputs_cost_bits_of_the_weights():
@@ -255,10 +256,10 @@ def test_a_neuron_without_a_leak_is_defined_for_the_steps_of_the_calibration():
     network, _ = chosen(machine, np.ones((9, 1, 4), np.float32))
     assert network.horizon == 9
     assert chosen(wide(4), np.ones((9, 1, 4), np.float32))[0].horizon is None
-    keeps = machines.neuron(o.Leak(0.5, 1.0), None, o.StrictLeak(0.5, 1.0))
+    keeps = zoo.neuron(o.Leak(0.5, 1.0), None, o.StrictLeak(0.5, 1.0))
     assert chosen(wide(4, keeps), np.ones((5, 1, 4), np.float32))[0].horizon == 5
-    learned = machines.neuron(machines.LEARNED, None, o.StrictLeak(0.5, 1.0))
-    assert chosen(wide(4, learned), np.ones((5, 1, 4), np.float32))[0].horizon == machines.STEPS
+    learned = zoo.neuron(zoo.LEARNED, None, o.StrictLeak(0.5, 1.0))
+    assert chosen(wide(4, learned), np.ones((5, 1, 4), np.float32))[0].horizon == zoo.STEPS
 
 
 def test_numbers_of_a_layer_bound_the_next():

@@ -13,8 +13,8 @@ import psu_deploy as psu
 from psu_deploy.exporters.lava.export import report_path
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
+from tests import zoo
 from tests.exporters.lava import networks, oracle
-from tests.exporters.onnx import machines
 
 T = 6
 
@@ -30,7 +30,7 @@ def linear(outputs, inputs, seed=0):
     return ops.Linear(random.normal(0, 1, (outputs, inputs)), random.normal(0, 1, outputs))
 
 
-def machine(neuron=machines.NEURONS["rpsu"], *more):
+def machine(neuron=zoo.NEURONS["rpsu"], *more):
     return oracle.machine((4,), linear(8, 4), neuron, *more)
 
 
@@ -49,7 +49,7 @@ def export(tmp_path):
 
 
 def test_the_artifact(export):
-    source = machine(machines.NEURONS["rpsu"], linear(3, 8))
+    source = machine(zoo.NEURONS["rpsu"], linear(3, 8))
     artifact = export(source)
     assert (artifact.target, artifact.fidelity, artifact.machine_hash) == ("lava", "approximate", source.content_hash)
     assert (artifact.latency, artifact.horizon, artifact.static_input) == (2, T + 2, False)
@@ -57,7 +57,7 @@ def test_the_artifact(export):
     assert "int8 weights, Loihi-2-style fixed point" in artifact.approximations[0]
     assert "144 spikes" in artifact.approximations[0]
     assert psu.load(artifact, simulator="integer").artifact == artifact
-    assert export(machine(machines.NEURONS["psu"])).horizon is None
+    assert export(machine(zoo.NEURONS["psu"])).horizon is None
 
 
 def test_the_report_lies_beside_the_file(export):
@@ -116,21 +116,21 @@ def test_a_dead_layer(export):
 def test_a_layer_that_died(export):
     """Of two equal inputs that cancel but for a thousandth, eight bits leave nothing."""
     weight = np.array([[1.0, -0.9995]])
-    source = oracle.machine((2,), ops.Linear(weight), machines.neuron(o.Leak(1.0, 0.0), threshold=4e-4))
+    source = oracle.machine((2,), ops.Linear(weight), zoo.neuron(o.Leak(1.0, 0.0), threshold=4e-4))
     found = alarms(export(source, np.ones((4, 2, 2), np.float32)))
     assert "layer 'l1' is dead: it never fired on the calibration data (at 100.0% before)" in found
 
 
 def test_neurons_that_fell_silent(export):
     weight = np.array([[1.0, -0.9995], [1.0, 1.0]])
-    source = oracle.machine((2,), ops.Linear(weight), machines.neuron(o.Leak(1.0, 0.0), threshold=4e-4))
+    source = oracle.machine((2,), ops.Linear(weight), zoo.neuron(o.Leak(1.0, 0.0), threshold=4e-4))
     found = alarms(export(source, np.tile(np.array([[[1, 1]], [[0, 0]]], np.float32), (2, 1, 1))))
     assert "layer 'l1': 50.0% of its neurons fell silent" in found
     assert "layer 'l1': 25.0% of its spikes flipped; prepare and fine-tune" in found
 
 
 def test_a_layer_that_is_always_on(export):
-    found = alarms(export(machine(machines.neuron(machines.LEAK, threshold=-100.0))))
+    found = alarms(export(machine(zoo.neuron(zoo.LEAK, threshold=-100.0))))
     assert "layer 'l1' is always on: it fired at 100.0% (100.0% before)" in found
 
 
@@ -138,14 +138,14 @@ def test_a_layer_that_is_always_on(export):
 def test_simulation_only(export, steps, alarm):
     """A matrix of T steps keeps T - 1 sums, and R is one word more."""
     learned = o.PartialSums(np.tril(np.random.default_rng(0).normal(0, 1, (steps, steps))), np.zeros(steps))
-    artifact = export(machine(machines.neuron(learned, None, machines.STRICT)), x(steps))
+    artifact = export(machine(zoo.neuron(learned, None, zoo.STRICT)), x(steps))
     found = alarms(artifact)
     assert (f"is simulation only: {steps} words of state per neuron" in found) == alarm
     assert psu.load(artifact, simulator="integer").report.simulation_only == alarm
 
 
 def test_static_input(export):
-    source = oracle.machine((4,), linear(8, 4), ops.Hold(), machines.NEURONS["psu"])
+    source = oracle.machine((4,), linear(8, 4), ops.Hold(), zoo.NEURONS["psu"])
     still = np.repeat(x(1), 5, axis=0)
     artifact = export(source, still)
     assert artifact.static_input
@@ -218,14 +218,15 @@ def test_a_file_that_does_not_compute_what_it_should(export, monkeypatch, tmp_pa
     artifact = export()
     kept = {path: path.read_bytes() for path in artifact.path.parent.iterdir()}
     module = __import__("sys").modules["psu_deploy.exporters.lava.export"]
-    write = module.write
+    as_hdf5 = module.as_hdf5
 
-    def broken(path, network, metadata):
+    def broken(network, metadata):
         network.layers[0].synapse.weight[:] = 0
-        write(path, network, metadata)
+        content = as_hdf5(network, metadata)
         network.layers[0].synapse.weight[:] = 127
+        return content
 
-    monkeypatch.setattr(module, "write", broken)
+    monkeypatch.setattr(module, "as_hdf5", broken)
     with pytest.raises(psu.InternalError, match="does not compute what it should"):
         export()
     assert {path: path.read_bytes() for path in artifact.path.parent.iterdir()} == kept
@@ -244,7 +245,7 @@ def test_calibration_data_shorter_than_the_horizon(export):
     assert horizon > 3
     assert f"the calibration data have 3 of the {horizon} steps" in alarms(export(calibration=x(3)))
     assert "calibration data have" not in alarms(export(calibration=x(horizon)))
-    leaky = machine(machines.neuron(machines.LEAK))
+    leaky = machine(zoo.neuron(zoo.LEAK))
     assert "calibration data have" not in alarms(export(leaky, x(3)))
 
 
@@ -259,7 +260,7 @@ def test_a_time_constant_that_4096_parts_cannot_say(export):
 
 def test_a_convolution_that_lava_cannot_count_to(export):
     long = ops.Conv1d(np.ones((2, 1, 200)), None, (1,), ((0, 0),), (1,), 1)
-    source = oracle.machine((1, 300), long, machines.NEURONS["rpsu"])
+    source = oracle.machine((1, 300), long, zoo.NEURONS["rpsu"])
     with pytest.raises(
         psu.UnsupportedModelError, match=r"l0 +Conv1d +a kernel, stride, padding or dilation beyond 127"
     ):
@@ -270,7 +271,7 @@ def test_a_pooling_that_folded_in_would_be_too_long_is_a_layer_of_its_own(export
     """AvgPool1d(8) and a kernel of 20 would be one of 160."""
     pool = ops.AvgPool((8,), (8,), ((0, 0),))
     conv = ops.Conv1d(np.ones((2, 1, 20)), None, (1,), ((0, 0),), (1,), 1)
-    source = oracle.machine((1, 300), pool, conv, machines.neuron(machines.LEAK))
+    source = oracle.machine((1, 300), pool, conv, zoo.neuron(zoo.LEAK))
     assert export(source, np.ones((2, 1, 1, 300), np.float32)).latency == 2
 
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psu_deploy.exporters.lava import fixed_point as fx
-from psu_deploy.exporters.lava import network as ir
-from psu_deploy.exporters.lava.reference import Reference, encode, synapse_output
+from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.lava.input_code import encode
+from psu_deploy.exporters.lava.reference import Reference, synapse_output
 from psu_deploy.numerics.sigmoid_table import knots
 from tests.exporters.lava import hand_made, integers
 from tests.exporters.lava.hand_made import Numbers, layer
@@ -138,7 +139,7 @@ def test_a_neuron(kind, seed, T, loud, more):
     numbers = Numbers(seed, channels=3, loud=min(loud, LIMIT // 3))
     neuron = MAKE[kind](numbers, T)
     if not isinstance(neuron, ir.Cuba):
-        neuron = replace(neuron, fraction=numbers.ints(0, 2**neuron.up - 1, 3))
+        neuron = replace(neuron, fraction=numbers.ints(0, 2**neuron.fraction_bits - 1, 3))
     check(neuron, numbers.ints(-loud, loud, T, 2, 3, *more))
 
 

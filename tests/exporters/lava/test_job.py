@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from psu_deploy.errors import ArtifactError, EngineError, InputError
+from psu_deploy.exporters.lava import integer_network as ir
 from psu_deploy.exporters.lava import job, process_group
-from psu_deploy.exporters.lava import network as ir
 from psu_deploy.exporters.lava.job import run_job
 from tests.exporters.lava.hand_made import Numbers, layer, run, write
 
@@ -44,9 +44,9 @@ def child(tmp_path, monkeypatch):
         monkeypatch.setattr(job, "MAIN", tmp_path / "child.py")
         return call
 
-    def call(x=X, python=sys.executable, timeout=30.0, arithmetic="fixed_pt", **options):
+    def call(x=X, python=sys.executable, timeout=30.0, **options):
         given = {"steps": 3, "samples": 2} | options
-        return run_job(Path(python), b"", x, arithmetic=arithmetic, timeout=timeout, **given)
+        return run_job(Path(python), b"", x, timeout=timeout, **given)
 
     return put
 
@@ -57,7 +57,7 @@ def shared():
 
 def assert_nothing_new(before):
     """What other runs have there at the same time goes away; what was left behind stays."""
-    new, deadline = shared() - before, time.monotonic() + 20
+    new, deadline = shared() - before, time.monotonic() + 120
     while new & shared():
         assert time.monotonic() < deadline, f"left in /dev/shm: {new & shared()}"
         time.sleep(0.1)
@@ -70,11 +70,6 @@ class TestGood:
         assert result.output.dtype == np.int32
         assert {k: int(rows[0, 0]) for k, rows in result.layers.items()} == {1: 1, 3: 3}
         assert (result.versions, result.start_seconds, result.run_seconds) == ({"python": "3.10"}, 1.0, 2.0)
-
-    def test_real_numbers(self, child):
-        result = child(GOOD.format(output="x"))(np.float32(X) + 0.5, arithmetic="floating_pt")
-        assert result.output.dtype == np.float64
-        assert result.output[0, 0] == 0.5
 
     def test_nothing_of_this_pythons_path_reaches_it(self, child, monkeypatch, tmp_path):
         (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong one')")
@@ -194,15 +189,15 @@ class TestNothingIsLeftBehind:
         monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_it()
-        assert not process_group._members(groups[0])
+        assert not process_group.members(groups[0])
 
     def assert_gone(self, message, before, started):
         (said,) = [line.split() for line in message.splitlines() if line.strip().startswith("psm_")]
         name, group = said
-        assert not process_group._members(int(group))
+        assert not process_group.members(int(group))
         assert name not in shared()
-        assert_nothing_new(before)
         assert time.monotonic() - started < 20
+        assert_nothing_new(before)
 
     def test_folder_in_tmp(self, child, monkeypatch, tmp_path):
         (tmp_path / "tmp").mkdir()
@@ -244,9 +239,7 @@ class TestLava:
         layers = [layer(n.dense(5), n.lif(), 4), layer(n.dense(4), n.psu(), 4), layer(n.dense(4, 2), ir.Relay(), 2)]
         path = write(tmp_path / "a.net", layers, (5,))
         x = n.spikes(6, 1, 5)
-        result = run_job(
-            lava_python, path.read_bytes(), x[:, 0], arithmetic="fixed_pt", steps=6, samples=1, record=[1], timeout=60
-        )
+        result = run_job(lava_python, path.read_bytes(), x[:, 0], steps=6, samples=1, record=[1], timeout=60)
         expected = run(layers, x)
         assert np.array_equal(result.output, expected[-1][:, 0])
         assert list(result.layers) == [1]
@@ -281,7 +274,6 @@ class TestLava:
                 lava_python,
                 path.read_bytes(),
                 np.zeros((2, 5), int),
-                arithmetic="fixed_pt",
                 steps=2,
                 samples=1,
                 timeout=30,
@@ -295,7 +287,6 @@ class TestLava:
                 lava_python,
                 path.read_bytes(),
                 np.zeros((4, 5), int),
-                arithmetic="fixed_pt",
                 steps=4,
                 samples=1,
                 timeout=20,
@@ -311,7 +302,6 @@ class TestLava:
                 lava_python,
                 path.read_bytes(),
                 np.zeros((4, 5), int),
-                arithmetic="fixed_pt",
                 steps=4,
                 samples=1,
                 timeout=20,
@@ -324,7 +314,7 @@ class TestLava:
         path = write(tmp_path / "a.net", [layer(n.dense(5), n.psu(), 4)], (5,))
         x = np.zeros((200_000, 5), np.int32)
         with pytest.raises(EngineError, match="not done after 4 seconds"):
-            run_job(lava_python, path.read_bytes(), x, arithmetic="fixed_pt", steps=100, samples=2000, timeout=4)
+            run_job(lava_python, path.read_bytes(), x, steps=100, samples=2000, timeout=4)
         assert_nothing_new(before)
 
 
@@ -349,7 +339,7 @@ class TestItsParentDies:
             "from psu_deploy.exporters.lava.job import run_job\n"
             "tempfile.tempdir = sys.argv[3]\n"
             "x = np.zeros((200_000, 5), int)\n"
-            "run_job(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes(), x, arithmetic='fixed_pt', steps=100,"
+            "run_job(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes(), x, steps=100,"
             " samples=2000, timeout=200)\n"
         )
         folder = tmp_path / "jobs"

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.exporters.lava.chain import Gate, RealConv, RealDense
 from psu_deploy.exporters.lava.lower import lower
+from psu_deploy.exporters.lava.real_network import Gate, RealConv, RealDense
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
+from tests import zoo
 from tests.exporters.lava import networks, oracle
-from tests.exporters.onnx import machines
 
 
 def normal(*shape, seed=0):
@@ -25,9 +25,9 @@ def normal(*shape, seed=0):
 
 T = 6
 NONE = ((0, 0), (0, 0))
-PSU = machines.neuron(machines.LEAK, None, machines.STRICT, threshold=0.1)
-RPSU = machines.neuron(machines.LEAK, machines.LEARNED, machines.STRICT, fire_on=">")
-SLIDING = machines.neuron(o.Window(normal(1, 3), np.zeros(1), time_invariant=True), None, None, threshold=0.3)
+PSU = zoo.neuron(zoo.LEAK, None, zoo.STRICT, threshold=0.1)
+RPSU = zoo.neuron(zoo.LEAK, zoo.LEARNED, zoo.STRICT, fire_on=">")
+SLIDING = zoo.neuron(o.Window(normal(1, 3), np.zeros(1), time_invariant=True), None, None, threshold=0.3)
 LIF = ops.LIFNeuron(2.0, True, 0.2, "soft", ">=")
 
 
@@ -188,15 +188,15 @@ SEQUENCES = {
     ),
     "filter at the end": (
         (5,),
-        [linear(4, 5), PSU, linear(3, 4), ops.Filter(machines.LEAK)],
+        [linear(4, 5), PSU, linear(3, 4), ops.Filter(zoo.LEAK)],
         [("l1", DENSE, 0), ("l3", DENSE, ops.Filter)],
     ),
     "filter of spikes": (
         IMAGE,
-        [PSU, ops.Filter(machines.BIASED_TRACES), FLAT],
+        [PSU, ops.Filter(zoo.BIASED_TRACES), FLAT],
         [("l0", CONV, 0), ("l1", CONV, ops.Filter)],
     ),
-    "filter of the input": ((5,), [ops.Filter(machines.LEARNED)], [("l0", DENSE, ops.Filter)]),
+    "filter of the input": ((5,), [ops.Filter(zoo.LEARNED)], [("l0", DENSE, ops.Filter)]),
     "mean over time": (
         (5,),
         [linear(4, 5), PSU, linear(3, 4), ops.Readout("mean")],
@@ -204,7 +204,7 @@ SEQUENCES = {
     ),
     "sum over time of a filter": (
         (5,),
-        [linear(4, 5), ops.Filter(machines.SLIDING), ops.Readout("sum")],
+        [linear(4, 5), ops.Filter(zoo.SLIDING), ops.Readout("sum")],
         [("l1", DENSE, ops.Filter)],
     ),
     "the last of an image, flattened": (IMAGE, [PSU, ops.Readout("last"), FLAT], [("l0", CONV, 0)]),
@@ -278,10 +278,10 @@ REFUSED = ("bernoulli", "minus one")
 """Loihi has no noise, and decays of 0 to 1."""
 
 
-@pytest.mark.parametrize("kind", [kind for kind in machines.NEURONS if not any(word in kind for word in REFUSED)])
+@pytest.mark.parametrize("kind", [kind for kind in zoo.NEURONS if not any(word in kind for word in REFUSED)])
 def test_every_neuron(kind):
     """Estimators, operators and resets of every kind."""
-    neuron = machines.NEURONS[kind]
+    neuron = zoo.NEURONS[kind]
     machine = oracle.machine((4,), linear(12, 4), neuron, linear(3, 12))
     x = sequence(machine, 8)[: machine.max_steps]
     sent, output = oracle.run(lower(machine), x)
@@ -328,7 +328,7 @@ REFUSED = {
         "no convolution along time",
         "SlidingPSN",
     ),
-    "noise": ((5,), [linear(4, 5), ops.BernoulliNeuron(machines.LEAK, 1)], "l1", "at random", "PSU or LIF"),
+    "noise": ((5,), [linear(4, 5), ops.BernoulliNeuron(zoo.LEAK, 1)], "l1", "at random", "PSU or LIF"),
     "linear over an image": (
         (2, 3, 5),
         [linear(4, 5), PSU],
@@ -340,14 +340,14 @@ REFUSED = {
     "numbers held": ((5,), [linear(4, 5), PSU, ops.Hold(), linear(3, 4)], "l2", "cannot hold a value", "ONNX"),
     "filter, then weights": (
         (5,),
-        [linear(4, 5), ops.Filter(machines.LEAK), linear(3, 4)],
+        [linear(4, 5), ops.Filter(zoo.LEAK), linear(3, 4)],
         "l1",
         "numbers would go on",
         "the network's end",
     ),
     "filter, then a neuron": (
         (5,),
-        [linear(4, 5), ops.Filter(machines.LEAK), PSU],
+        [linear(4, 5), ops.Filter(zoo.LEAK), PSU],
         "l1",
         "numbers would go on",
         "the network's end",
@@ -361,14 +361,14 @@ REFUSED = {
     ),
     "a growing trace": (
         (5,),
-        [machines.neuron(o.Leak(0.5, 1.5), None, machines.STRICT)],
+        [zoo.neuron(o.Leak(0.5, 1.5), None, zoo.STRICT)],
         "l0",
         "a decay of 1.5; Loihi has 0 to 1",
         "decays in 0..1",
     ),
     "an alternating trace": (
         (5,),
-        [machines.neuron(machines.LEAK, None, o.StrictLeak(0.5, -0.5))],
+        [zoo.neuron(zoo.LEAK, None, o.StrictLeak(0.5, -0.5))],
         "l0",
         "a decay of -0.5",
         "decays in 0..1",
@@ -509,7 +509,7 @@ def test_everything_at_once():
     nodes = (
         Node("delay", ops.Delay(1), ("x",)),
         Node("weights", linear(5, 5), ("delay",)),
-        Node("neuron", machines.neuron(o.Leak(0.5, 1.5), swinging, machines.STRICT), ("weights",)),
+        Node("neuron", zoo.neuron(o.Leak(0.5, 1.5), swinging, zoo.STRICT), ("weights",)),
         Node("both", ops.Add(), ("neuron", "weights")),
         Node("product", ops.Multiply(), ("both", "neuron")),
         Node("relu", ops.Activation("relu"), ("product",)),
@@ -523,7 +523,7 @@ def test_everything_at_once():
 
 
 def test_decays_of_nothing_and_of_one_are_fine():
-    neuron = machines.neuron(o.Leak(0.5, 0.0), o.Exponentials(normal(2), np.array([1.0, 0.0])), o.StrictLeak(1.0, 1.0))
+    neuron = zoo.neuron(o.Leak(0.5, 0.0), o.Exponentials(normal(2), np.array([1.0, 0.0])), o.StrictLeak(1.0, 1.0))
     machine = oracle.machine((4,), linear(6, 4), neuron)
     check(machine, sequence(machine))
 

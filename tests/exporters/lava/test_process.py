@@ -13,21 +13,19 @@ import sys
 import numpy as np
 
 from psu_deploy.exporters.lava import fixed_point as fx
-from psu_deploy.exporters.lava import network as ir
+from psu_deploy.exporters.lava import integer_network as ir
 from psu_deploy.exporters.lava.job import MAIN, run_job
 from psu_deploy.numerics.sigmoid_table import knots
-from tests.exporters.lava.hand_made import BINARY, GRADED, Numbers, layer, run, synapse, write
+from tests.exporters.lava.hand_made import BINARY, GRADED, Numbers, layer, run, write
 
 C = 8
 
 
-def in_lava(python, path, x, record, arithmetic="fixed_pt"):
+def in_lava(python, path, x, record):
     """Layer -> (T, B, features) of x (T, B, *features)."""
     T, B = x.shape[:2]
     rows = x.swapaxes(0, 1).reshape(B * T, *x.shape[2:])
-    result = run_job(
-        python, path.read_bytes(), rows, arithmetic=arithmetic, steps=T, samples=B, record=record, timeout=100
-    )
+    result = run_job(python, path.read_bytes(), rows, steps=T, samples=B, record=record, timeout=100)
     last = max(record)
     assert np.array_equal(result.output, result.layers[last])
     return {k: rows.reshape(B, T, -1).swapaxes(0, 1) for k, rows in result.layers.items()}
@@ -83,7 +81,7 @@ def test_the_leak_against_the_equations(lava_python, tmp_path):
         v = r = 0
         for t in range(T):
             a = sum(int(w) for w, s in zip(part.weight[c], x[t, b], strict=True) if s) + int(part.bias[c])
-            v = max(-limit, min(limit, over(v * decay, 12) + over((a << neuron.up) * gain, 12)))
+            v = max(-limit, min(limit, over(v * decay, 12) + over((a << neuron.fraction_bits) * gain, 12)))
             seen = v + int(neuron.integrate.bias[c])
             z = max(-8192, min(8191, seen * int(neuron.estimator.coefficient[c]) >> int(neuron.estimator.shift[c])))
             i, f = divmod(z + 8192, 256)
@@ -204,7 +202,7 @@ def test_more_groups_than_lava_counts_to(lava_python, tmp_path):
 PARTS = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import fixed, floating, numpy as np
+import fixed, numpy as np
 given = dict(np.load(sys.argv[2]))
 table = {name: given[name] for name in ("coefficient", "shift", "knots")}
 levels = {name: given[name] for name in ("thresholds", "values")}
@@ -212,9 +210,6 @@ np.savez(
     sys.argv[3],
     table=fixed.Table(table)(given["E"]),
     levels=fixed.Levels(levels)(given["E"]),
-    real_table=floating.Table({})(given["E"] / 1000),
-    real_levels=floating.Levels({"thresholds": [-5.0, 0.0, 7.0], "height": 0.25, "offset": 0.5})(given["E"]),
-    sigmoid=floating.Sigmoid({})(given["E"] / 4),
     scaled=fixed.scale(given["E"], given["factor"], given["shift"]),
 )
 """
@@ -233,134 +228,8 @@ def test_the_parts_for_every_number(tmp_path):
     got = np.load(tmp_path / "out.npz")
     assert np.array_equal(got["table"], fx.estimated_spike(table, E))
     assert np.array_equal(got["levels"], fx.estimated_spike(levels, E))
-    assert np.array_equal(got["real_table"], in_pieces(E / 1000))
-    assert np.array_equal(got["real_levels"], 0.5 + 0.25 * ((E >= -5) * 1.0 + (E >= 0) + (E >= 7)))
-    assert np.allclose(got["sigmoid"], np.exp(-np.logaddexp(0, -E / 4)), rtol=1e-12, atol=0)  # of numbers up to 1e300
     exact = [int(e) * int(f) / 2 ** int(s) for e, f, s in np.broadcast(E, given["factor"], shift)]
     assert got["scaled"].reshape(-1).tolist() == [int(number) for number in exact], "int() drops the fraction"
-
-
-# -- floating point ----------------------------------------------------------------------------------------------------
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def in_pieces(x):
-    """The sigmoid's table, by np.interp, then rounded down as whole numbers are."""
-    z = np.clip(np.floor(x * 1024), -8192, 8191)
-    knots = np.rint(4096 * sigmoid(np.arange(-8, 8.01, 0.25)))
-    piece = np.floor((z + 8192) / 256).astype(int)
-    rise = (knots[np.minimum(piece + 1, 64)] - knots[piece]) * ((z + 8192) % 256)
-    return (knots[piece] + np.floor(rise / 256)) / 4096
-
-
-def leak(x, decay, gain):
-    """(T, ...) -> the same."""
-    T = len(x)
-    kernel = np.tril(gain * decay ** np.subtract.outer(np.arange(T), np.arange(T)).clip(0).astype(float))
-    return np.tensordot(kernel, x, 1)
-
-
-def strict_leak(x, decay, gain):
-    return np.concatenate([np.zeros_like(x[:1]), leak(x, decay, gain * decay)[:-1]])
-
-
-def by_columns(x, columns, bias):
-    """A T x T matrix from its columns: input t adds columns[t, l] x to step t + l."""
-    y = np.zeros_like(x)
-    for t, row in enumerate(x):
-        for later, factor in enumerate(columns[t if len(columns) > 1 else 0]):
-            if t + later < len(x):
-                y[t + later] += factor * row
-    return y + np.broadcast_to(bias, len(x)).reshape(-1, *[1] * (x.ndim - 1))
-
-
-def lif(a, decay, gain, threshold, hard):
-    v, spikes = 0.0, []
-    for row in a:
-        h = decay * v + gain * row
-        s = (h > threshold).astype(float)
-        v = h * (1 - s) if hard else h - threshold * s
-        spikes.append(s)
-    return np.stack(spikes)
-
-
-def traces(decays, gains, bias=0.0):
-    return {"kind": "Traces", "decays": list(decays), "gains": list(gains), "bias": bias}
-
-
-def sums(columns, bias):
-    return {"kind": "Sums", "columns": columns.tolist(), "bias": bias.tolist()}
-
-
-def psu(integrate, estimator, reset, threshold, estimate=None, fire_on=">="):
-    return {"type": "PSU", "integrate": integrate, "estimate": estimate, "estimator": estimator, "reset": reset,
-            "threshold": threshold, "fire_on": fire_on}  # fmt: skip
-
-
-def test_floating_point(lava_python, tmp_path):
-    """Against T x T matrices and loops in numpy, every layer from what the layer before gave."""
-    T, B = 9, 3
-    n = Numbers(9, C)
-    columns, bias = n.random.normal(size=(T, T)) * 0.5, n.random.normal(size=T) * 0.1
-    strict = np.where(np.arange(T) == 0, 0.0, columns)
-    stairs = {"kind": "Levels", "thresholds": [-0.5, 0.0, 0.5], "height": 0.3, "offset": 0.05}
-    neurons = [
-        ({"type": "GATE"}, lambda a: a > 0),
-        (
-            psu(traces([0.8], [0.5]), {"kind": "Sigmoid"}, {"gain": 0.7, "decay": 0.9}, 0.2),
-            lambda a: leak(a, 0.8, 0.5) - strict_leak(sigmoid(leak(a, 0.8, 0.5)), 0.9, 0.7) >= 0.2,
-        ),
-        (
-            psu(sums(columns, bias), stairs, {"operator": sums(strict, bias * 0)}, -0.1, {"kind": "Identity"}, ">"),
-            lambda a: by_columns(a, columns, bias) - by_columns(steps_of(a), strict, bias * 0) > -0.1,
-        ),
-        (
-            {"type": "LIF", "decay": 0.7, "gain": 0.9, "threshold": 0.4, "hard": False, "fire_on": ">"},
-            lambda a: lif(a, 0.7, 0.9, 0.4, False),
-        ),
-        (
-            psu(traces([0.8, 0.2], [0.5, -0.3], 0.1), {"kind": "Table"}, {"gain": 0.7, "decay": 0.9}, 0.1),
-            lambda a: two(a) - strict_leak(in_pieces(two(a)), 0.9, 0.7) >= 0.1,
-        ),
-        (
-            {"type": "LIF", "decay": 0.6, "gain": 1.0, "threshold": 0.3, "hard": True, "fire_on": ">"},
-            lambda a: lif(a, 0.6, 1.0, 0.3, True),
-        ),
-        (
-            psu(sums(columns[:1, :4], bias[:1]), {"kind": "Raw"}, {"gain": 0.2, "decay": 0.9}, 0.1),
-            lambda a: (v := by_columns(a, columns[:1, :4], bias[:1])) - strict_leak(v, 0.9, 0.2) >= 0.1,
-        ),
-        ({"type": "RELAY", "operator": traces([0.5], [0.5])}, lambda a: leak(a, 0.5, 0.5)),
-        ({"type": "RELAY", "operator": None}, lambda a: a),
-    ]
-
-    def steps_of(a):
-        return 0.05 + 0.3 * sum((a >= level).astype(float) for level in stairs["thresholds"])
-
-    def two(a):
-        return leak(a, 0.8, 0.5) + leak(a, 0.2, -0.3) + 0.1
-
-    x = n.random.normal(size=(T, B, 2, 4, 3)) * 2
-    first = n.conv(2, C, (2, 3), (2, 1), (0, 1))
-    layers = [layer(first, ir.Relay(), (C, 2, 3)), layer(n.dense(C * 6), ir.Relay(), C, flatten=True)]
-    layers += [layer(n.dense(C), ir.Relay(), C) for _ in neurons[2:]]
-    scaled = [
-        (np.float32(part.synapse.weight / 120), np.float32(part.synapse.bias / 99), neuron)
-        for part, (neuron, _) in zip(layers, neurons, strict=True)
-    ]
-    path = write(tmp_path / "real.net", layers, (2, 4, 3), GRADED, scaled)
-    got = in_lava(lava_python, path, x, range(len(layers)), "floating_pt")
-    for k, ((weight, bias_, _), (_, meaning), part) in enumerate(zip(scaled, neurons, layers, strict=True)):
-        x = x.reshape(T, B, -1) if part.flatten else x
-        real = type(part.synapse)(**{**vars(part.synapse), "weight": np.float64(weight), "bias": np.float64(bias_)})
-        a = np.stack([synapse(real, row) if k == 0 else row @ real.weight.T + real.bias for row in x])
-        expected = np.asarray(meaning(a), float).reshape(T, B, -1)
-        assert np.allclose(got[k], expected, rtol=0, atol=1e-12), f"layer {k}"  # sums in another order
-        assert k > 6 or 0.05 < expected.mean() < 0.95, f"layer {k} is idle"
-        x = got[k].reshape(T, B, *part.shape)
 
 
 # -- others read it too ------------------------------------------------------------------------------------------------
@@ -382,7 +251,7 @@ if __name__ == "__main__":
     source.s_out.connect(network.inp)
     network.out.connect(sink.a_in)
     try:
-        source.create_runtime(run_cfg=main._configuration("fixed_pt"))
+        source.create_runtime(run_cfg=main._configuration())
         main._run(source, 36 + 3)
     finally:
         source.stop()

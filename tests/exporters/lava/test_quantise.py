@@ -10,16 +10,17 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.exporters.lava import network as ir
+from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.lava.input_code import calibrated, code_of, encode
+from psu_deploy.exporters.lava.integer_neurons import factor, threshold, whole_decay
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.measure import measure
-from psu_deploy.exporters.lava.neurons import factor, threshold, whole_decay
-from psu_deploy.exporters.lava.quantise import calibrated, code_of, quantise
-from psu_deploy.exporters.lava.reference import Reference, encode
+from psu_deploy.exporters.lava.quantise import quantise
+from psu_deploy.exporters.lava.reference import Reference
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
+from tests import zoo
 from tests.exporters.lava import networks, oracle
-from tests.exporters.onnx import machines
 
 LIMIT = 2**23 - 1
 
@@ -144,8 +145,8 @@ SIZES = (1e-6, 1e-3, 1.0, 1e3, 1e6)
 THRESHOLDS = (-1e6, -1.0, -1e-6, 0.0, 1e-6, 1e-3, 1.0, 1e3, 1e6)
 STRANGE = {
     "psu": lambda th: psu_neuron(th),
-    "learned": lambda th: machines.neuron(machines.LEARNED, machines.LEAK, o.StrictLeak(th, 0.5), threshold=th),
-    "sliding": lambda th: machines.neuron(machines.SLIDING, threshold=th),
+    "learned": lambda th: zoo.neuron(zoo.LEARNED, zoo.LEAK, o.StrictLeak(th, 0.5), threshold=th),
+    "sliding": lambda th: zoo.neuron(zoo.SLIDING, threshold=th),
     "soft": lambda th: ops.LIFNeuron(2.0, True, th, "soft", ">="),
     "hard": lambda th: ops.LIFNeuron(2.0, True, th, "hard", ">"),
     "hard, undivided": lambda th: ops.LIFNeuron(2.0, False, th, "hard", ">="),
@@ -299,11 +300,9 @@ EXACT = {
     "undivided": lambda th, on: psu_neuron(th, on, gain=1.0, reset=False),
     "no leak": lambda th, on: psu_neuron(th, on, gain=1.0, decay=1.0, reset=False),
     "forgets at once": lambda th, on: psu_neuron(th, on, gain=1.0, decay=0.0, reset=False),
-    "sliding": lambda th, on: machines.neuron(o.Window(COLUMNS, np.zeros(1), True), threshold=th, fire_on=on),
-    "sliding with bias": lambda th, on: machines.neuron(
-        o.Window(COLUMNS, np.full(1, 0.25), True), threshold=th, fire_on=on
-    ),
-    "a matrix": lambda th, on: machines.neuron(
+    "sliding": lambda th, on: zoo.neuron(o.Window(COLUMNS, np.zeros(1), True), threshold=th, fire_on=on),
+    "sliding with bias": lambda th, on: zoo.neuron(o.Window(COLUMNS, np.full(1, 0.25), True), threshold=th, fire_on=on),
+    "a matrix": lambda th, on: zoo.neuron(
         o.PartialSums(np.tril(np.random.default_rng(1).integers(-4, 5, (8, 8)) / 4), np.arange(8) / 8.0),
         threshold=th,
         fire_on=on,
@@ -364,12 +363,12 @@ def test_outputs_are_what_units_say():
 
 
 def test_latency_and_horizon():
-    learned = machines.neuron(machines.LEARNED, None, machines.STRICT)
+    learned = zoo.neuron(zoo.LEARNED, None, zoo.STRICT)
     machine = oracle.machine((4,), ops.Linear(normal(3, 4)), learned, ops.Linear(normal(2, 3)))
     network, _ = made(machine, spikes(3, 1, 4))
-    assert (network.horizon, network.latency) == (machines.STEPS, 2)
-    assert network.layers[0].neuron.integrate.columns.shape == (machines.STEPS, machines.STEPS)
+    assert (network.horizon, network.latency) == (zoo.STEPS, 2)
+    assert network.layers[0].neuron.integrate.columns.shape == (zoo.STEPS, zoo.STEPS)
     np.testing.assert_array_equal(
         network.layers[0].neuron.integrate.columns[1],
-        [*np.rint(machines.LEARNED.matrix[1:, 1] / np.abs(machines.LEARNED.matrix).max() * 4096), 0],
+        [*np.rint(zoo.LEARNED.matrix[1:, 1] / np.abs(zoo.LEARNED.matrix).max() * 4096), 0],
     )

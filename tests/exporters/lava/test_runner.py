@@ -12,8 +12,8 @@ import torch
 import psu_deploy as psu
 from psu_deploy.exporters.lava import runner as room
 from psu_deploy.machine import ops
+from tests import zoo
 from tests.exporters.lava import networks, oracle
-from tests.exporters.onnx import machines
 
 T = 6
 
@@ -34,7 +34,7 @@ def x(T=T, B=2, seed=0):
 
 
 def machine(*more):
-    return oracle.machine((4,), linear(8, 4), machines.NEURONS["rpsu"], linear(3, 8), *more)
+    return oracle.machine((4,), linear(8, 4), zoo.NEURONS["rpsu"], linear(3, 8), *more)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,6 @@ def test_what_it_says_of_itself(runner, in_lava, path):
     assert (runner.name, runner.rounds, runner.resumes, runner.repeats) == ("integer reference", True, True, None)
     assert (in_lava.name, in_lava.rounds, in_lava.resumes) == ("Lava, fixed point", True, False)
     assert in_lava.repeats.name == "integer reference"
-    floating = psu.load(path, simulator="lava-float")
-    assert (floating.name, floating.rounds, floating.repeats) == ("Lava, floating point", False, None)
     assert runner.input_shape == (4,)
     assert runner.state == {}
 
@@ -165,9 +163,7 @@ def test_readouts(tmp_path, kind):
 
 
 def test_images_come_back_in_their_shape(tmp_path):
-    source = oracle.machine(
-        (2, 5), ops.Conv1d(np.ones((3, 2, 2)), None, (1,), ((0, 0),), (1,), 1), machines.NEURONS["psu"]
-    )
+    source = oracle.machine((2, 5), ops.Conv1d(np.ones((3, 2, 2)), None, (1,), ((0, 0),), (1,), 1), zoo.NEURONS["psu"])
     given = np.random.default_rng(0).integers(0, 2, (T, 2, 2, 5)).astype(np.float32)
     runner = psu.load(psu.export(source, tmp_path / "n.net", target="lava", calibration=given), simulator="integer")
     assert runner.run(given).shape == source.run(given).shape == (T, 2, 3, 4)
@@ -228,7 +224,7 @@ def test_samples_come_back_in_order(in_lava, monkeypatch):
 
 
 def test_an_unknown_simulator(path):
-    with pytest.raises(psu.InputError, match="is one of lava, lava-float, integer, got 'loihi'"):
+    with pytest.raises(psu.InputError, match="is one of lava, integer, got 'loihi'"):
         psu.load(path, simulator="loihi")
     with pytest.raises(psu.InputError, match="it takes simulator, timeout"):
         psu.load(path, threads=1)

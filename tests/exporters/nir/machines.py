@@ -13,22 +13,11 @@ import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.numerics.staircase import sigmoid_steps
+from tests.zoo import chain, normal
 
 SIMULATORS = ("norse", "snntorch", "spikingjelly", "sinabs")
 DIALECTS = ("canonical", "portable", *SIMULATORS)
 ENGINES = ("canonical", *SIMULATORS)
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def chain(features, *layers, names="abcdefgh"):
-    """Layers one after the other, named a, b, c, ... unless said otherwise."""
-    names = tuple(names[: len(layers)])
-    inputs = ("x", *names)
-    nodes = tuple(Node(name, layer, (before,)) for name, layer, before in zip(names, layers, inputs, strict=False))
-    return StateMachine(nodes, features)
 
 
 def stairs(levels=7):

@@ -1,7 +1,7 @@
-"""What a NIR file and a neuron mean, in float64 numpy. Nothing here calls the package.
+"""What a NIR file means, in float64 numpy. Nothing here calls the package.
 
 A file: forward Euler, `v += dt/tau*(v_leak - v + r*I)`, edges summed, edges that lead back one step late, spike where
-`v > v_threshold`, then `v = v_reset`. A neuron: the raw matrices along time, or the loop it is defined by.
+`v > v_threshold`, then `v = v_reset`.
 """
 
 from __future__ import annotations
@@ -146,71 +146,3 @@ def convolve(x, weight, stride, padding, dilation):
 
 def whole(value):
     return tuple(int(n) for n in np.atleast_1d(value))
-
-
-def lag_matrix(T, weight):
-    """A[t, s] = weight(t - s) where t >= s."""
-    return np.array([[weight(t - s) if t >= s else 0.0 for s in range(T)] for t in range(T)])
-
-
-def matrix_of(operator, T):
-    """An operator as A (T, T) and a bias."""
-    match type(operator).__name__:
-        case "Identity":
-            return np.eye(T), 0.0
-        case "Leak":
-            return lag_matrix(T, lambda n: operator.gain * operator.decay**n), 0.0
-        case "StrictLeak":
-            return lag_matrix(T, lambda n: operator.gain * operator.decay**n if n else 0.0), 0.0
-        case "Exponentials":
-            return lag_matrix(T, lambda n: float((operator.gains * operator.decays**n).sum())), operator.bias
-        case "Window":
-            row = operator.columns[0]
-            return lag_matrix(T, lambda n: row[n] if n < len(row) else 0.0), float(operator.bias[0])
-    raise AssertionError(operator)
-
-
-def apply(operator, current):
-    """(T, ...) -> (T, ...)."""
-    A, b = matrix_of(operator, len(current))
-    return np.tensordot(A, current, axes=1) + b
-
-
-def estimated(estimator, E):
-    match type(estimator).__name__:
-        case "RawCurrent":
-            return E
-        case "Sigmoid":
-            return 1 / (1 + np.exp(-E))
-        case "Staircase":
-            return estimator.offset + estimator.height * sum(
-                (level <= E).astype(float) for level in estimator.thresholds
-            )
-    raise AssertionError(estimator)
-
-
-def decide(margin, fire_on):
-    return (margin >= 0 if fire_on == ">=" else margin > 0).astype(float)
-
-
-def spikes_of(neuron, current):
-    """Spikes of a neuron layer of the machine, from its current (T, B, ...) in float64."""
-    if type(neuron).__name__ == "LIFNeuron":
-        return lif_spikes(neuron, current)
-    V = apply(neuron.integrate, current)
-    if neuron.reset is None:
-        return decide(V - neuron.threshold, neuron.fire_on)
-    E = V if neuron.estimate is None else apply(neuron.estimate, current)
-    R = apply(neuron.reset, estimated(neuron.estimator, E))
-    return decide(V - R - neuron.threshold, neuron.fire_on)
-
-
-def lif_spikes(neuron, current):
-    V, rows = np.zeros_like(current[0]), []
-    for now in current:
-        leaves = 0.0 if neuron.tau is None else V / neuron.tau
-        H = V - leaves + (now / neuron.tau if neuron.decay_input else now)
-        S = decide(H - neuron.threshold, neuron.fire_on)
-        V = H - neuron.threshold * S if neuron.reset == "soft" else np.where(S > 0, 0.0, H)
-        rows.append(S)
-    return np.stack(rows)

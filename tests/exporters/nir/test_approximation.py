@@ -10,8 +10,8 @@ import pytest
 import psu_deploy as psu
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
-from tests.exporters.nir import oracle
 from tests.exporters.nir.machines import FAMILY, LEAK, MATRIX, PSU, STRICT, TRACES, chain, linear, neuron
+from tests.oracles import estimated, output_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what simulators use is theirs to mend
 
@@ -41,7 +41,7 @@ def spikes(estimator, x):
         if isinstance(layer, ops.Linear):
             values = values @ layer.weight.T + layer.bias
         else:
-            values = oracle.spikes_of(ops.SpikingNeuron(**{**vars(layer), "estimator": estimator}), values)
+            values = output_of(ops.SpikingNeuron(**{**vars(layer), "estimator": estimator}), values)
             found.append(values)
     return found
 
@@ -107,7 +107,7 @@ def test_sup_norm_error(export):
     """Half a step, but in the middle."""
     artifact = export(calibration=CALIBRATION, max_flip_rate=1.0)
     grid = np.linspace(-9, 9, 2_000_001)
-    error = np.abs(oracle.estimated(levels_by_hand(3), grid) - oracle.estimated(o.Sigmoid(), grid)).max()
+    error = np.abs(estimated(levels_by_hand(3), grid) - estimated(o.Sigmoid(), grid)).max()
     assert f"sup-norm error {error:.4f}" in artifact.approximations[0]
 
 

@@ -11,6 +11,7 @@ import pytest
 from psu_deploy.machine import ops
 from tests.exporters.nir import oracle
 from tests.exporters.nir.machines import ENGINES, MACHINES, PORTABLE, READERS, inputs
+from tests.oracles import output_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what simulators use is theirs to mend
 
@@ -86,7 +87,7 @@ ONE_NEURON = [
 def raw_spikes(name, x):
     linear, neuron = (node.layer for node in MACHINES[name].nodes[:2])
     bias = 0.0 if linear.bias is None else linear.bias
-    return oracle.spikes_of(neuron, x.astype(np.float64) @ linear.weight.T + bias)
+    return output_of(neuron, x.astype(np.float64) @ linear.weight.T + bias)
 
 
 @pytest.mark.parametrize("name", ONE_NEURON)

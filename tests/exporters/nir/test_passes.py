@@ -9,8 +9,9 @@ import pytest
 
 from psu_deploy.errors import Refusal
 from psu_deploy.exporters.nir import passes
+from psu_deploy.exporters.nir.dialects.base import expanded
 from psu_deploy.exporters.nir.lower import lower
-from psu_deploy.exporters.nir.network import (
+from psu_deploy.exporters.nir.primitives import (
     Convolution,
     Dense,
     Fire,
@@ -27,6 +28,7 @@ from psu_deploy.exporters.nir.network import (
 )
 from tests.exporters.nir import oracle
 from tests.exporters.nir.machines import MACHINES, inputs, normal
+from tests.helpers import decide
 
 ROUNDING = {"rtol": 1e-9, "atol": 1e-9}
 """Of float64, in another order of sums."""
@@ -83,11 +85,11 @@ def compute(primitive, x, state):
             return joined(np.stack(state["line"][:order], axis=1))
         case Step(thresholds, fire_on):
             x = copies(x, len(thresholds))
-            return joined(oracle.decide(x - per_copy(thresholds, x), fire_on))
+            return joined(decide(x - per_copy(thresholds, x), fire_on))
         case Fire(tau, decay_input, threshold, fire_on):
             V = state.get("V", 0.0)
             H = V - (0.0 if tau is None else V / tau) + (x / tau if decay_input else x)
-            spikes = oracle.decide(H - threshold, fire_on)
+            spikes = decide(H - threshold, fire_on)
             state["V"] = H * (1 - spikes)
             return spikes
     raise AssertionError(primitive)
@@ -295,5 +297,5 @@ def test_a_sum_of_flat_and_image_is_refused():
 def test_copies_of_every_feature():
     matrix = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     x = normal(4)
-    wide = passes.expanded(matrix, 2) @ x
+    wide = expanded(matrix, 2) @ x
     np.testing.assert_allclose(wide.reshape(3, 2), matrix @ x.reshape(2, 2))

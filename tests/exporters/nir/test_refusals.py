@@ -423,7 +423,7 @@ def test_a_delay_line_that_would_need_a_huge_matrix(tmp_path):
 
 def test_when_nir_infers_another_shape(tmp_path, monkeypatch):
     """NIR's inference is known to misjudge some layers."""
-    base = importlib.import_module("psu_deploy.exporters.nir.spelling.base")
+    base = importlib.import_module("psu_deploy.exporters.nir.dialects.base")
     monkeypatch.setattr(base, "pair", lambda values: (1, 1))
     machine = IMAGES["conv2d, no bias, stride"]
     with pytest.raises(
@@ -434,7 +434,7 @@ def test_when_nir_infers_another_shape(tmp_path, monkeypatch):
 
 
 def _wrong_threshold(monkeypatch):
-    neurons = importlib.import_module("psu_deploy.exporters.nir.neurons")
+    neurons = importlib.import_module("psu_deploy.exporters.nir.lower_neurons")
     right = neurons.lower_spiking_neuron
     lower = importlib.import_module("psu_deploy.exporters.nir.lower")
     monkeypatch.setattr(lower, "lower_spiking_neuron", lambda n, *a: right(replace(n, threshold=n.threshold + 0.3), *a))
@@ -442,7 +442,7 @@ def _wrong_threshold(monkeypatch):
 
 
 def _wrong_decay(monkeypatch):
-    neurons = importlib.import_module("psu_deploy.exporters.nir.neurons")
+    neurons = importlib.import_module("psu_deploy.exporters.nir.lower_neurons")
     right = neurons.OPERATORS[o.Leak]
     monkeypatch.setitem(neurons.OPERATORS, o.Leak, lambda leak: right(replace(leak, decay=0.9 * leak.decay)))
     return chain((20,), linear(20, 20), PSU)

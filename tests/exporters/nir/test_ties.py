@@ -11,8 +11,9 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.machine import ops as o
-from tests.exporters.nir import oracle
+from tests import oracles
 from tests.exporters.nir.machines import chain, lif, neuron
+from tests.helpers import decide
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what simulators use is theirs to mend
 
@@ -57,22 +58,22 @@ def tied(unit, seed=0):
 def share(unit):
     """What one unit of input adds to the margin at once."""
     if hasattr(unit, "integrate"):
-        return oracle.matrix_of(unit.integrate, 1)[0][0, 0]
+        return oracles.matrix_of(unit.integrate, 1)[0][0, 0]
     return 1 / unit.tau if unit.decay_input else 1.0
 
 
 def margin(unit, x):
     """V - R - V_th, H - V_th."""
     if hasattr(unit, "integrate"):
-        V = oracle.apply(unit.integrate, x)
+        V = oracles.filtered(unit.integrate, x)
         if unit.reset is None:
             return V - unit.threshold
-        E = V if unit.estimate is None else oracle.apply(unit.estimate, x)
-        return V - oracle.apply(unit.reset, oracle.estimated(unit.estimator, E)) - unit.threshold
+        E = V if unit.estimate is None else oracles.filtered(unit.estimate, x)
+        return V - oracles.filtered(unit.reset, oracles.estimated(unit.estimator, E)) - unit.threshold
     V, rows = np.zeros_like(x[0]), []
     for now in x:
         H = V - (0.0 if unit.tau is None else V / unit.tau) + (now / unit.tau if unit.decay_input else now)
-        fires = oracle.decide(H - unit.threshold, unit.fire_on)
+        fires = decide(H - unit.threshold, unit.fire_on)
         V = H - unit.threshold * fires if unit.reset == "soft" else H * (1 - fires)
         rows.append(H - unit.threshold)
     return np.stack(rows)
@@ -137,7 +138,7 @@ def test_a_tie_is_decided_as_the_neuron_says(file_with_ties, run_in, name, thres
         return
     x = tied(unit)
     _, spikes = run_in(file_with_ties(unit, dialect, name, threshold, fire_on), engine, x)
-    np.testing.assert_array_equal(spikes["a"], oracle.spikes_of(unit, x.astype(np.float64)))
+    np.testing.assert_array_equal(spikes["a"], oracles.output_of(unit, x.astype(np.float64)))
 
 
 FORGETFUL = {
@@ -155,7 +156,7 @@ def test_a_tie_in_sinabs(file_with_ties, run_in, name, threshold, fire_on):
     unit = replace(FORGETFUL[name], threshold=threshold, fire_on=fire_on)
     x = tied(unit)
     _, spikes = run_in(file_with_ties(unit, "sinabs", name, threshold, fire_on), "sinabs", x)
-    np.testing.assert_array_equal(spikes["a"], oracle.spikes_of(unit, x.astype(np.float64)))
+    np.testing.assert_array_equal(spikes["a"], oracles.output_of(unit, x.astype(np.float64)))
 
 
 @pytest.mark.parametrize(("dialect", "engine"), READERS)

@@ -9,7 +9,7 @@ import pytest
 import psu_deploy as psu
 from psu_deploy.exporters.onnx.runner import OnnxRunner
 from psu_deploy.machine import StateMachine
-from tests.exporters.onnx.machines import MACHINES
+from tests.zoo import MACHINES
 
 
 @pytest.fixture(scope="session")

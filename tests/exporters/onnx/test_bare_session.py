@@ -11,8 +11,8 @@ import onnxruntime as ort
 import pytest
 
 import psu_deploy as psu
-from tests.exporters.onnx.machines import MACHINES, NETWORKS, NEURONS, STEPS, chain, inputs, steps_of
 from tests.exporters.onnx.test_layers import CLOSE
+from tests.zoo import MACHINES, NETWORKS, NEURONS, STEPS, chain, inputs, steps_of
 
 HORIZON = [name for name, machine in MACHINES.items() if machine.horizon is not None]
 

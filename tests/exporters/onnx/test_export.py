@@ -22,7 +22,7 @@ from psu_deploy.exporters.onnx import lower
 from psu_deploy.exporters.onnx.operators import OPERATORS
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
-from tests.exporters.onnx.machines import MACHINES, NEURONS, chain, inputs, normal
+from tests.zoo import MACHINES, NEURONS, chain, inputs, normal
 
 MACHINE = chain((3,), NEURONS["rpsu"], ops.Linear(normal(2, 3)))
 emitting = sys.modules["psu_deploy.exporters.onnx.export"]

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import psu_deploy as psu
-from tests.exporters.onnx.machines import NEURONS, chain
+from tests.zoo import NEURONS, chain
 
 ABSENT = object()
 

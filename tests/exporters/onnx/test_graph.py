@@ -12,7 +12,7 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops
-from tests.exporters.onnx.machines import LEAK, MACHINES, NEURONS, STEPS, STRICT, chain, neuron, normal
+from tests.zoo import LEAK, MACHINES, NEURONS, STEPS, STRICT, chain, neuron, normal
 
 each_machine = pytest.mark.parametrize("name", MACHINES)
 

@@ -6,23 +6,10 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
-from psu_deploy.exporters.onnx import lower
-from psu_deploy.machine import ops, storage
+from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
-from tests.exporters.onnx.machines import (
-    LAYERS,
-    MACHINES,
-    NEURONS,
-    OPERATORS,
-    chain,
-    inputs,
-    neuron,
-    normal,
-    random_state,
-    raw_matrix,
-    steps_of,
-)
-from tests.helpers import apply, per_step, step_by_step
+from tests.helpers import step_by_step
+from tests.zoo import MACHINES, chain, inputs, neuron, normal, random_state, steps_of
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 """Two float32 sums of at most a hundred products of size 1; fixed seeds, so no decision is closer than that to zero."""
@@ -61,40 +48,12 @@ def test_trace_is_the_machines(name, file_of):
             np.testing.assert_allclose(found, wanted, **CLOSE)
 
 
-@pytest.mark.parametrize("name", NEURONS)
-def test_the_neurons_under_test_both_fire_and_stay_silent(name):
-    machine = MACHINES[f"{name} neuron"]
-    assert 0.02 < machine.run(inputs(machine, steps_of(machine), 4)).mean() < 0.98
-
-
-def test_every_kind_of_layer_and_operator_is_under_test():
-    nodes = [node.layer for machine in MACHINES.values() for node in machine.nodes]
-    placed = {type(value) for layer in nodes if isinstance(layer, ops.SpikingNeuron) for value in vars(layer).values()}
-    kinds = {kind for kind in storage._KINDS.values() if issubclass(kind, ops.Layer)}
-    assert kinds == {type(layer) for layer in nodes}
-    assert set(lower._RULES) == kinds
-    assert {o.Identity, o.Leak, o.StrictLeak, o.PartialSums, o.Window, o.Exponentials} <= placed
-    assert {o.Sigmoid, o.RawCurrent, o.Staircase, o.SigmoidTable} <= placed
-    filters = {type(layer.operator) for layer in nodes if isinstance(layer, ops.Filter)}
-    assert filters == {o.Identity, o.Leak, o.StrictLeak, o.PartialSums, o.Window, o.Exponentials}
-    alone = {kind for kind in kinds if not issubclass(kind, ops.Neuron)} - {ops.Add, ops.Multiply}
-    assert {type(layer) for layer, _ in LAYERS.values()} >= alone
-
-
 @pytest.mark.parametrize("fire_on", [">=", ">"])
 def test_a_tie_fires_only_on_greater_or_equal(fire_on, exported):
     runner = exported(chain((3,), neuron(o.Identity(), threshold=0.5, fire_on=fire_on)))
     runner.reset(1)
     below, above = np.nextafter(np.float32([0.5, 0.5]), np.float32([0, 1]))
     assert runner.step(np.float32([[below, 0.5, above]])).tolist() == [[0.0, float(fire_on == ">="), 1.0]]
-
-
-@pytest.mark.parametrize("name", OPERATORS)
-def test_a_filter_is_its_matrix(name, file_of):
-    machine, runner = MACHINES[f"filter: {name}"], psu.load(file_of(f"filter: {name}"), threads=1)
-    x = inputs(machine, steps_of(machine), 4)
-    A, b = raw_matrix(OPERATORS[name], len(x))
-    np.testing.assert_allclose(runner.run(x), apply(A, x) + per_step(b, x), **CLOSE)
 
 
 @pytest.mark.parametrize("batch", [1, 5])

@@ -11,7 +11,7 @@ import torch
 import psu_deploy as psu
 from psu_deploy.exporters.onnx.runner import OnnxRunner
 from psu_deploy.machine import ops
-from tests.exporters.onnx.machines import MACHINES, NETWORKS, NEURONS, STEPS, chain, inputs, random_state
+from tests.zoo import MACHINES, NETWORKS, NEURONS, STEPS, chain, inputs, random_state
 
 B = 2
 MACHINE = NETWORKS["residual"]

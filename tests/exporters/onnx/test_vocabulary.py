@@ -16,8 +16,8 @@ from psu_deploy.exporters.onnx.size import check_size
 from psu_deploy.exporters.onnx.vocabulary import OPERATORS, check_vocabulary
 from psu_deploy.exporters.onnx.wire import structure_bytes
 from psu_deploy.machine import ops
-from tests.exporters.onnx.machines import MACHINES, NEURONS, chain
 from tests.helpers import EVERY_NEURON
+from tests.zoo import MACHINES, NEURONS, chain
 
 METADATA = {"versions": {"psu-deploy": "0"}}
 

@@ -123,6 +123,7 @@ def in_chunks(x, gain, decay, strict):
     return _chunked(x, gain, decay, strict, backwards=False)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("scan", [as_module, in_chunks])
 @pytest.mark.parametrize("strict", [False, True])
 def test_long_sequences_need_no_matrix(scan, strict):

@@ -1,4 +1,9 @@
-"""Machines built by hand, without capture: every kind of layer, operator and neuron, and how to fill their state."""
+"""The one list of what networks are made of: layers, causal operators, estimators, neurons, and graphs of them.
+
+A row here brings every general test: `tests/test_zoo.py` holds it against its mathematics (`tests/oracles.py`) in the
+machine, in a saved file, under rounding and in every target; the tests of the targets look at what they write of it.
+All are built by hand, without capture.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,9 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def chain(features, *layers):
-    """Layers one after the other, named a, b, c, ..."""
-    names = "abcdefgh"[: len(layers)]
+def chain(features, *layers, names="abcdefgh"):
+    """Layers one after the other, named a, b, c, ... unless said otherwise."""
+    names = names[: len(layers)]
     inputs = ("x", *names)
     nodes = tuple(Node(name, layer, (before,)) for name, layer, before in zip(names, layers, inputs, strict=False))
     return StateMachine(nodes, features)
@@ -148,7 +153,7 @@ LAYERS = {
     "readout sum": (ops.Readout("sum"), (3,)),
     "readout last": (ops.Readout("last"), (3,)),
 }
-"""Name -> layer without spikes, and the features it is given."""
+"""Name -> layer without spikes, and the features it is given. What joins two inputs is among the networks."""
 
 
 def _residual() -> StateMachine:
@@ -260,31 +265,7 @@ MACHINES = (
     }
     | NETWORKS
 )
-"""Everything the exporter has a rule for."""
-
-
-def raw_matrix(operator, T):
-    """An operator as the mathematics it stands for: A (T, T) and b (T,), entry by entry."""
-    A, b = np.zeros((T, T)), np.zeros(T)
-    for t, s in np.ndindex(T, T):
-        lag = t - s
-        if lag < 0:
-            continue
-        match operator:
-            case o.Identity():
-                A[t, s] = lag == 0
-            case o.StrictLeak(gain, decay):
-                A[t, s] = gain * decay**lag if lag else 0.0
-            case o.Leak(gain, decay):
-                A[t, s] = gain * decay**lag
-            case o.Exponentials(gains, decays, bias):
-                A[t, s], b[t] = sum(gains * decays**lag), bias
-            case o.PartialSums(matrix, bias):
-                A[t, s], b[t] = matrix[t, s], bias[t]
-            case o.Window(columns, bias, time_invariant):
-                A[t, s] = columns[0 if time_invariant else s, lag] if lag < columns.shape[1] else 0.0
-                b[t] = bias[0 if time_invariant else t]
-    return A, b
+"""Everything: a network for each layer, each neuron, and the graphs."""
 
 
 def inputs(machine, T, B, seed=0):

@@ -8,7 +8,6 @@ entry of the neuron's first axis. What the numbers do, step by step, is written 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,21 +146,21 @@ class Reset:
 
 @dataclass(frozen=True, eq=False)
 class PSU:
-    """A neuron of the PSU family, or a sliding one, that is given `x = (a << up) + fraction`.
+    """A neuron of the PSU family, or a sliding one, that is given `x = (a << fraction_bits) + fraction`.
 
         V = integrate(x);   E = estimate(x), or V;   R = reset(estimator(E)), or 0;   S = V - R >= threshold
 
     Args:
-        up: 0..8, fraction bits of the states.
+        fraction_bits: of the states, 0..8.
         integrate: what makes V.
         estimate: what makes E; None = V itself.
         estimator: the estimated spike.
         reset: None = no reset.
         threshold: (C,).
-        fraction: (C,), 0 .. 2^up - 1: what is left of the bias, in parts of a weight's unit.
+        fraction: (C,), 0 .. 2^fraction_bits - 1: what is left of the bias, in parts of a weight's unit.
     """
 
-    up: int
+    fraction_bits: int
     integrate: Operator
     estimate: Operator | None
     estimator: Estimator
@@ -172,18 +171,20 @@ class PSU:
 
 @dataclass(frozen=True, eq=False)
 class LIF:
-    """`H = decay*V + x, x = (a << up) + fraction; S = H >= threshold; V = H - subtract*S`, or `H*(1 - S)` where hard.
+    """`H = decay*V + x; S = H >= threshold; V = H - subtract*S`, or `H*(1 - S)` where hard.
+
+    `x = (a << fraction_bits) + fraction`.
 
     Args:
-        up: 0..8.
+        fraction_bits: 0..8.
         decay: 0..4096, in 1/4096.
         threshold: (C,).
         subtract: (C,).
         hard: reset to zero.
-        fraction: (C,), 0 .. 2^up - 1, as for `PSU`.
+        fraction: (C,), 0 .. 2^fraction_bits - 1, as for `PSU`.
     """
 
-    up: int
+    fraction_bits: int
     decay: int
     threshold: Integers
     subtract: Integers
@@ -208,20 +209,34 @@ class Cuba:
 
 @dataclass(frozen=True, eq=False)
 class Relay:
-    """No neuron: `y = operator(x)`, or x itself, `x = (a << up) + fraction`. Whole numbers go on, not spikes.
+    """No neuron: `y = operator(x)`, or x itself. Whole numbers go on, not spikes.
+
+    `x = (a << fraction_bits) + fraction`.
 
     Args:
-        up: 0..8.
+        fraction_bits: 0..8.
         operator: or None.
-        fraction: (C,), 0 .. 2^up - 1, as for `PSU`.
+        fraction: (C,), 0 .. 2^fraction_bits - 1, as for `PSU`.
     """
 
-    up: int = 0
+    fraction_bits: int = 0
     operator: Operator | None = None
     fraction: Integers = field(default_factory=none)
 
 
 Neuron = PSU | LIF | Cuba | Relay
+
+
+def operators_of(neuron: Neuron) -> dict[str, Operator]:
+    """Role of a state ("V", "E", "R" or "y") -> the operator that keeps it."""
+    found: dict[str, Operator | None] = {}
+    if isinstance(neuron, Relay):
+        found["y"] = neuron.operator
+    if isinstance(neuron, PSU):
+        found["V"] = neuron.integrate
+        if neuron.reset is not None:
+            found |= {"E": neuron.estimate, "R": neuron.reset.operator}
+    return {role: operator for role, operator in found.items() if operator is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +249,6 @@ class IntegerLayer:
         neuron: what its output goes into.
         shape: features out, (n,) or (C, H, W).
         flatten: whether the features in, (C, H, W), are read as one axis, the last fastest.
-        real: the numbers the integers stand for, as the floating-point model takes them; see `real_numbers`.
     """
 
     name: str
@@ -242,7 +256,6 @@ class IntegerLayer:
     neuron: Neuron
     shape: Shape
     flatten: bool
-    real: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

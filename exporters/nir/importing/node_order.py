@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
 
 from psu_deploy.exporters.nir.files import Flat
+from psu_deploy.exporters.nir.files.structure import Edge
 
 
 def in_order(flat: Flat) -> tuple[list[str], list[list[str]]]:
     """Names of the nodes in topological order, and the cycles that stand in its way, each as the names on it."""
-    sources, readers = flat.sources(), flat.readers()
-    missing = {name: len(fed_by) for name, fed_by in sources.items()}
-    ready, done = deque(name for name, count in missing.items() if count == 0), []
-    while ready:
-        done.append(ready.popleft())
-        for reader in readers[done[-1]]:
-            missing[reader] -= 1
-            if missing[reader] == 0:
-                ready.append(reader)
-    left = _with_a_way_on(flat.nodes.keys() - set(done), sources, readers)
-    return done, _cycles([name for name in flat.nodes if name in left], readers)
+    order = _sortable(flat.nodes, flat.edges)
+    left = flat.nodes.keys() - set(order)
+    # Without those that only stand behind a cycle: nothing leads from them back to any of the rest.
+    left -= set(_sortable(left, [(b, a) for a, b in flat.edges if {a, b} <= left]))
+    return order, _cycles([name for name in flat.nodes if name in left], flat.readers())
 
 
-def _with_a_way_on(names: set[str], sources: dict[str, list[str]], readers: dict[str, list[str]]) -> set[str]:
-    """Without those that only stand behind a cycle: nothing leads from them back to any of the rest."""
-    left = set(names)
-    ahead = {name: sum(reader in left for reader in readers[name]) for name in left}
-    ends = deque(name for name in left if ahead[name] == 0)
-    while ends:
-        end = ends.popleft()
-        left.discard(end)
-        for source in sources[end]:
-            if source in left:
-                ahead[source] -= 1
-                if ahead[source] == 0:
-                    ends.append(source)
-    return left
+def _sortable(names: Iterable[str], edges: Iterable[Edge]) -> list[str]:
+    """Names in topological order, as far as there is one.
+
+    Edge by edge, so that of nodes that become ready at once the one comes first that is named first: the order is that
+    of the machine's layers, and part of its hash.
+    """
+    sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(names, ()))
+    for source, target in edges:
+        sorter.add(target, source)
+    with suppress(CycleError):  # it names one cycle of them, and goes on with what lies on none
+        sorter.prepare()
+    order: list[str] = []
+    while ready := sorter.get_ready():
+        order += ready
+        sorter.done(*ready)
+    return order
 
 
 def _cycles(names: list[str], readers: dict[str, list[str]]) -> list[list[str]]:
-    """One shortest cycle through every node that lies on one, no node named twice."""
+    """One shortest cycle through every node that lies on one, no node named twice: all to mend, at once."""
     cycles: list[list[str]] = []
     named: set[str] = set()
     for name in names:

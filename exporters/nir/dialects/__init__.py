@@ -7,24 +7,24 @@ from functools import partial
 
 from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
 from psu_deploy.exporters.nir import passes
-from psu_deploy.exporters.nir.network import Network
+from psu_deploy.exporters.nir.dialects.affine import AffineDialect
+from psu_deploy.exporters.nir.dialects.base import Dialect
+from psu_deploy.exporters.nir.dialects.canonical import CanonicalDialect
+from psu_deploy.exporters.nir.dialects.rockpool import RockpoolDialect
+from psu_deploy.exporters.nir.dialects.sinabs import SinabsDialect
+from psu_deploy.exporters.nir.primitives import Network
 from psu_deploy.exporters.nir.refusals import check
-from psu_deploy.exporters.nir.spelling.affine import AffineSpelling
-from psu_deploy.exporters.nir.spelling.base import Spelling
-from psu_deploy.exporters.nir.spelling.canonical import CanonicalSpelling
-from psu_deploy.exporters.nir.spelling.rockpool import RockpoolSpelling
-from psu_deploy.exporters.nir.spelling.sinabs import SinabsSpelling
 from psu_deploy.exporters.nir.target import NirTarget
 
-_SPELLINGS: dict[str, type[Spelling]] = {
-    "canonical": CanonicalSpelling,
-    "affine": AffineSpelling,
-    "sinabs": SinabsSpelling,
-    "rockpool": RockpoolSpelling,
+_DIALECTS: dict[str, type[Dialect]] = {
+    "canonical": CanonicalDialect,
+    "affine": AffineDialect,
+    "sinabs": SinabsDialect,
+    "rockpool": RockpoolDialect,
 }
 
 
-def spell(network: Network, target: NirTarget) -> Spelling:
+def to_nodes(network: Network, target: NirTarget) -> Dialect:
     """Lower a network to what the target understands, and write it down.
 
     Raises:
@@ -36,18 +36,18 @@ def spell(network: Network, target: NirTarget) -> Spelling:
             network = one_pass(network)
     except Refusal as error:
         raise UnsupportedModelError([Problem("the network", "graph", error.reason, error.remedy)], action) from error
-    spelling = _SPELLINGS[target.spelling](network, target)
+    dialect = _DIALECTS[target.dialect](network, target)
     problems: dict[Problem, None] = {}
     for vertex in network:
         try:
-            check(vertex, spelling.shapes[vertex.inputs[0]], target)
-            spelling.write(vertex)
+            check(vertex, dialect.shapes[vertex.inputs[0]], target)
+            dialect.write(vertex)
         except Refusal as error:
             problems[network.problem(vertex.name, error.reason, error.remedy)] = None
     if problems:
         raise UnsupportedModelError(list(problems), action)
-    spelling.close()
-    return spelling
+    dialect.close()
+    return dialect
 
 
 def legalisation(target: NirTarget) -> list[Callable[[Network], Network]]:
@@ -57,13 +57,13 @@ def legalisation(target: NirTarget) -> list[Callable[[Network], Network]]:
         found.append(passes.keep_images)
     if not target.avg_pool:
         found.append(passes.sums_for_means)
-    if target.spelling in ("canonical", "affine"):  # the others have a place of their own for the tie
+    if target.dialect in ("canonical", "affine"):  # the others have a place of their own for the tie
         found.append(partial(passes.moved_thresholds, ties=target.ties))
-    if target.spelling == "rockpool":
+    if target.dialect == "rockpool":
         found.append(passes.gains_before_decay)
-    if target.spelling != "canonical":
+    if target.dialect != "canonical":
         found += [passes.unit_gains, passes.divided_inputs, passes.one_threshold, passes.fold]
     return found
 
 
-__all__ = ["Spelling", "legalisation", "spell"]
+__all__ = ["Dialect", "legalisation", "to_nodes"]

@@ -107,6 +107,11 @@ class Roundoff:
         own, error = pair.chunk(2)
         return torch.cat([own, error + roundings * (self.unit * magnitude + self.tiny)])
 
+    def sigmoid(self, pair: Tensor) -> Tensor:
+        """|sigmoid'| <= 1/4, and a sigmoid is at most 1."""
+        _, error = pair.chunk(2)
+        return torch.cat([torch.ones_like(error), error / 4 + SIGMOID_ERROR * self.unit])
+
     def compared(self, name: str, pair: Tensor, threshold: float) -> Tensor:
         """Bound of the error of `sum - threshold`, what an engine compares with zero."""
         size = self.scalar(abs(threshold))

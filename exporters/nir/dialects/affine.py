@@ -12,15 +12,15 @@ from __future__ import annotations
 import nir
 import numpy as np
 
-from psu_deploy.exporters.nir import network as primitives
-from psu_deploy.exporters.nir.network import Vertex, mix
-from psu_deploy.exporters.nir.spelling.base import Spelling
-from psu_deploy.exporters.nir.spelling.canonical import lif
+from psu_deploy.exporters.nir import primitives
+from psu_deploy.exporters.nir.dialects.base import Dialect
+from psu_deploy.exporters.nir.dialects.canonical import lif
+from psu_deploy.exporters.nir.primitives import Vertex, mix
 from psu_deploy.exporters.nir.target import DT
 from psu_deploy.machine.ops.fields import Array, Shape
 
 
-class AffineSpelling(Spelling):
+class AffineDialect(Dialect):
     """Affine, Conv1d, Conv2d, SumPool2d, CubaLIF, LIF."""
 
     def write_leak(self, vertex: Vertex, leak: primitives.Leak, shape: Shape) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -12,17 +15,12 @@ from psu_deploy.machine.ops import SpikingNeuron
 from psu_deploy.machine.ops.fields import Shape
 from psu_deploy.nn.along_time import Hold, Static, TimeConv1d
 from psu_deploy.nn.neurons import (
-    IPSU,
     LIF,
     PLIF,
-    PPSU,
     PSN,
-    PSU,
-    RPSU,
     SPSN,
     MaskedPSN,
     SigmoidTable,
-    SlidingPSN,
     SpikingUnit,
     Staircase,
 )
@@ -62,17 +60,20 @@ def operator(module: CausalOperator) -> ops.CausalOperator:
 
 
 def estimator(module: nn.Module) -> ops.Estimator:
-    """nn.Sigmoid, Staircase, SigmoidTable or nn.Identity as plain data."""
-    if type(module) is nn.Sigmoid:
-        return ops.Sigmoid()
-    if type(module) is nn.Identity:
-        return ops.RawCurrent()
-    if type(module) is Staircase:
-        return ops.Staircase(module.thresholds.numpy(), module.height, module.offset)
-    if type(module) is SigmoidTable:
-        return ops.SigmoidTable()
-    remedy = "use torch.nn.Sigmoid, Staircase or SigmoidTable"
-    raise Refusal(f"estimator {type(module).__name__} has no serial form", remedy)
+    """The estimator as plain data; an exact type, because a subclass may compute something else."""
+    if type(module) not in ESTIMATORS:
+        known = ", ".join(kind.__name__ for kind in ESTIMATORS)
+        raise Refusal(f"estimator {type(module).__name__} has no serial form", f"use one of {known}")
+    return ESTIMATORS[type(module)](module)
+
+
+ESTIMATORS: dict[type[nn.Module], Callable[[Any], ops.Estimator]] = {
+    nn.Sigmoid: lambda _: ops.Sigmoid(),
+    nn.Identity: lambda _: ops.RawCurrent(),
+    Staircase: lambda module: ops.Staircase(module.thresholds.numpy(), module.height, module.offset),
+    SigmoidTable: lambda _: ops.SigmoidTable(),
+}
+"""Type -> what it is in a machine."""
 
 
 def masked_psn(module: MaskedPSN, features: Shape) -> SpikingNeuron:
@@ -119,11 +120,6 @@ def refuse_psn(module: PSN, features: Shape) -> None:
 
 
 CONVERTERS: dict[type[nn.Module], Converter] = {
-    PSU: spiking_unit,
-    IPSU: spiking_unit,
-    RPSU: spiking_unit,
-    PPSU: spiking_unit,
-    SlidingPSN: spiking_unit,
     MaskedPSN: masked_psn,
     PSN: refuse_psn,
     SPSN: spsn,
@@ -133,4 +129,4 @@ CONVERTERS: dict[type[nn.Module], Converter] = {
     Static: nothing,
     Hold: hold,
 }
-"""Type -> converter."""
+"""Type -> converter; any other `SpikingUnit` is what its operators and its estimator say: `spiking_unit`."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.nir.network import Primitive, Vertex
+from psu_deploy.exporters.nir.primitives import Primitive, Vertex
 
 Rule = TypeVar("Rule")
 
@@ -23,17 +23,12 @@ def rule_for(table: Mapping[type, Rule | Refusal], part: object) -> Rule:
     return row
 
 
-class Sketch:
+class NetworkBuilder:
     """Vertices of one layer after the other; those of a layer share its name as their prefix."""
 
     def __init__(self) -> None:
         self.vertices: list[Vertex] = []
         self._layer = ""
-
-    @property
-    def names(self) -> list[str]:
-        """Of all vertices, in order."""
-        return [vertex.name for vertex in self.vertices]
 
     def begin(self, layer: str) -> None:
         """Start a layer."""

@@ -12,17 +12,17 @@ import nir
 import numpy as np
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.nir import network as primitives
-from psu_deploy.exporters.nir.network import Vertex
-from psu_deploy.exporters.nir.spelling.base import per_copy, single
-from psu_deploy.exporters.nir.spelling.counting import CountingSpelling
+from psu_deploy.exporters.nir import primitives
+from psu_deploy.exporters.nir.dialects.base import per_copy, single
+from psu_deploy.exporters.nir.dialects.counting import CountingDialect
+from psu_deploy.exporters.nir.primitives import Vertex
 from psu_deploy.machine.ops.fields import Shape
 
 _AT_ONCE = 0.01
 """Steps; exp(-1/tau) is 4e-44, nothing."""
 
 
-class SinabsSpelling(CountingSpelling):
+class SinabsDialect(CountingDialect):
     """Affine, convolutions, SumPool2d, Flatten, LI, LIF; one axis per neuron layer."""
 
     def write_leak(self, vertex: Vertex, leak: primitives.Leak, shape: Shape) -> str:

@@ -13,15 +13,15 @@ import nir
 import numpy as np
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.nir import network as primitives
-from psu_deploy.exporters.nir.network import Vertex
-from psu_deploy.exporters.nir.spelling.counting import CountingSpelling
+from psu_deploy.exporters.nir import primitives
+from psu_deploy.exporters.nir.dialects.counting import CountingDialect
+from psu_deploy.exporters.nir.primitives import Vertex
 from psu_deploy.machine.ops.fields import Shape
 
 _STEP = 40.0
 
 
-class RockpoolSpelling(CountingSpelling):
+class RockpoolDialect(CountingDialect):
     """Affine, LI, CubaLIF; one axis everywhere."""
 
     drive = float(np.exp(_STEP))

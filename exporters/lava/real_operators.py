@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,21 +10,10 @@ import numpy as np
 
 from psu_deploy.errors import InternalError, Refusal
 from psu_deploy.machine import ops
+from psu_deploy.machine.kinds import parts_of
 from psu_deploy.machine.ops.fields import Array
 
 Form = TypeVar("Form")
-
-
-@dataclass(frozen=True)
-class Now:
-    """`y = x`."""
-
-    decays: tuple[float, ...] = ()
-    largest: float = 1.0
-
-    def plain(self) -> dict[str, Any]:
-        """As nested plain values."""
-        return {"kind": "Identity"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +29,6 @@ class RealTraces:
         """Factor of an input, which becomes part of the unit."""
         return float(np.abs(self.gains).max()) or 1.0
 
-    def plain(self) -> dict[str, Any]:
-        """As nested plain values."""
-        return {"kind": "Traces", "decays": self.decays.tolist(), "gains": self.gains.tolist(), "bias": self.bias}
-
 
 @dataclass(frozen=True, eq=False)
 class RealSums:
@@ -57,10 +42,6 @@ class RealSums:
     def largest(self) -> float:
         """Factor of an input, which becomes part of the unit."""
         return float(np.abs(self.columns).max()) or 1.0
-
-    def plain(self) -> dict[str, Any]:
-        """As nested plain values."""
-        return {"kind": "Sums", "columns": self.columns.tolist(), "bias": self.bias.tolist()}
 
 
 @dataclass(frozen=True)
@@ -80,12 +61,8 @@ class RealDecay:
         """Factor of an estimated spike."""
         return abs(self.gain) or 1.0
 
-    def plain(self) -> dict[str, Any]:
-        """As nested plain values."""
-        return {"gain": self.gain, "decay": self.decay}
 
-
-RealOperator = Now | RealTraces | RealSums
+RealOperator = RealTraces | RealSums
 
 
 def row_of(table: Mapping[type, Form | Refusal], part: object) -> Form:
@@ -110,17 +87,9 @@ def reset_of(operator: ops.CausalOperator) -> RealDecay | RealSums:
     return row_of(RESETS, operator)(operator)
 
 
-def columns_of(matrix: Array) -> Array:
-    """`columns[t, l] = A[t + l, t]`, zero beyond the last step."""
-    steps = len(matrix)
-    columns = np.zeros((steps, steps))
-    for t in range(steps):
-        columns[t, : steps - t] = matrix[t:, t]
-    return columns
-
-
-def _now(operator: ops.Identity) -> Now:
-    return Now()
+def _identity(operator: ops.Identity) -> RealTraces:
+    """A trace that forgets at once."""
+    return RealTraces(np.ones(1), np.zeros(1), 0.0)
 
 
 def _leak(operator: ops.Leak) -> RealTraces:
@@ -132,7 +101,12 @@ def _exponentials(operator: ops.Exponentials) -> RealTraces:
 
 
 def _partial_sums(operator: ops.PartialSums) -> RealSums:
-    return RealSums(columns_of(operator.matrix), operator.bias)
+    """`columns[t, l] = A[t + l, t]`, zero beyond the last step."""
+    steps = len(operator.matrix)
+    columns = np.zeros((steps, steps))
+    for t in range(steps):
+        columns[t, : steps - t] = operator.matrix[t:, t]
+    return RealSums(columns, operator.bias)
 
 
 def _window(operator: ops.Window) -> RealSums:
@@ -144,7 +118,7 @@ def _strict_leak(operator: ops.StrictLeak) -> RealDecay:
 
 
 OPERATORS: dict[type, Callable[[Any], RealOperator] | Refusal] = {
-    ops.Identity: _now,
+    ops.Identity: _identity,
     ops.Leak: _leak,
     ops.StrictLeak: Refusal(
         "a strict leak outside a reset; Lava's neurons read a leak behind its input, not before it",
@@ -167,3 +141,11 @@ RESETS: dict[type, Callable[[Any], RealDecay | RealSums] | Refusal] = {
     ops.Exponentials: _NOT_STRICT,
 }
 """Kind -> what makes R along it."""
+
+
+def rows_of(layer: ops.Layer) -> Iterator[tuple[Any, Callable[[Any], RealOperator | RealDecay] | Refusal]]:
+    """Every operator of a layer with its row, where it has one."""
+    for role, part in parts_of(layer).items():
+        row = (RESETS if role == "reset" else OPERATORS).get(type(part))
+        if row is not None:
+            yield part, row

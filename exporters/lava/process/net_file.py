@@ -12,7 +12,7 @@ MESSAGE_BITS = 24
 """Of whole numbers between layers; 0 stands for spikes."""
 
 
-def read(path: str, arithmetic: str, steps: int) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
+def read(path: str, steps: int) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
     """The input's shape and the layers with a synapse, in order.
 
     A layer has "type" dense or conv, "flatten", "shape", "weight", "bias", "neuron", "message_bits" of its input, and
@@ -20,15 +20,12 @@ def read(path: str, arithmetic: str, steps: int) -> tuple[tuple[int, ...], list[
 
     Args:
         path: of the file.
-        arithmetic: "fixed_pt", or "floating_pt" for the numbers under /psu_deploy/real.
         steps: of a sample, for which every matrix must have a row.
     """
     with h5py.File(path, "r") as file:
         entries = [_whole(_tree(file["layer"][str(i)]), f"layer/{i}") for i in range(len(file["layer"]))]
         spikes = _is_binary(json.loads(_text(file["psu_deploy/metadata"]))["code"])
         layers = _with_synapse(entries)
-        if arithmetic == "floating_pt":
-            layers = [layer | _real(file[f"psu_deploy/real/{k}"]) for k, layer in enumerate(layers)]
     for k, layer in enumerate(layers):
         _check_rows(layer["neuron"], steps, f"the neuron of synapse {k}")
         layer["message_bits"] = 0 if spikes else MESSAGE_BITS
@@ -63,11 +60,6 @@ def _shape(entry: dict[str, Any]) -> tuple[int, ...]:
 
 def _is_binary(code: dict[str, Any]) -> bool:
     return (code["unit"], code["low"], code["high"]) == (1, 0, 1)
-
-
-def _real(group: Any) -> dict[str, Any]:
-    weight, bias = (np.array(group[name], np.float64) for name in ("weight", "bias"))
-    return {"weight": weight, "bias": bias, "neuron": json.loads(_text(group["neuron"]))}
 
 
 def _text(dataset: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import layers as files
+import net_file
 import synapses
 from lava.magma.core.decorator import implements
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
@@ -22,14 +22,12 @@ class Network(hdf5.Network):
 
     Args:
         path: of the .net file.
-        arithmetic: "fixed_pt" or "floating_pt".
         steps: of a sample.
     """
 
-    def __init__(self, path: str, arithmetic: str, steps: int) -> None:
-        self.fixed = arithmetic == "fixed_pt"
+    def __init__(self, path: str, steps: int) -> None:
         self.steps = steps
-        shape, self.described = files.read(path, arithmetic, steps)
+        shape, self.described = net_file.read(path, steps)
         super().__init__(net_config=path, input_shape=shape[::-1])
 
     def _create(self) -> list[Any]:
@@ -51,17 +49,16 @@ class Network(hdf5.Network):
             "neuron_params": self._neuron(layer, k),
             # To Dense a spike is a message that says 1: picking out columns for spikes takes Lava four times as long as
             # the whole product, once half the neurons fire.
-            "input_message_bits": layer["message_bits"] if layer["type"] == "conv" else files.MESSAGE_BITS,
+            "input_message_bits": layer["message_bits"] if layer["type"] == "conv" else net_file.MESSAGE_BITS,
             "bias": layer["bias"] if self._is_cuba(layer) else None,
         }
         if layer["type"] == "conv":
             return Conv(input_shape=input_shape, **synapses.conv(layer), **given)
-        weight = synapses.dense(layer["weight"]) if self.fixed else {"weight": layer["weight"]}
-        return Dense(**weight, **given)
+        return Dense(**synapses.dense(layer["weight"]), **given)
 
     def _is_cuba(self, layer: dict[str, Any]) -> bool:
         """Whether Lava's own LIF does it."""
-        return self.fixed and layer["neuron"]["type"] == "CUBA"
+        return bool(layer["neuron"]["type"] == "CUBA")
 
     def _neuron(self, layer: dict[str, Any], k: int) -> dict[str, Any]:
         """The neuron of a block, as netx wants it described."""
@@ -75,7 +72,7 @@ class Network(hdf5.Network):
             "bias": layer["bias"],
             "steps": self.steps,
             "offset": k + 1,
-            "num_message_bits": files.MESSAGE_BITS if layer["neuron"]["type"] == "RELAY" else 0,
+            "num_message_bits": net_file.MESSAGE_BITS if layer["neuron"]["type"] == "RELAY" else 0,
         }
 
 

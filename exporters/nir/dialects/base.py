@@ -9,14 +9,13 @@ import nir
 import numpy as np
 
 from psu_deploy.errors import InternalError
-from psu_deploy.exporters.nir import network as primitives
-from psu_deploy.exporters.nir.network import INPUT, OUTPUT, Network, Vertex
-from psu_deploy.exporters.nir.passes import expanded
+from psu_deploy.exporters.nir import primitives
+from psu_deploy.exporters.nir.primitives import INPUT, OUTPUT, Network, Vertex
 from psu_deploy.exporters.nir.target import NirTarget
 from psu_deploy.machine.ops.fields import Array, Shape
 
 
-class Spelling(ABC):
+class Dialect(ABC):
     """Writes vertices as NIR nodes and edges.
 
     Attributes:
@@ -120,6 +119,11 @@ class Spelling(ABC):
             numbers = (conv.stride[0], conv.padding[0], conv.dilation[0])
             return nir.Conv1d(shape[1], weight, *numbers, groups=1, bias=bias)
         raise InternalError(f"{name} should have been refused: a layer over features of {len(shape)} axes")
+
+
+def expanded(matrix: Array, features: int) -> Array:
+    """A matrix over copies as one over all entries of the first axis."""
+    return np.asarray(np.kron(matrix, np.eye(features)), dtype=np.float64)
 
 
 def single(values: Any) -> Any:

@@ -1,39 +1,24 @@
-"""Weighted sums: a matrix over the last axis, a scale and shift per channel."""
+"""What scales and shifts its input: BatchNorm in eval form."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import field
 
 import numpy as np
+from torch import Tensor
 
 from psu_deploy.errors import InputError
-from psu_deploy.machine.ops.fields import UNSAVED, Array, Shape, freeze, freeze_bias
+from psu_deploy.machine.ops.context import Context
+from psu_deploy.machine.ops.fields import UNSAVED, Array, Shape, freeze
 from psu_deploy.machine.ops.layer import Layer
+from psu_deploy.machine.ops.registry import op
+from psu_deploy.machine.ops.roundoff import Roundoff
+
+__all__ = ["ChannelAffine"]
 
 
-@dataclass(frozen=True, eq=False)
-class Linear(Layer):
-    """`y = W x + b` over the last axis: (..., in) -> (..., out).
-
-    Args:
-        weight: (out, in).
-        bias: (out,) or None.
-    """
-
-    weight: Array
-    bias: Array | None = None
-
-    def __post_init__(self) -> None:
-        freeze(self, "weight", 2)
-        freeze_bias(self)
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        if not inputs[0] or inputs[0][-1] != self.weight.shape[1]:
-            raise InputError(f"Linear needs {self.weight.shape[1]} features in the last axis, got shape {inputs[0]}")
-        return (*inputs[0][:-1], self.weight.shape[0])
-
-
-@dataclass(frozen=True, eq=False)
+@op
 class ChannelAffine(Layer):
     """`y[c] = scale[c]*x[c] + shift[c]` per channel, the first feature axis: a BatchNorm in eval form.
 
@@ -65,3 +50,10 @@ class ChannelAffine(Layer):
         if not inputs[0] or inputs[0][0] != len(self.scale):
             raise InputError(f"ChannelAffine needs {len(self.scale)} channels, got shape {inputs[0]}")
         return inputs[0]
+
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        channels = (-1, *[1] * (inputs[0].ndim - 2))
+        return inputs[0] * context.tensor(self.scale).view(channels) + context.tensor(self.shift).view(channels)
+
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        return self._sum_error(inputs, context, roundoff, 1, self.shift_size)

@@ -1,7 +1,8 @@
 """Neurons of the machine in whole numbers: what every real number is worth, and what it rounds to.
 
 A state of a layer counts in units: `real = integer * unit`, one unit per channel. A synapse's output counts in
-`a_unit`; `x = a << up` in `a_unit / 2^up`; V in that times the gain of its operator, so that the gain costs nothing.
+`a_unit`; `x = a << fraction_bits` in `a_unit / 2^fraction_bits`; V in that times the gain of its operator, so that the
+gain costs nothing.
 """
 
 from __future__ import annotations
@@ -16,19 +17,7 @@ from numpy.typing import NDArray
 
 from psu_deploy.errors import Refusal
 from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
-from psu_deploy.exporters.lava.forms import (
-    OPERATORS,
-    RESETS,
-    Now,
-    RealDecay,
-    RealOperator,
-    RealSums,
-    RealTraces,
-    form_of,
-    reset_of,
-    row_of,
-)
-from psu_deploy.exporters.lava.network import (
+from psu_deploy.exporters.lava.integer_network import (
     LIF,
     PSU,
     Cuba,
@@ -43,14 +32,20 @@ from psu_deploy.exporters.lava.network import (
     Table,
     Traces,
 )
+from psu_deploy.exporters.lava.real_operators import (
+    RealDecay,
+    RealSums,
+    form_of,
+    reset_of,
+    row_of,
+    rows_of,
+)
 from psu_deploy.machine import ops
-from psu_deploy.machine.kinds import parts_of
-from psu_deploy.machine.ops.fields import Array
 from psu_deploy.numerics.sigmoid_table import ARGUMENT_BITS
 
 Units = NDArray[np.float64]
 
-CUBA_UP = 6
+CUBA_FRACTION_BITS = 6
 """Fraction bits of lava's own LIF."""
 
 _CUBA_THRESHOLD = 2**17 - 1
@@ -75,23 +70,23 @@ class Scaled:
     unit: Units
 
 
-def psu(neuron: ops.SpikingNeuron, a_unit: Units, up: int, fraction: Integers) -> PSU:
+def psu(neuron: ops.SpikingNeuron, a_unit: Units, fraction_bits: int, fraction: Integers) -> PSU:
     """A neuron of the PSU family.
 
     Raises:
         NotRepresentableError: if a threshold or factor does not fit.
     """
-    x_unit = a_unit / 2**up
+    x_unit = a_unit / 2**fraction_bits
     integrate = scaled(neuron.integrate, x_unit)
     estimate = None if neuron.estimate is None else scaled(neuron.estimate, x_unit)
     seen = integrate.unit if estimate is None else estimate.unit
     estimator: Estimator = Raw()
     reset = None
     if neuron.reset is not None:
-        estimator = row_of(ESTIMATORS, neuron.estimator).whole(neuron.estimator, seen)
+        estimator = row_of(ESTIMATORS, neuron.estimator)(neuron.estimator, seen)
         reset = _reset(neuron.reset, estimator, seen, integrate.unit)
     return PSU(
-        up,
+        fraction_bits,
         integrate.operator,
         None if estimate is None else estimate.operator,
         estimator,
@@ -101,60 +96,55 @@ def psu(neuron: ops.SpikingNeuron, a_unit: Units, up: int, fraction: Integers) -
     )
 
 
-def lif(neuron: ops.LIFNeuron, a_unit: Units, up: int, fraction: Integers) -> LIF:
+def lif(neuron: ops.LIFNeuron, a_unit: Units, fraction_bits: int, fraction: Integers) -> LIF:
     """A leaky integrate-and-fire neuron; V in units of the current it is given."""
-    decay, unit = _lif_constants(neuron, a_unit / 2**up)
+    decay, unit = _lif_constants(neuron, a_unit / 2**fraction_bits)
     subtract = _fitting(np.rint(neuron.threshold / unit))
     least = threshold(neuron.threshold / unit, neuron.fire_on)
-    return LIF(up, decay, least, subtract, neuron.reset == "hard", fraction)
+    return LIF(fraction_bits, decay, least, subtract, neuron.reset == "hard", fraction)
 
 
 def cuba(neuron: ops.LIFNeuron, a_unit: float, bias: Integers) -> Cuba | None:
     """Loihi's own LIF where it can be that: it resets to zero, and threshold and bias have few bits; else None."""
-    decay, unit = _lif_constants(neuron, np.array([a_unit / 2**CUBA_UP]))
+    decay, unit = _lif_constants(neuron, np.array([a_unit / 2**CUBA_FRACTION_BITS]))
     try:
         least = threshold(neuron.threshold / unit, neuron.fire_on)[0]
     except NotRepresentableError:
         return None
     # It fires above, and its threshold counts in units of the weights. Where nothing leaks V does too: this is exact.
-    above = (least - 1) / 2**CUBA_UP
+    above = (least - 1) / 2**CUBA_FRACTION_BITS
     mantissa = round(above) if 0 < decay < UNITY else math.floor(above)
     fine = neuron.reset == "hard" and 0 <= mantissa <= _CUBA_THRESHOLD and np.abs(bias).max() <= _CUBA_BIAS
     return Cuba(decay, mantissa) if fine else None
 
 
-def relay(operator: ops.CausalOperator | None, a_unit: Units, up: int, fraction: Integers) -> tuple[Relay, Units]:
+def relay(
+    operator: ops.CausalOperator | None, a_unit: Units, fraction_bits: int, fraction: Integers
+) -> tuple[Relay, Units]:
     """No neuron: the numbers themselves, or filtered; and what one of them is worth."""
     if operator is None:
-        return Relay(up, None, fraction), a_unit / 2**up
-    found = scaled(operator, a_unit / 2**up)
-    return Relay(up, found.operator, fraction), found.unit
+        return Relay(fraction_bits, None, fraction), a_unit / 2**fraction_bits
+    found = scaled(operator, a_unit / 2**fraction_bits)
+    return Relay(fraction_bits, found.operator, fraction), found.unit
 
 
 def scaled(operator: ops.CausalOperator, x_unit: Units) -> Scaled:
-    """A causal operator in whole numbers."""
-    return _whole(form_of(operator), x_unit)
-
-
-def _whole(form: RealOperator, x_unit: Units) -> Scaled:
-    match form:
-        case Now():
-            return _traces(np.ones(1), np.zeros(1), 0.0, x_unit)
-        case RealTraces(gains, decays, bias):
-            return _traces(gains, decays, bias, x_unit)
-        case RealSums(columns, bias):
-            return _sums(columns, bias, x_unit)
+    """A causal operator in whole numbers. Its gain becomes part of the unit, and costs no bits."""
+    form = form_of(operator)
+    if isinstance(form, RealSums):
+        return _sums(form, x_unit)
+    unit = x_unit * form.largest
+    decays = np.array([whole_decay(float(decay)) for decay in form.decays])
+    gains = np.rint(form.gains / form.largest * UNITY).astype(np.int64)
+    return Scaled(Traces(decays, gains, _fitting(np.rint(form.bias / unit))), unit)
 
 
 def decays_of(neuron: Any) -> list[float]:
     """Factors by which states of a neuron, or a filter, of the machine shrink per step; none of what is refused."""
     if type(neuron) is ops.LIFNeuron:
         return [1.0 if neuron.tau is None else 1.0 - 1.0 / neuron.tau]
-    found: list[float] = []
-    for role, part in parts_of(neuron).items():
-        row = (RESETS if role == "reset" else OPERATORS).get(type(part))
-        found += [] if row is None or isinstance(row, Refusal) else map(float, row(part).decays)
-    return found
+    forms = [row(part) for part, row in rows_of(neuron) if not isinstance(row, Refusal)]
+    return [float(decay) for form in forms for decay in form.decays]
 
 
 def time_constant_error(neuron: Any) -> float:
@@ -200,18 +190,10 @@ def _lif_constants(neuron: ops.LIFNeuron, x_unit: Units) -> tuple[int, Units]:
     return whole_decay(decay), x_unit * gain
 
 
-def _traces(gains: Array, decays: Array, bias: float, x_unit: Units) -> Scaled:
-    most = float(np.abs(gains).max()) or 1.0
-    unit = x_unit * most
-    whole = np.array([whole_decay(float(decay)) for decay in decays])
-    return Scaled(Traces(whole, np.rint(gains / most * UNITY).astype(np.int64), _fitting(np.rint(bias / unit))), unit)
-
-
-def _sums(columns: Array, bias: Array, x_unit: Units) -> Scaled:
-    most = float(np.abs(columns).max()) or 1.0
-    unit = x_unit * most
-    coefficients = np.rint(columns / most * UNITY).astype(np.int64)
-    return Scaled(Sums(coefficients, _fitting(np.rint(bias[:, None] / unit))), unit)
+def _sums(form: RealSums, x_unit: Units) -> Scaled:
+    unit = x_unit * form.largest
+    columns = np.rint(form.columns / form.largest * UNITY).astype(np.int64)
+    return Scaled(Sums(columns, _fitting(np.rint(form.bias[:, None] / unit))), unit)
 
 
 def _table(estimator: ops.Sigmoid | ops.SigmoidTable, unit: Units) -> Table:
@@ -228,35 +210,13 @@ def _raw(estimator: ops.RawCurrent, unit: Units) -> Raw:
     return Raw()
 
 
-def _plain_levels(estimator: ops.Staircase) -> dict[str, Any]:
-    thresholds = estimator.thresholds.tolist()
-    return {"kind": "Levels", "thresholds": thresholds, "height": estimator.height, "offset": estimator.offset}
-
-
-def _plain(kind: str) -> Callable[[Any], dict[str, Any]]:
-    return lambda _: {"kind": kind}
-
-
-@dataclass(frozen=True)
-class EstimatorForms:
-    """An estimator in both models.
-
-    Args:
-        whole: (estimator, what one of E is worth) -> it in whole numbers.
-        plain: estimator -> it in real numbers, as nested plain values.
-    """
-
-    whole: Callable[[Any, Units], Estimator]
-    plain: Callable[[Any], dict[str, Any]]
-
-
-ESTIMATORS: dict[type, EstimatorForms] = {
-    ops.Sigmoid: EstimatorForms(_table, _plain("Sigmoid")),
-    ops.RawCurrent: EstimatorForms(_raw, _plain("Raw")),
-    ops.Staircase: EstimatorForms(_levels, _plain_levels),
-    ops.SigmoidTable: EstimatorForms(_table, _plain("Table")),
+ESTIMATORS: dict[type, Callable[[Any, Units], Estimator] | Refusal] = {
+    ops.Sigmoid: _table,
+    ops.RawCurrent: _raw,
+    ops.Staircase: _levels,
+    ops.SigmoidTable: _table,
 }
-"""Kind -> its forms."""
+"""Kind -> it in whole numbers, of (estimator, what one of E is worth)."""
 
 
 def _reset(operator: ops.CausalOperator, estimator: Estimator, seen: Units, v_unit: Units) -> Reset:
@@ -264,7 +224,7 @@ def _reset(operator: ops.CausalOperator, estimator: Estimator, seen: Units, v_un
     form = reset_of(operator)
     if isinstance(form, RealDecay):
         return Reset(*factor(form.gain * spike_unit / v_unit), whole_decay(form.decay))
-    sums = _sums(form.columns, form.bias, v_unit / form.largest)
+    sums = _sums(form, v_unit / form.largest)
     assert isinstance(sums.operator, Sums)
     return Reset(*factor(form.largest * spike_unit / v_unit), None, sums.operator)
 

@@ -14,16 +14,16 @@ import nir
 import numpy as np
 
 from psu_deploy.errors import InternalError
-from psu_deploy.exporters.nir import network as primitives
-from psu_deploy.exporters.nir.network import Vertex
-from psu_deploy.exporters.nir.spelling.base import Spelling
+from psu_deploy.exporters.nir import primitives
+from psu_deploy.exporters.nir.dialects.base import Dialect
+from psu_deploy.exporters.nir.primitives import Vertex
 from psu_deploy.machine.ops.fields import Shape
 
 _FINEST = 2.0**-4
 """Threshold of the neuron that counts, where the neuron's own threshold gives no scale."""
 
 
-class CountingSpelling(Spelling):
+class CountingDialect(Dialect):
     """What sinabs and rockpool share."""
 
     drive = 1.0

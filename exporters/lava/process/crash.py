@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def aloud(method: Callable[..., Any]) -> Callable[..., Any]:
+def crash_ends_the_run(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method of a process model; if it raises, the traceback is printed and the process that started all is ended.
 
     Who waits for that one sees it end, and clears away what is left.

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.nir.network import Fire, Leak, Step, Taps, mix, scale
-from psu_deploy.exporters.nir.sketch import Sketch, rule_for
+from psu_deploy.exporters.nir.network_builder import NetworkBuilder, rule_for
+from psu_deploy.exporters.nir.primitives import Fire, Leak, Step, Taps, mix, scale
 from psu_deploy.machine import ops
 from psu_deploy.machine.ops.fields import Array
 
@@ -37,55 +37,55 @@ _TABLE = (
 )
 
 
-def lower_spiking_neuron(neuron: ops.SpikingNeuron, source: str, sketch: Sketch) -> str:
+def lower_spiking_neuron(neuron: ops.SpikingNeuron, source: str, builder: NetworkBuilder) -> str:
     """Vertices of a neuron of the PSU family.
 
     Returns:
         Name of the vertex that emits the spikes.
     """
-    memory = _Memory(neuron, source, sketch)
+    memory = _Memory(neuron, source, builder)
     if neuron.reset is None:
         potential = memory.potential()
-        return sketch.add("spikes", Step((neuron.threshold,), neuron.fire_on), potential)
+        return builder.add("spikes", Step((neuron.threshold,), neuron.fire_on), potential)
     gain, decay = rule_for(RESETS, neuron.reset)(neuron.reset)
     estimate = memory.estimate(neuron.estimator, gain)
-    reset = sketch.add("reset", Leak((1.0,), (decay,)), estimate)
-    minus_reset = sketch.add("minus_reset", scale(-1.0), reset)
+    reset = builder.add("reset", Leak((1.0,), (decay,)), estimate)
+    minus_reset = builder.add("minus_reset", scale(-1.0), reset)
     summed = memory.added_to_potential(estimate, minus_reset)
-    return sketch.add("spikes", Step((neuron.threshold,), neuron.fire_on), *summed)
+    return builder.add("spikes", Step((neuron.threshold,), neuron.fire_on), *summed)
 
 
-def lower_lif(neuron: ops.LIFNeuron, source: str, sketch: Sketch) -> str:
+def lower_lif(neuron: ops.LIFNeuron, source: str, builder: NetworkBuilder) -> str:
     """Vertices of an LIF neuron: NIR's own where it resets to zero, a loop through the spikes where it subtracts."""
     if neuron.reset == "hard":
         fire = Fire(neuron.tau, neuron.decay_input, neuron.threshold, neuron.fire_on)
-        return sketch.add("spikes", fire, source)
+        return builder.add("spikes", fire, source)
     decay = 1.0 if neuron.tau is None else 1.0 - 1.0 / neuron.tau
     drive = 1.0 / neuron.tau if neuron.tau is not None and neuron.decay_input else 1.0
-    source = source if drive == 1.0 else sketch.add("drive", scale(drive), source)
-    back = sketch.name("subtract")
-    potential = sketch.add("potential", Leak((1.0,), (decay,)), source, feedback=(back,) if decay else ())
-    spikes = sketch.add("spikes", Step((neuron.threshold,), neuron.fire_on), potential)
+    source = source if drive == 1.0 else builder.add("drive", scale(drive), source)
+    back = builder.name("subtract")
+    potential = builder.add("potential", Leak((1.0,), (decay,)), source, feedback=(back,) if decay else ())
+    spikes = builder.add("spikes", Step((neuron.threshold,), neuron.fire_on), potential)
     if decay:
-        sketch.add("subtract", scale(-decay * neuron.threshold), spikes)
+        builder.add("subtract", scale(-decay * neuron.threshold), spikes)
     return spikes
 
 
-def operator_output(operator: ops.CausalOperator, source: str, sketch: Sketch) -> str:
+def operator_output(operator: ops.CausalOperator, source: str, builder: NetworkBuilder) -> str:
     """Vertices of one causal operator on its own."""
-    return rule_for(_ALONE, operator)(operator, source, sketch)
+    return rule_for(_ALONE, operator)(operator, source, builder)
 
 
-def _strict_leak_alone(operator: ops.StrictLeak, source: str, sketch: Sketch) -> str:
+def _strict_leak_alone(operator: ops.StrictLeak, source: str, builder: NetworkBuilder) -> str:
     """A leak less the input of the step."""
-    leak = sketch.add("leak", Leak((operator.gain,), (operator.decay,)), source)
-    minus = sketch.add("minus_input", scale(-operator.gain), source)
-    return sketch.add("", scale(1.0), leak, minus)
+    leak = builder.add("leak", Leak((operator.gain,), (operator.decay,)), source)
+    minus = builder.add("minus_input", scale(-operator.gain), source)
+    return builder.add("", scale(1.0), leak, minus)
 
 
-def _read_off_states(operator: ops.CausalOperator, source: str, sketch: Sketch) -> str:
+def _read_off_states(operator: ops.CausalOperator, source: str, builder: NetworkBuilder) -> str:
     states = _states((operator,))
-    return sketch.add("", mix(*_row(states.reads[0])), states.add(source, sketch))
+    return builder.add("", mix(*_row(states.reads[0])), states.add(source, builder))
 
 
 def _strict_leak(operator: ops.StrictLeak) -> tuple[float, float]:
@@ -118,29 +118,29 @@ class _States:
     def copies(self) -> int:
         return len(self.primitive.decays) if isinstance(self.primitive, Leak) else self.primitive.order
 
-    def add(self, source: str, sketch: Sketch) -> str:
+    def add(self, source: str, builder: NetworkBuilder) -> str:
         """The vertex; the source itself where nothing is remembered."""
         one = isinstance(self.primitive, Leak) and (self.primitive.gains, self.primitive.decays) == ((1.0,), (0.0,))
         nothing = one or (isinstance(self.primitive, Taps) and self.primitive.order == 1)
-        return source if nothing else sketch.add("memory", self.primitive, source)
+        return source if nothing else builder.add("memory", self.primitive, source)
 
 
 class _Memory:
     """What a neuron remembers of its input, and what is read off it."""
 
-    def __init__(self, neuron: ops.SpikingNeuron, source: str, sketch: Sketch) -> None:
-        self._sketch = sketch
+    def __init__(self, neuron: ops.SpikingNeuron, source: str, builder: NetworkBuilder) -> None:
+        self._builder = builder
         shared = neuron.estimate is None
         found = (neuron.integrate,) if shared or neuron.estimate is None else (neuron.integrate, neuron.estimate)
         self._states = _states(found)
         self._potential, self._estimate = self._states.reads[0], self._states.reads[-1]
-        self._vertex = self._states.add(source, sketch)
+        self._vertex = self._states.add(source, builder)
 
     def potential(self) -> str:
         """The vertex that is V."""
         if self._potential.plain:
             return self._vertex
-        return self._sketch.add("potential", mix(*_row(self._potential)), self._vertex)
+        return self._builder.add("potential", mix(*_row(self._potential)), self._vertex)
 
     def estimate(self, estimator: ops.Estimator, gain: float) -> str:
         """The vertex that is `gain * S'`."""
@@ -149,15 +149,15 @@ class _Memory:
     def raw(self, _: ops.RawCurrent, gain: float) -> str:
         """What is seen itself."""
         read = self._estimate
-        return self._sketch.add("estimate", mix([gain * read.weights], [gain * read.bias]), self._vertex)
+        return self._builder.add("estimate", mix([gain * read.weights], [gain * read.bias]), self._vertex)
 
     def stairs(self, estimator: ops.Staircase, gain: float) -> str:
         """One copy of what is seen per threshold, and a count of those that are reached."""
-        read, sketch, count = self._estimate, self._sketch, len(estimator.thresholds)
+        read, builder, count = self._estimate, self._builder, len(estimator.thresholds)
         levels = mix(np.tile(read.weights, (count, 1)), np.full(count, read.bias))
-        wide = sketch.add("levels", levels, self._vertex)
-        stairs = sketch.add("staircase", Step(tuple(estimator.thresholds.tolist()), ">="), wide)
-        return sketch.add("estimate", mix([[gain * estimator.height] * count], [gain * estimator.offset]), stairs)
+        wide = builder.add("levels", levels, self._vertex)
+        stairs = builder.add("staircase", Step(tuple(estimator.thresholds.tolist()), ">="), wide)
+        return builder.add("estimate", mix([[gain * estimator.height] * count], [gain * estimator.offset]), stairs)
 
     def added_to_potential(self, *terms: str) -> tuple[str, ...]:
         """Vertices whose sum is V and the terms.
@@ -171,8 +171,8 @@ class _Memory:
         largest = int(np.abs(weights).argmax())
         share = np.zeros((self._states.copies, 1))
         share[largest] = 1.0 / weights[largest]
-        joined = self._sketch.add("joined", mix(share), *terms)
-        return (self._sketch.add("margin", mix(*_row(self._potential)), self._vertex, joined),)
+        joined = self._builder.add("joined", mix(share), *terms)
+        return (self._builder.add("margin", mix(*_row(self._potential)), self._vertex, joined),)
 
 
 def _row(read: _Read) -> tuple[Array, Array]:
@@ -280,7 +280,7 @@ RESETS: dict[type, Callable[[Any], tuple[float, float]] | Refusal] = {
 }
 """Kind -> gain and decay of a neuron's reset along it."""
 
-_ALONE: dict[type, Callable[[Any, str, Sketch], str] | Refusal] = {
+_ALONE: dict[type, Callable[[Any, str, NetworkBuilder], str] | Refusal] = {
     **dict.fromkeys(OPERATORS, _read_off_states),
     ops.StrictLeak: _strict_leak_alone,
 }

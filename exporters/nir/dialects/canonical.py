@@ -9,14 +9,14 @@ import nir
 import numpy as np
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.nir import network as primitives
-from psu_deploy.exporters.nir.network import Vertex, mix
-from psu_deploy.exporters.nir.spelling.base import Spelling, per_copy, single
+from psu_deploy.exporters.nir import primitives
+from psu_deploy.exporters.nir.dialects.base import Dialect, per_copy, single
+from psu_deploy.exporters.nir.primitives import Vertex, mix
 from psu_deploy.exporters.nir.target import DT
 from psu_deploy.machine.ops.fields import Shape
 
 
-class CanonicalSpelling(Spelling):
+class CanonicalDialect(Dialect):
     """LI for every leak, `v += dt/tau * (v_leak - v + r*I)` with `dt/tau = 1 - decay` and `r = gain/(1 - decay)`."""
 
     def write_mix(self, vertex: Vertex, mix: primitives.Mix, shape: Shape) -> str:
