@@ -1,52 +1,92 @@
 """One room per target. Rooms are imported on demand, so their dependencies stay optional.
 
-A room is a module with two functions:
+A target is a `Target`: a record that names its two functions and says what the command line should know.
 
     export(machine: StateMachine, path: Path, **options) -> Artifact
     load(path: Path, **options) -> Runner
 
-Other packages add targets through the entry-point group `psu_deploy.exporters`: name = "package.module".
+Other packages add targets through the entry-point group `psu_deploy.exporters`: name = "their_package:TARGET", where
+`TARGET` is a `Target` called `name`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
+from typing import cast
 
-from psu_deploy.errors import ArtifactError, InputError, require
+from psu_deploy.errors import ArtifactError, InputError, MissingExtraError, require
+from psu_deploy.exporters.lava.target import LAVA
+from psu_deploy.exporters.nir.target import NIR
+from psu_deploy.exporters.onnx.target import ONNX
+from psu_deploy.exporters.plugins import GROUP, Plugins, find_plugins
+from psu_deploy.exporters.target import Option, Target, Verb, named
 from psu_deploy.runtime import Artifact, Runner
 
-GROUP = "psu_deploy.exporters"
+__all__ = [
+    "EXPORTERS",
+    "GROUP",
+    "Option",
+    "Target",
+    "Verb",
+    "all_targets",
+    "exporter",
+    "installed_plugins",
+    "loader",
+    "named",
+    "target_named",
+    "target_of",
+]
+
+EXPORTERS: dict[str, Target] = {target.name: target for target in (ONNX, NIR, LAVA)}
+"""Name -> target, of those in this package."""
 
 
-@dataclass(frozen=True)
-class Room:
-    """Where a target lives.
+def installed_plugins() -> Plugins:
+    """The targets of other packages, and those that do not load."""
+    return find_plugins(EXPORTERS)
 
-    Args:
-        module: to import on demand.
-        suffix: of the files it writes.
-        extra: of this package that installs what it needs.
-        needs: modules that must be importable.
+
+def all_targets() -> dict[str, Target]:
+    """Name -> target, ours first."""
+    return EXPORTERS | installed_plugins().targets
+
+
+def target_named(name: str) -> Target:
+    """A target of ours, or of another package.
+
+    Raises:
+        InputError: if there is no such target, or its plugin does not load.
     """
+    if name in EXPORTERS:
+        return EXPORTERS[name]
+    targets, broken = installed_plugins()
+    if name in targets:
+        return targets[name]
+    if name in broken:
+        raise InputError(broken[name])
+    raise InputError(f"unknown target {name!r}; choose one of {', '.join(sorted({*EXPORTERS, *targets}))}")
 
-    module: str
-    suffix: str
-    extra: str
-    needs: tuple[str, ...]
 
+def target_of(path: Path) -> Target:
+    """The target that writes files like `path`.
 
-EXPORTERS: dict[str, Room] = {
-    "onnx": Room("psu_deploy.exporters.onnx", ".onnx", "onnx", ("onnx", "onnx_ir", "onnxruntime")),
-    "nir": Room("psu_deploy.exporters.nir", ".nir", "nir", ("nir", "nirtorch", "h5py")),
-    "lava": Room("psu_deploy.exporters.lava", ".net", "lava", ("h5py",)),
-}
-"""Target -> its room."""
+    Raises:
+        ArtifactError: if none does.
+    """
+    for target in EXPORTERS.values():
+        if path.suffix == target.suffix:
+            return target
+    targets, broken = installed_plugins()
+    for target in targets.values():
+        if path.suffix == target.suffix:
+            return target
+    if path.suffix == ".psm":
+        raise ArtifactError(f"{path} is a saved machine, not an export; open it with psu_deploy.StateMachine.load")
+    suffixes = ", ".join(target.suffix for target in (EXPORTERS | targets).values())
+    unknown = f"{path}: no target writes {path.suffix or 'files without suffix'}; known suffixes: {suffixes}"
+    raise ArtifactError("; ".join([unknown, *broken.values()]))
 
 
 def exporter(target: str) -> Callable[..., Artifact]:
@@ -56,7 +96,9 @@ def exporter(target: str) -> Callable[..., Artifact]:
         InputError: if there is no such target.
         MissingExtraError: if its dependencies are not installed.
     """
-    return cast(Callable[..., Artifact], _open(target).export)
+    record = target_named(target)
+    _require(record)
+    return cast(Callable[..., Artifact], named(record.export))
 
 
 def loader(path: Path) -> Callable[..., Runner]:
@@ -66,30 +108,19 @@ def loader(path: Path) -> Callable[..., Runner]:
         ArtifactError: if no target does.
         MissingExtraError: if its dependencies are not installed.
     """
-    for target, room in EXPORTERS.items():
-        if path.suffix == room.suffix:
-            return cast(Callable[..., Runner], _open(target).load)
-    for point in _plugins().values():
-        module: Any = point.load()
-        if path.suffix == getattr(module, "SUFFIX", None):
-            return cast(Callable[..., Runner], module.load)
-    if path.suffix == ".psm":
-        raise ArtifactError(f"{path} is a saved machine, not an export; open it with psu_deploy.StateMachine.load")
-    suffixes = ", ".join(room.suffix for room in EXPORTERS.values())
-    raise ArtifactError(f"{path}: no target writes {path.suffix or 'files without suffix'}; known suffixes: {suffixes}")
+    record = target_of(path)
+    _require(record)
+    return cast(Callable[..., Runner], named(record.load))
 
 
-def _open(target: str) -> ModuleType:
-    if target in EXPORTERS:
-        room = EXPORTERS[target]
-        for module in room.needs:
-            require(module, room.extra)
-        return importlib.import_module(room.module)
-    plugins = _plugins()
-    if target in plugins:
-        return cast(ModuleType, plugins[target].load())
-    raise InputError(f"unknown target {target!r}; choose one of {sorted({*EXPORTERS, *plugins})}")
-
-
-def _plugins() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _require(target: Target) -> None:
+    for module in target.needs:
+        if target.extra is not None:
+            require(module, target.extra)
+            continue
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"{(error.name or module)!r} is not installed; the target {target.name!r} needs it"
+            ) from error

@@ -1,5 +1,8 @@
 """Train Parallel Spiking Units in parallel, deploy them serially, prove the spikes are the same."""
 
+import psu_deploy.interrupt  # noqa: F401  first: what ctrl-C does while the rest is imported
+
+# isort: split
 from psu_deploy import importers, models
 from psu_deploy.api import export, load, verify
 from psu_deploy.capture import to_state_machine

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from psu_deploy import exporters
-from psu_deploy.forms import verify_forms
+from psu_deploy.exporters import exporter, loader
+from psu_deploy.forms import Progress, verify_forms
 from psu_deploy.given import Converters, check_options, features_of, machine_of, numpy_for
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Artifact, Runner
@@ -43,7 +43,7 @@ def export(
         ArtifactError: if the file cannot be written.
         MissingExtraError: if the target's dependencies are not installed.
     """
-    write = exporters.exporter(target)
+    write = exporter(target)
     check_options(write, options, f"the target {target!r}")
     return write(machine_of(model, input_shape, converters), Path(path), **options)
 
@@ -60,7 +60,7 @@ def load(artifact: Artifact | str | Path, **options: Any) -> Runner:
         MissingExtraError: if the engine is not installed.
     """
     path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
-    open_file = exporters.loader(path)
+    open_file = loader(path)
     check_options(open_file, options, f"what runs {path.name}")
     return open_file(path, **options)
 
@@ -72,6 +72,7 @@ def verify(
     *,
     allow_silent: bool = False,
     converters: Converters | None = None,
+    progress: Progress | None = None,
 ) -> EquivalenceReport:
     """Hold an artifact against its network: first what it holds, then what it does, in every form, spike by spike.
 
@@ -88,6 +89,7 @@ def verify(
         allow_silent: call a network equivalent although nothing in it fires on x; what speaks for it then is that the
             artifact holds the numbers of an export.
         converters: for layers of your own in a module, those that it was exported with.
+        progress: told how many of how many runs are done, a run being one form on as many samples as fit into memory.
 
     Raises:
         UnsupportedModelError: if the network holds something whose rounding nothing is known about.
@@ -96,4 +98,12 @@ def verify(
     features = None if isinstance(model, StateMachine) else features_of(x)
     machine = machine_of(model, features, converters)
     runner = load(artifact) if isinstance(artifact, Artifact | str | Path) else artifact
-    return verify_forms(model, machine, runner, numpy_for(x, model), allow_silent=allow_silent, converters=converters)
+    return verify_forms(
+        model,
+        machine,
+        runner,
+        numpy_for(x, model),
+        allow_silent=allow_silent,
+        converters=converters,
+        progress=progress,
+    )

@@ -24,7 +24,16 @@ from psu_deploy.text import columns
 
 
 class PsuDeployError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of everything this package raises on purpose.
+
+    Args:
+        message: one sentence, in the words of Python where it says what to do.
+        shell: the same in the words of the command line, where they are others.
+    """
+
+    def __init__(self, *message: object, shell: str | None = None) -> None:
+        super().__init__(*message)
+        self.shell = shell
 
 
 class InputError(PsuDeployError, ValueError):

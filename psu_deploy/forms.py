@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from math import prod
 from typing import Any
 
@@ -37,6 +37,10 @@ _DECISIONS_AT_ONCE = 8_000_000
 """Spikes of one run held in memory at a time, with all that is known about each: about 100 bytes per form."""
 
 
+Progress = Callable[[int, int], None]
+"""Told how many of how many runs are done."""
+
+
 @dataclass(frozen=True)
 class Form:
     """One way to run a network.
@@ -64,6 +68,7 @@ def verify_forms(
     *,
     allow_silent: bool = False,
     converters: Converters | None = None,
+    progress: Progress | None = None,
 ) -> EquivalenceReport:
     """Hold what an artifact is and does against its network; see `psu_deploy.verify`.
 
@@ -81,7 +86,8 @@ def verify_forms(
     try:
         check_sequence(x, machine.input_shape, machine.max_steps, ("float32", "float64"))
         notes = (*([another] if another else []), *notes_on(machine, x), *_own_notes(runner, x))
-        return _compared(machine, forms_of(model, machine, runner, converters), x, runner, notes, allow_silent)
+        forms = forms_of(model, machine, runner, converters)
+        return _compared(machine, forms, x, runner, notes, allow_silent, progress)
     except (InputError, HorizonError) as error:
         if another:
             raise InputError(f"{another}. Besides, {error}") from error
@@ -95,11 +101,12 @@ def _compared(
     runner: Runner | StateMachine,
     notes: tuple[str, ...],
     allow_silent: bool,
+    progress: Progress | None,
 ) -> EquivalenceReport:
     """Number for number first, then form by form: a file that holds other numbers need not run."""
     structure = structure_of(machine, runner)
     try:
-        comparisons = compare_forms(machine, forms, x)
+        comparisons = compare_forms(machine, forms, x, progress)
     except PsuDeployError as error:
         if not structure.differences:
             raise
@@ -146,13 +153,29 @@ def _runner_forms(runner: Runner, machine: StateMachine) -> list[Form]:
     return [*before, Form(runner.name, partial(aligned_run, machine, runner.trace), machine, runner.arithmetic, rule)]
 
 
-def compare_forms(machine: StateMachine, forms: Sequence[Form], x: Any) -> tuple[Comparison, ...]:
+def compare_forms(
+    machine: StateMachine, forms: Sequence[Form], x: Any, progress: Progress | None = None
+) -> tuple[Comparison, ...]:
     """Every form against the next, as many samples at a time as fit into memory."""
     neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
     samples = max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x)))
     starts = range(0, x.shape[1], samples)
+    forms = forms if progress is None else _watched(forms, len(starts), progress)
     parts = [_compare_samples(machine, forms, x[:, start : start + samples]) for start in starts]
     return tuple(merge(list(zip(starts, column, strict=True))) for column in zip(*parts, strict=True))
+
+
+def _watched(forms: Sequence[Form], times: int, progress: Progress) -> list[Form]:
+    """Forms that say so when they have run."""
+    total, done = times * len(forms), count(1)
+
+    def run(form: Form, x: Any) -> Trace:
+        trace = form.run(x)
+        progress(next(done), total)
+        return trace
+
+    progress(0, total)
+    return [replace(form, run=partial(run, form)) for form in forms]
 
 
 def _compare_samples(machine: StateMachine, forms: Sequence[Form], x: Any) -> list[Comparison]:

@@ -31,6 +31,13 @@ def test_can_be_caught_as_what_python_would_raise(error, builtin):
     assert issubclass(error, builtin)
 
 
+def test_the_words_of_the_command_line_cross_process_borders():
+    error = pickle.loads(pickle.dumps(errors.InputError("pass x=1", shell="add --x 1")))
+    assert (str(error), error.shell) == ("pass x=1", "add --x 1")
+    assert errors.InputError("pass x=1").shell is None
+    assert UnsupportedModelError(PROBLEMS, "export").shell is None
+
+
 class TestUnsupportedModelError:
     def test_lists_everything(self):
         error = UnsupportedModelError(PROBLEMS, "export to onnx")

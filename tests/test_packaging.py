@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from configparser import ConfigParser
 from email.parser import Parser
@@ -15,8 +16,8 @@ import pytest
 import psu_deploy as psu
 
 ROOT = Path(__file__).parents[1]
-SOURCES = {"psu_deploy": "psu_deploy", "psu_deploy/exporters": "exporters", "psu_deploy/models": "models"}
-"""Folder in the wheel -> folder in the checkout."""
+FOLDERS = ("psu_deploy", "exporters", "models")
+"""Of the checkout; the last two are links in the first."""
 
 pytestmark = pytest.mark.full
 
@@ -24,28 +25,31 @@ pytest.importorskip("setuptools", minversion="77", reason="builds without isolat
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built from a copy: a build leaves files behind, and takes along what earlier builds left."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for folder in SOURCES.values():
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+def source(tmp_path_factory):
+    """A copy of the checkout: a build leaves files behind, and takes along what earlier builds left."""
+    source = tmp_path_factory.mktemp("source")
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(out),
-        ".",
-    ]
-    subprocess.run(command, cwd=source, check=True, timeout=240)
+    return source
+
+
+def build(source, out):
+    """The wheel of a folder."""
+    words = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out), "."]
+    subprocess.run([sys.executable, "-m", *words], cwd=source, check=True, timeout=240)
     (built,) = out.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
+    return built
+
+
+def checksums(archive):
+    return {one.filename: one.CRC for one in archive.infolist()}
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    with zipfile.ZipFile(build(source, tmp_path_factory.mktemp("wheel"))) as archive:
         yield archive
 
 
@@ -58,14 +62,39 @@ def test_nothing_is_installed_beside_us(wheel):
 
 
 def test_every_module_is_in_it(wheel):
-    """The packages are listed by hand in pyproject.toml."""
+    places = {"psu_deploy": "psu_deploy", "exporters": "psu_deploy/exporters", "models": "psu_deploy/models"}
     expected = {
-        f"{place}/{path.relative_to(ROOT / folder).as_posix()}"
-        for place, folder in SOURCES.items()
+        f"{places[folder]}/{path.relative_to(ROOT / folder).as_posix()}"
+        for folder in FOLDERS
         for path in (ROOT / folder).rglob("*.py")
     }
     assert {name for name in wheel.namelist() if name.endswith(".py")} == expected
     assert "psu_deploy/py.typed" in wheel.namelist()
+
+
+def test_a_source_distribution_holds_what_the_links_lead_to(source, wheel, tmp_path):
+    """And no link: its wheel is the same, byte for byte."""
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, timeout=240, capture_output=True)
+    (packed,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        assert not [member.name for member in archive if member.issym() or member.islnk()]
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    (tmp_path / "again").mkdir()
+    with zipfile.ZipFile(build(unpacked, tmp_path / "again")) as again:
+        assert {one.filename: one.CRC for one in again.infolist()} == {
+            one.filename: one.CRC for one in wheel.infolist()
+        }
+
+
+@pytest.mark.parametrize("name", ["exporters", "models"])
+def test_the_clone_is_what_is_imported(name):
+    """Under one name: what tests patch in `psu_deploy.exporters` is what runs."""
+    link = ROOT / "psu_deploy" / name
+    assert link.is_symlink()
+    assert link.resolve() == ROOT / name
+    assert Path(getattr(psu, name).__file__).resolve().parent == ROOT / name
 
 
 def test_metadata(wheel):
@@ -86,7 +115,7 @@ SCRIPT = """
 import sys
 import torch
 import psu_deploy as psu
-import psu_deploy.cli, psu_deploy.models, psu_deploy.exporters.onnx
+import psu_deploy.cli, psu_deploy.models, psu_deploy.exporters.onnx.runner
 model = psu.SpikingSequential(torch.nn.Linear(3, 4), psu.PSU(threshold=0.02))
 artifact = psu.export(model, "net.onnx", input_shape=(3,))
 assert psu.verify(model, artifact, torch.rand(5, 2, 3)).ok

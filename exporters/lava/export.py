@@ -52,9 +52,10 @@ def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, 
     if destination.suffix != SUFFIX:
         raise InputError(f"a lava-dl network file must end in {SUFFIX}, got {destination}")
     if calibration is None:
+        wanted = "typical input (T, B, *features), which gives the input its scale and measures what rounding does"
         raise InputError(
-            "Lava counts in whole numbers: pass calibration=x, typical input (T, B, *features), which gives the input "
-            "its scale and measures what rounding does (on the command line --calibrate x.npy)"
+            f"Lava counts in whole numbers: pass calibration=x, {wanted}",
+            shell=f"Lava counts in whole numbers: add --calibrate x.npy, {wanted}",
         )
     chain = lower(machine)
     check_sequence(calibration, machine.input_shape, machine.max_steps, ("float32", "float64"))

@@ -43,7 +43,8 @@ def approximated(machine: StateMachine, calibration: Any, max_flip_rate: float) 
     if not 0 <= max_flip_rate <= 1:
         raise InputError(f"max_flip_rate is a share of spikes, between 0 and 1, got {max_flip_rate}")
     if calibration is None:
-        raise InputError("allow_approximation needs calibration data, input (T, B, *features) to measure the flips on")
+        needs = "needs calibration data, input (T, B, *features) to measure the flips on"
+        raise InputError(f"allow_approximation {needs}", shell=f"--allow-approximation {needs}: --calibrate x.npy")
     check_sequence(calibration, machine.input_shape, machine.max_steps, ("float32", "float64"))
     expected = machine.trace(calibration).spikes
     rates: dict[int, float] = {}

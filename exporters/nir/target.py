@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from psu_deploy.errors import InputError
+from psu_deploy.exporters.target import Option, Target
 from psu_deploy.verify import Arithmetic
 
 SUFFIX = ".nir"
@@ -182,3 +185,47 @@ def target_named(name: str | None) -> NirTarget:
     if name not in TARGETS:
         raise InputError(f"simulator must be one of {', '.join(TARGETS)}, got {name!r}")
     return TARGETS[name]
+
+
+NIR = Target(
+    name="nir",
+    title="NIR",
+    suffix=SUFFIX,
+    export="psu_deploy.exporters.nir.export:export",
+    load="psu_deploy.exporters.nir.runner:load",
+    extra="nir",
+    needs=("nir", "nirtorch", "h5py"),
+    packages={"nir": "nir", "nirtorch": "nirtorch", "norse": "norse", "h5py": "h5py", "scipy": "scipy"},
+    options=(
+        Option(
+            "simulator",
+            ("export",),
+            "portable (norse, snntorch, SpikingJelly), norse, snntorch, spikingjelly, sinabs, rockpool.",
+            shown=("written for", "the NIR specification; for a simulator, add --simulator"),
+            suggested=PORTABLE.name,
+            at_verify={PORTABLE.name: NORSE.name},
+        ),
+        Option("allow_approximation", ("export",), "sigmoids may become staircases without fine-tuning.", bool),
+        Option(
+            "calibration",
+            ("export",),
+            "with --allow-approximation, typical input (T, B, ...) as .npy; default: a run folder's test data.",
+            np.ndarray,
+            also=("--calibrate",),
+            only_with="allow_approximation",
+            purpose="measures an approximation",
+            from_run=True,
+        ),
+        Option(
+            "max_flip_rate",
+            ("export",),
+            "share of spikes that may differ on it.",
+            float,
+            default=0.001,
+            only_with="allow_approximation",
+            purpose="limits an approximation",
+        ),
+        Option("simulator", ("run", "verify"), "what runs it: norse, snntorch, spikingjelly, sinabs, rockpool."),
+    ),
+    prepare="psu_deploy.preparation.nir:NIR",
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psu_deploy.exporters.target import Option, Target
+
 
 @dataclass(frozen=True)
 class OnnxTarget:
@@ -28,3 +30,15 @@ SUFFIX = ".onnx"
 
 PREFIX = "psu_deploy."
 """Of every metadata key."""
+
+ONNX = Target(
+    name="onnx",
+    title="ONNX",
+    suffix=SUFFIX,
+    export="psu_deploy.exporters.onnx.export:export",
+    load="psu_deploy.exporters.onnx.runner:load",
+    extra="onnx",
+    needs=("onnx", "onnx_ir", "onnxruntime"),
+    packages={"onnx": "onnx", "onnx-ir": "onnx_ir", "onnxruntime": "onnxruntime"},
+    options=(Option("threads", ("run",), "of onnxruntime; default: its own choice.", int, within=(1, 1024)),),
+)

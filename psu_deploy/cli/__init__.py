@@ -5,18 +5,21 @@ Exit codes: 0 = all good, 1 = the check failed, 2 = bad usage or bad input, 130 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 import typer
 
-from psu_deploy.cli.console import SENTENCE, tell
+from psu_deploy import interrupt
+from psu_deploy.cli.console import SENTENCE, tell, unwritten
 from psu_deploy.cli.demo import demo
 from psu_deploy.cli.doctor import doctor
 from psu_deploy.cli.export import export
 from psu_deploy.cli.import_ import import_
 from psu_deploy.cli.inspect import inspect
 from psu_deploy.cli.lava import lava
+from psu_deploy.cli.options import Version, as_command
 from psu_deploy.cli.run import run
 from psu_deploy.cli.train import train
 from psu_deploy.cli.verify import verify
@@ -24,33 +27,41 @@ from psu_deploy.errors import InternalError, PsuDeployError, UnsupportedModelErr
 from psu_deploy.text import visible
 
 BAD_INPUT = 2
-INTERRUPTED = 130
 
 _NO_MEMORY = "can't allocate memory"
 
 app = typer.Typer(
     name="psu-deploy",
-    help="Train Parallel Spiking Units in parallel, deploy them serially, prove the spikes are the same.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (demo, train, import_, export, verify, run, inspect, doctor):
-    app.command(verb.__name__.rstrip("_"))(verb)
+    app.command(verb.__name__.rstrip("_"))(as_command(verb))
 app.add_typer(lava, name="lava")
+
+
+@app.callback()
+def _app(version: Version = False) -> None:
+    """Train Parallel Spiking Units in parallel, deploy them serially, prove the spikes are the same."""
 
 
 def main() -> None:
     """Run the command line; one clear sentence instead of a traceback."""
+    interrupt.as_usual()
+    if sys.stdout is None:
+        _fail("standard output is closed; send it to a file, or to /dev/null")
     try:
-        app()
+        _run()
     except UnsupportedModelError as error:
         _fail(str(error), table=True)
     except PsuDeployError as error:
-        _fail(f"internal error, please report it: {error}" if isinstance(error, InternalError) else str(error))
+        said = error.shell or str(error)
+        _fail(f"internal error, please report it: {said}" if isinstance(error, InternalError) else said)
     except KeyboardInterrupt:
         tell("interrupted")
-        sys.exit(INTERRUPTED)
+        sys.exit(interrupt.INTERRUPTED)
     except MemoryError as error:
         _fail(f"there is not enough memory here: {error}")
     except Exception as error:
@@ -60,6 +71,21 @@ def main() -> None:
             raise
         kind = type(error).__name__
         _fail(f"internal error, please report it: {kind}: {error} (PSU_DEPLOY_DEBUG=1 shows where)")
+
+
+def _run() -> None:
+    """The verb, and then what Python still holds of its output."""
+    try:
+        app()
+    except OSError as error:  # of --help, which typer prints by itself
+        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        raise unwritten(error) from error
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            raise unwritten(error) from error
 
 
 def _fail(message: str, table: bool = False) -> None:

@@ -5,6 +5,7 @@ Names, versions and reasons come from files of anybody: nothing reaches the term
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -19,15 +20,27 @@ from psu_deploy.errors import InputError
 from psu_deploy.text import visible, visible_lines
 
 
-class _Pipe(Console):
-    """A console that says so when nobody listens; rich would end the command as if a check had failed."""
+class _Output(Console):
+    """Standard output, which says so when it is not written; rich ends the command as if a check had failed."""
 
     def on_broken_pipe(self) -> None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it ends
-        raise InputError("the output was not written: nobody reads it any more")
+        raise unwritten(BrokenPipeError())
+
+    def print(self, *what: Any, **how: Any) -> None:
+        try:
+            super().print(*what, **how)
+        except OSError as error:
+            raise unwritten(error) from error
 
 
-out = _Pipe(highlight=False, soft_wrap=True)
+def unwritten(error: OSError) -> InputError:
+    """What to raise for standard output that was not written; what is left of it goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it ends
+    reason = "nobody reads it any more" if isinstance(error, BrokenPipeError) else error.strerror or str(error)
+    return InputError(f"the output was not written: {reason}")
+
+
+out = _Output(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -40,6 +53,15 @@ _CELL = 400
 def say(text: Any) -> None:
     """Print a result as it is, line by line."""
     out.print(visible_lines(str(text), SENTENCE), markup=False)
+
+
+def say_json(data: Any) -> None:
+    """Print data for another program, and nothing of ours in it."""
+    try:
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise unwritten(error) from error
 
 
 def tell(text: Any) -> None:

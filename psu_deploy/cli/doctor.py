@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import importlib
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
 from psu_deploy.cli.console import say, table
 from psu_deploy.errors import PsuDeployError
+from psu_deploy.exporters import all_targets, installed_plugins, named
 
-_PACKAGES = {
-    "torch": ("torch", "core"),
-    "numpy": ("numpy", "core"),
-    "safetensors": ("safetensors", "core"),
-    "onnx": ("onnx", "onnx"),
-    "onnx-ir": ("onnx_ir", "onnx"),
-    "onnxruntime": ("onnxruntime", "onnx"),
-    "nir": ("nir", "nir"),
-    "nirtorch": ("nirtorch", "nir"),
-    "norse": ("norse", "nir"),
-    "h5py": ("h5py", "lava"),
-    "scipy": ("scipy", "nir"),
-    "lightning": ("lightning", "train"),
-    "scikit-learn": ("sklearn", "train"),
-}
-"""Package -> (module to import, extra that brings it)."""
+_OURS = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors"}
+_TRAINING = {"lightning": "lightning", "scikit-learn": "sklearn"}
+"""Package -> module to import; what targets need, they say themselves."""
 
 
 def doctor() -> None:
@@ -37,29 +26,39 @@ def doctor() -> None:
     import torch
 
     say(f"Python {platform.python_version()} on {platform.platform()}, CUDA {torch.cuda.is_available()}")
-    rows = [(name, extra, *_state(name, module, extra)) for name, (module, extra) in _PACKAGES.items()]
+    rows = [(name, extra, *_state(name, module, extra)) for name, (module, extra) in _packages().items()]
     table("packages", ("package", "extra", "version", "state"), rows)
-    say(_lava())
-    if any(row[3].startswith("broken") for row in rows):
+    broken = installed_plugins().broken.values()
+    for sentence in (*_checks(), *broken):
+        say(sentence)
+    if broken or any(row[3].startswith("broken") for row in rows):
         raise typer.Exit(1)
 
 
-def _lava() -> str:
-    """One sentence about the interpreter that Lava runs in."""
-    from psu_deploy.exporters.lava.environment import find
+def _packages() -> dict[str, tuple[str, str]]:
+    """Package -> (module to import, extra that brings it; "-": the package of a plugin does)."""
+    found = {name: (module, "core") for name, module in _OURS.items()}
+    for target in all_targets().values():
+        for name, module in target.packages.items():
+            found.setdefault(name, (module, target.extra or "-"))
+    return found | {name: (module, "train") for name, module in _TRAINING.items()}
 
-    try:
-        found = find()
-    except PsuDeployError as error:
-        return f"Lava: {error}"
-    return f"Lava: ok, {found.python} ({found.origin})"
+
+def _checks() -> Iterator[str]:
+    """One sentence about everything that a target looks at and that is no package."""
+    for target in all_targets().values():
+        for check in target.checks:
+            try:
+                yield f"{target.title}: {named(check)()}"
+            except PsuDeployError as error:
+                yield f"{target.title}: {error}"
 
 
 def _state(package: str, module: str, extra: str) -> tuple[str, str]:
     try:
         installed = version(package)
     except PackageNotFoundError:
-        return "-", f'missing: pip install "psu-deploy[{extra}]"'
+        return "-", "missing" if extra == "-" else f'missing: pip install "psu-deploy[{extra}]"'
     try:
         importlib.import_module(module)
     except Exception as error:  # noqa: BLE001  whatever an import dies of is what the doctor reports

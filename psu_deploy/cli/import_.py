@@ -9,7 +9,7 @@ import typer
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.cli.console import hint, progress, say
-from psu_deploy.cli.sources import MACHINE_SUFFIX
+from psu_deploy.cli.sources import MACHINE_SUFFIX, check_free
 from psu_deploy.errors import InputError
 from psu_deploy.importers import nir, official
 from psu_deploy.importers.networks import input_shape
@@ -39,6 +39,7 @@ def import_(
     """
     if out.suffix != MACHINE_SUFFIX:
         raise InputError(f"a state machine is written as {MACHINE_SUFFIX}, got {out}")
+    check_free("--out", out, checkpoint)
     with progress() as bar:
         bar.add_task("importing and checking every layer", total=None)
         if checkpoint.suffix == ".nir":

@@ -12,6 +12,7 @@ import typer
 from psu_deploy import api
 from psu_deploy.cli.console import out, say, table
 from psu_deploy.cli.sources import MACHINE_FILE, MACHINE_SUFFIX
+from psu_deploy.exporters import target_of
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.schedule import state_name
 from psu_deploy.runtime import Runner
@@ -82,15 +83,12 @@ def _inspect_machine(path: Path, shown: bool) -> Described:
 _BYTES = 4
 """State is counted as float32."""
 
-_WITHOUT_ENGINE = {".net": {"simulator": "integer"}}
-"""Suffix -> what opens such a file though its engine is not installed."""
-
 _WORTH_SHOWING = ("reader", "dt", "readout")
 """Facts of a file that its artifact does not have."""
 
 
 def _inspect_artifact(path: Path, shown: bool) -> Described:
-    runner = api.load(path, **_WITHOUT_ENGINE.get(path.suffix, {}))
+    runner = api.load(path, **target_of(path).without_engine)
     described = _described(path, runner)
     if shown:
         table(visible(str(path)), ("", ""), _promises(described))

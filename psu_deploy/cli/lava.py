@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from psu_deploy.cli.console import hint, progress, table
+from psu_deploy.cli.options import Version, as_command
 
 lava = typer.Typer(
     name="lava",
@@ -15,11 +16,10 @@ lava = typer.Typer(
 
 
 @lava.callback()
-def _lava() -> None:
+def _lava(version: Version = False) -> None:
     """The Python 3.10 environment that Lava runs in."""
 
 
-@lava.command()
 def setup() -> None:
     """Find the Python 3.10 environment with Lava, or make it (a minute, 470 MB); say where it is.
 
@@ -35,3 +35,6 @@ def setup() -> None:
         found = environment.setup(lambda text: bar.update(task, description=text))
     table("Lava is ready", ("", ""), [("interpreter", found.python), ("found by", found.origin)])
     hint("psu-deploy export model.psm --to lava --calibrate x.npy --out out/")
+
+
+lava.command()(as_command(setup))

@@ -11,7 +11,9 @@ import typer
 
 from psu_deploy import api
 from psu_deploy.cli.console import progress, tell
-from psu_deploy.cli.sources import MACHINE_SUFFIX, Floats, read_array, write_array
+from psu_deploy.cli.options import read_arrays
+from psu_deploy.cli.sources import MACHINE_FILE, MACHINE_SUFFIX, Floats, check_free, read_array, write_array
+from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.inputs import check_sequence, check_static
 from psu_deploy.verify.alignment import drained
@@ -21,9 +23,7 @@ def run(
     artifact: Annotated[Path, typer.Argument(help="An exported file, or a saved machine (.psm).")],
     input: Annotated[Path, typer.Option(help="(T, B, ...) as .npy, float32, time-first.")],  # noqa: A002  the option's name
     output: Annotated[Path, typer.Option(help="Where to write (T, B, ...) as .npy.")],
-    threads: Annotated[int | None, typer.Option(help="ONNX: of onnxruntime; default: its own choice.")] = None,
-    simulator: Annotated[str | None, typer.Option(help="What runs it. NIR: norse, ... Lava: lava, integer.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Lava: seconds for one run; default 600.")] = None,
+    **options: Any,
 ) -> None:
     """Run a sequence step by step on the engine the file was made for.
 
@@ -32,9 +32,13 @@ def run(
 
     Example: psu-deploy run out/model.onnx --input x.npy --output y.npy
     """
+    check_free("--output", output, artifact, input)
+    if artifact.is_dir():
+        raise InputError(f"{artifact} is a folder; name its machine ({artifact / MACHINE_FILE}), or an exported file")
+    if artifact.suffix == MACHINE_SUFFIX and options:
+        flag = f"--{next(iter(options)).replace('_', '-')}"
+        raise InputError(f"{flag} is for exported files; {artifact} is a saved machine, which runs here")
     x = read_array(input)
-    given = {"threads": threads, "simulator": simulator, "timeout": timeout}
-    options = {name: value for name, value in given.items() if value is not None}
     y = _run_machine(artifact, x) if artifact.suffix == MACHINE_SUFFIX else _run_artifact(artifact, x, options)
     write_array(output, y)
     tell(f"wrote {output}: {y.shape} {y.dtype}")
@@ -48,7 +52,7 @@ def _run_machine(path: Path, x: Floats) -> Floats:
 
 
 def _run_artifact(path: Path, x: Floats, options: dict[str, Any]) -> Floats:
-    runner = api.load(path, **options)
+    runner = api.load(path, **read_arrays(options))
     horizon, latency = runner.artifact.horizon, runner.artifact.latency
     check_sequence(x, runner.input_shape, None if horizon is None else horizon - latency, ("float32",))
     if runner.artifact.static_input:

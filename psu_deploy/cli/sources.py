@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from psu_deploy.errors import ArtifactError, InputError
-from psu_deploy.exporters import EXPORTERS
+from psu_deploy.exporters import all_targets
 from psu_deploy.files.atomic import as_npy, write_whole
 from psu_deploy.files.limits import MEMORY, memory_for, regular_size
 from psu_deploy.machine import StateMachine
 
 MACHINE_SUFFIX = ".psm"
 MACHINE_FILE = "model.psm"
+_RUN_FILES = (
+    "recipe.json",
+    MACHINE_FILE,
+    "metrics.json",
+    "weights.safetensors",
+    "checkpoints/last.ckpt",
+    "checkpoints/tuned.ckpt",
+)
 _SAMPLES = 8
 _DECISIONS = 10_000_000
 """Of random input: samples, and fewer where the network decides more often than that."""
@@ -57,7 +65,7 @@ def open_source(path: Path) -> Source:
         return _open_run(path)
     if not path.exists():
         raise ArtifactError(f"{path} does not exist; name a run folder or a saved machine ({MACHINE_SUFFIX})")
-    if path.suffix in {room.suffix for room in EXPORTERS.values()}:
+    if path.suffix in {target.suffix for target in all_targets().values()}:
         raise ArtifactError(
             f"{path} is an export; name the run folder or the saved machine ({MACHINE_SUFFIX}) it is of"
         )
@@ -101,6 +109,23 @@ def read_array(path: Path) -> NDArray[Any]:
     except Exception as error:  # a header is Python that numpy evaluates: what it raises is what somebody wrote there
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ArtifactError(f"{path} is truncated or is not a .npy file of numbers: {reason}") from error
+
+
+def check_free(option: str, path: Path, *sources: Path) -> None:
+    """Raise `InputError` if what an option names is read by the same command, by this name or another.
+
+    Args:
+        option: that names the file to write.
+        path: of this file.
+        sources: files that are read; a run folder is read too.
+    """
+    for source in (one for name in sources for one in _files_of(name)):
+        if path.resolve() == source.resolve() or (path.exists() and source.exists() and path.samefile(source)):
+            raise InputError(f"{option} {path} would overwrite {source}, which is read here; name another file")
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [path / name for name in _RUN_FILES] if path.is_dir() else [path]
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

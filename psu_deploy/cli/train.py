@@ -10,7 +10,9 @@ import typer
 
 from psu_deploy.cli.console import hint, table
 from psu_deploy.errors import InputError
+from psu_deploy.exporters import target_named
 from psu_deploy.models import CAUSAL
+from psu_deploy.preparation import TARGETS
 
 
 def train(
@@ -23,8 +25,8 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run in the folder anew.")] = False,
     deploy_for: Annotated[
-        Literal["nir", "lava"] | None,
-        typer.Option(help="Prepare the trained network for this target and fine-tune it."),
+        str | None,
+        typer.Option(help=f"Prepare the trained network for this target and fine-tune it: {', '.join(TARGETS)}."),
     ] = None,
     levels: Annotated[int, typer.Option(help="With --deploy-for nir: steps of the staircase.")] = 15,
     exponentials: Annotated[
@@ -58,5 +60,6 @@ def train(
     ]
     prepared = "" if deploy_for is None else f", prepared for {deploy_for}"
     table(f"{task} with {neuron}{prepared}, in {out}", ("", ""), rows)
-    simulator = ("--simulator", "portable") if deploy_for == "nir" else ()
-    hint("psu-deploy", "export", out, "--to", deploy_for or "onnx", *simulator, "--out", out)
+    to = target_named(deploy_for or "onnx")
+    suggested = [word for one in to.options if one.suggested and deploy_for for word in (one.flag, one.suggested)]
+    hint("psu-deploy", "export", out, "--to", to.name, *suggested, "--out", out)

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from psu_deploy import api
-from psu_deploy.cli.console import progress, say
-from psu_deploy.cli.sources import open_source, random_spikes, read_array
+from psu_deploy.cli.console import progress, say, say_json, tell
+from psu_deploy.cli.options import read_arrays
+from psu_deploy.cli.sources import MACHINE_SUFFIX, check_free, open_source, random_spikes, read_array
+from psu_deploy.errors import InputError
+from psu_deploy.verify import EquivalenceReport
+
+STDOUT = Path("-")
+"""As the name of a report."""
 
 
 def verify(
     source: Annotated[Path, typer.Argument(help="A run folder, or a saved machine (.psm).")],
     artifact: Annotated[Path, typer.Argument(help="What was exported from it.")],
     data: Annotated[Path | None, typer.Option(help="Input (T, B, ...) as .npy float32; default: see below.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report as JSON; - is standard output.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of random input; default: horizon or 32.")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Samples of random input; default: 8, fewer for a large network.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random input.")] = 0,
-    simulator: Annotated[
-        str | None,
-        typer.Option(help="What runs it. NIR: norse, snntorch, spikingjelly, sinabs, rockpool. Lava: lava, integer."),
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Lava: seconds for one run; default 600.")] = None,
     allow_silent: Annotated[
         bool, typer.Option("--allow-silent", help="Call it equivalent although nothing in the network fires.")
     ] = False,
+    **options: Any,
 ) -> None:
     """Hold an export against its network: every number in it first, then every form spike by spike. Exit code 1 if a
     number is another, if a spike differs that rounding does not explain, or if nothing is proven.
@@ -46,8 +48,11 @@ def verify(
 
     Example: psu-deploy verify model.psm out/model.net --data x.npy
     """
+    _check_report(report, source, artifact, data)
+    if artifact.suffix == MACHINE_SUFFIX:
+        raise InputError(f"{artifact} is a saved machine, not an export; first psu-deploy export {artifact} --out out/")
     with progress() as bar:
-        bar.add_task("running every form of the network", total=None)
+        task = bar.add_task("running every form of the network", total=None)
         network = open_source(source)
         if data is not None:
             x = read_array(data)
@@ -55,13 +60,33 @@ def verify(
             x = network.data
         else:
             x = random_spikes(network.machine, steps, batch, seed)
-        given = {"simulator": simulator, "timeout": timeout}
-        options = {name: value for name, value in given.items() if value is not None}
-        runner = api.load(artifact, **options)
+        runner = api.load(artifact, **read_arrays(options))
         model = network.machine if network.model is None else network.model
-        result = api.verify(model, runner, x, allow_silent=allow_silent)
+
+        def done(runs: int, total: int) -> None:
+            bar.update(task, completed=runs, total=total)
+
+        result = api.verify(model, runner, x, allow_silent=allow_silent, progress=done)
+    _show(result, report)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _check_report(report: Path | None, source: Path, artifact: Path, data: Path | None) -> None:
+    """Refuse, before minutes are spent, what would not be written or must not be."""
+    if report is None or report == STDOUT:
+        return
+    if report.is_dir():
+        raise InputError(f"cannot write {report}: it is a folder; name a file in it")
+    check_free("--report", report, source, artifact, *(() if data is None else (data,)))
+
+
+def _show(result: EquivalenceReport, report: Path | None) -> None:
+    """For people, and for machines; where standard output is for machines, people read standard error."""
+    if report == STDOUT:
+        tell(result)
+        say_json(result.to_dict())
+        return
     say(result)
     if report is not None:
         result.save(report)
-    if not result.ok:
-        raise typer.Exit(1)

@@ -144,7 +144,9 @@ def _kind(
         hint = "; if it is RPSU with biases set by hand, say so with neuron='rpsu'" if str(node_type) == "RPSU" else ""
         raise InputError(f"{checkpoint.path} contradicts itself about its neuron. {sides}{hint}")
     if len(kinds) > 1:
-        raise InputError(f"{checkpoint.path}: {_question(kinds)}")
+        question = f"{checkpoint.path}: {_question(kinds)}"
+        choices = " or ".join(f"neuron={kind!r}" for kind in kinds)
+        raise InputError(f"{question} pass {choices}", shell=f"{question} add --neuron {' or '.join(kinds)}")
     return kinds[0]
 
 
@@ -175,16 +177,16 @@ def _asked_for(neuron: str) -> tuple[str, ...]:
 
 
 def _question(kinds: list[str]) -> str:
-    choices = " or ".join(f"neuron={kind!r}" for kind in kinds)
+    """What the file does not tell, and where to look; how to say it comes behind."""
     if set(kinds) <= {"ipsu", "ppsu", "rpsu"}:
         names = " and ".join(kind.upper() for kind in kinds)
         return (
             f"{names} save the same tensors, and the file does not say which it is; look at node_type in "
-            f"the args.yaml beside it, and pass {choices} (on the command line --neuron)"
+            "the args.yaml beside it, and"
         )
     return (
         "the file does not say how its neurons reset: softly, as in the code of the PSU authors, or hard, as in "
-        f"BrainCog; pass {choices} (on the command line --neuron)"
+        "BrainCog;"
     )
 
 

@@ -80,7 +80,8 @@ class Settings:
             raise InputError(f"{self.path}: the script was called with {name}={said}, but {name}={given} is asked for")
         value = given if said is None else said
         if value is None:
-            raise InputError(f"{self.path} does not say {name}; pass {name}=... (on the command line --{name})")
+            missing = f"{self.path} does not say {name}"
+            raise InputError(f"{missing}; pass {name}=...", shell=f"{missing}; add --{name}")
         return value
 
     def agrees(self, name: str, found: float) -> None:

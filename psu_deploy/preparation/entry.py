@@ -5,14 +5,15 @@ from __future__ import annotations
 from torch import nn
 
 from psu_deploy.errors import InputError, UnsupportedModelError
-from psu_deploy.preparation import lava, nir
+from psu_deploy.preparation import nir
 from psu_deploy.preparation.neurons import neurons_of
+from psu_deploy.preparation.record import LEVELS, Approximate, Arguments
 from psu_deploy.preparation.report import PreparationReport, PreparedLayer
-from psu_deploy.preparation.targets import LEVELS, Target, check_arguments
+from psu_deploy.preparation.targets import TARGETS, preparation_for
 
 
 def prepare(
-    model: nn.Module, target: Target = "nir", *, levels: int = LEVELS, exponentials: int | None = None
+    model: nn.Module, target: str = "nir", *, levels: int = LEVELS, exponentials: int | None = None
 ) -> PreparationReport:
     """Replace, in place, what a target cannot express by what is closest to it; then fine-tune and export.
 
@@ -48,10 +49,11 @@ def prepare(
         raise InputError(f"prepare changes a torch module in place, got {type(model).__name__}; capture comes after it")
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise InputError("the model is on the device 'meta' and has no numbers; load its weights first")
-    return PreparationReport(target, _replace(model, target, levels, exponentials, nir.closest))
+    layers = _replace(model, target, levels, exponentials, nir.closest)
+    return PreparationReport(target, layers, TARGETS[target].columns)
 
 
-def prepare_structure(model: nn.Module, target: Target, levels: int, exponentials: int | None) -> None:
+def prepare_structure(model: nn.Module, target: str, levels: int, exponentials: int | None) -> None:
     """Give a model the modules that `prepare` would give it, with numbers that are yet to be loaded.
 
     Args:
@@ -68,16 +70,16 @@ def prepare_structure(model: nn.Module, target: Target, levels: int, exponential
 
 
 def _replace(
-    model: nn.Module, target: Target, levels: int, exponentials: int | None, approximate: nir.Approximate
+    model: nn.Module, target: str, levels: int, exponentials: int | None, approximate: Approximate
 ) -> tuple[PreparedLayer, ...]:
-    check_arguments(target, levels, exponentials)
+    preparation = preparation_for(target, levels, exponentials)
+    given = Arguments(levels, exponentials, approximate)
     neurons = neurons_of(model)
     if not neurons:
         raise InputError(
             f"there is no neuron of psu_deploy in this {type(model).__name__}: nothing to prepare for {target}"
         )
-    problems = nir.problems(neurons, exponentials) if target == "nir" else lava.problems(model, neurons)
+    problems = preparation.problems(model, neurons, given)
     if problems:
         raise UnsupportedModelError(problems, f"prepare the model for {target}")
-    layers = nir.replace(model, levels, exponentials, approximate) if target == "nir" else lava.replace(model)
-    return tuple(layer for layer in layers if layer.replaced)
+    return tuple(layer for layer in preparation.replace(model, given) if layer.replaced)

@@ -12,12 +12,13 @@ from psu_deploy.errors import InputError, Problem
 from psu_deploy.nn.neurons import SigmoidTable, SpikingUnit
 from psu_deploy.nn.quantisation import Int8Weight
 from psu_deploy.preparation.neurons import estimator_problem, place_estimator, problem_of
-from psu_deploy.preparation.report import PreparedLayer
+from psu_deploy.preparation.record import Arguments, Preparation
+from psu_deploy.preparation.report import Column, PreparedLayer
 
 _WEIGHTED = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
-def problems(model: nn.Module, neurons: Mapping[str, nn.Module]) -> list[Problem]:
+def problems(model: nn.Module, neurons: Mapping[str, nn.Module], given: Arguments) -> list[Problem]:
     """Everything that keeps a model with these neurons from Lava."""
     found = [_neuron_problem(path, neuron) for path, neuron in neurons.items()]
     found += [_weight_problem(path, layer) for path, layer in _unrounded(model).items()]
@@ -39,7 +40,7 @@ def _weight_problem(path: str, layer: nn.Module) -> Problem | None:
     return Problem(path, type(layer).__name__, reason, "remove the hook, or use torch.nn.utils.parametrizations")
 
 
-def replace(model: nn.Module) -> list[PreparedLayer]:
+def replace(model: nn.Module, given: Arguments) -> list[PreparedLayer]:
     """Replace what Lava cannot express, in the order of the model; there is no problem left.
 
     Raises:
@@ -98,3 +99,16 @@ def _change(path: str, unit: SpikingUnit) -> PreparedLayer:
         return PreparedLayer(path, ())
     table = SigmoidTable()
     return PreparedLayer(path, (place_estimator(unit, table),), table_error=table.sup_error)
+
+
+LAVA = Preparation(
+    target="lava",
+    problems=problems,
+    replace=replace,
+    columns=(Column("sigmoid off by", "table_error", "{:.4f}"), Column("weight off by", "weight_error", "{:.2%}")),
+    unused={
+        "levels": "levels is for a staircase, and lava has a table of the sigmoid: leave levels out, got {}; "
+        "a psu.Staircase that is in the model stays",
+        "exponentials": "lava keeps T x T matrices as they are: leave exponentials out, got {}",
+    },
+)

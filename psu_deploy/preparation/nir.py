@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -19,10 +19,8 @@ from psu_deploy.preparation.neurons import (
     problem_of,
     units_of,
 )
-from psu_deploy.preparation.report import PreparedLayer
-
-Approximate = Callable[[CausalOperator, int], Exponentials]
-"""(operator with a horizon, number of terms) -> what takes its place."""
+from psu_deploy.preparation.record import Arguments, Preparation
+from psu_deploy.preparation.report import Column, PreparedLayer
 
 
 def closest(operator: CausalOperator, terms: int) -> Exponentials:
@@ -38,9 +36,9 @@ def unfitted(operator: CausalOperator, terms: int) -> Exponentials:
     return Exponentials.near_leak(terms, 0.0, 0.5, 0.0 if _has_bias(operator) else None)
 
 
-def problems(neurons: Mapping[str, nn.Module], exponentials: int | None) -> list[Problem]:
-    """Everything that keeps these neurons from NIR."""
-    return [p for path, neuron in neurons.items() for p in _problems(path, neuron, exponentials)]
+def problems(model: nn.Module, neurons: Mapping[str, nn.Module], given: Arguments) -> list[Problem]:
+    """Everything that keeps a model with these neurons from NIR."""
+    return [p for path, neuron in neurons.items() for p in _problems(path, neuron, given.exponentials)]
 
 
 def _problems(path: str, neuron: nn.Module, exponentials: int | None) -> list[Problem]:
@@ -59,13 +57,14 @@ def _matrix_problem(path: str, unit: SpikingUnit, exponentials: int | None) -> P
     return Problem(path, type(unit).__name__, reason, remedy)
 
 
-def replace(model: nn.Module, levels: int, exponentials: int | None, approximate: Approximate) -> list[PreparedLayer]:
+def replace(model: nn.Module, given: Arguments) -> list[PreparedLayer]:
     """Replace in every neuron what NIR cannot express; there is no problem left."""
     units = units_of(model)
     bound = [operator for unit in units.values() for operator in bound_operators(unit).values()]
     # Everything is computed before anything is changed; an operator that neurons share is replaced by one they share.
-    fitted = {operator: _like(operator, approximate(operator, exponentials or 1)) for operator in dict.fromkeys(bound)}
-    return [_change(path, unit, levels, fitted) for path, unit in units.items()]
+    terms = given.exponentials or 1
+    fitted = {operator: _like(operator, given.approximate(operator, terms)) for operator in dict.fromkeys(bound)}
+    return [_change(path, unit, given.levels, fitted) for path, unit in units.items()]
 
 
 def _change(path: str, unit: SpikingUnit, levels: int, fitted: Mapping[CausalOperator, Exponentials]) -> PreparedLayer:
@@ -110,3 +109,15 @@ def _like(operator: CausalOperator, new: Exponentials) -> Exponentials:
 def _relative(matrix: torch.Tensor, approximation: torch.Tensor) -> float:
     size = float(matrix.norm())
     return float((matrix - approximation).norm()) / size if size else 0.0
+
+
+NIR = Preparation(
+    target="nir",
+    problems=problems,
+    replace=replace,
+    columns=(
+        Column("staircase off by", "staircase_error", "{:.4f}"),
+        Column("matrix off by", "fit_error", "{:.2%}"),
+        Column("bias off by", "bias_error", "{:.4f}"),
+    ),
+)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from psu_deploy.text import columns
 
-_COLUMNS = {
-    "nir": (
-        ("staircase off by", "staircase_error", "{:.4f}"),
-        ("matrix off by", "fit_error", "{:.2%}"),
-        ("bias off by", "bias_error", "{:.4f}"),
-    ),
-    "lava": (("sigmoid off by", "table_error", "{:.4f}"), ("weight off by", "weight_error", "{:.2%}")),
-}
-"""Target -> (title, attribute of a layer, format) of the errors its report shows."""
+
+class Column(NamedTuple):
+    """Of the table that a report is.
+
+    Attributes:
+        title: on top.
+        attribute: of a layer, an error.
+        format: of it.
+    """
+
+    title: str
+    attribute: str
+    format: str
 
 
 @dataclass(frozen=True)
@@ -49,21 +54,22 @@ class PreparationReport:
     Args:
         target: what the model was prepared for.
         layers: in the order of the model.
+        columns: the errors that the table shows.
     """
 
     target: str
     layers: tuple[PreparedLayer, ...]
+    columns: tuple[Column, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         if not self.layers:
             return f"ready for {self.target}: nothing had to change"
-        titles = (title for title, _, _ in _COLUMNS[self.target])
-        rows = [("path", *titles, "replaced"), *map(self._row, self.layers)]
+        rows = [("path", *(column.title for column in self.columns), "replaced"), *map(self._row, self.layers)]
         lines = (f"  {line}" for line in columns(rows, left=len(rows[0])))
         title = f"prepared for {self.target}: {len(self.layers)} layer(s) changed"
         return "\n".join([title, *lines, "fine-tune before you export"])
 
     def _row(self, layer: PreparedLayer) -> tuple[str, ...]:
-        errors = ((getattr(layer, attribute), text) for _, attribute, text in _COLUMNS[self.target])
+        errors = ((getattr(layer, column.attribute), column.format) for column in self.columns)
         cells = ("-" if error is None else text.format(error) for error, text in errors)
         return layer.path, *cells, "; ".join(layer.replaced)

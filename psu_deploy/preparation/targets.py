@@ -1,38 +1,33 @@
-"""Which targets a network can be prepared for, and the arguments each of them takes."""
+"""Which targets a network can be prepared for: one row for each, and a module that it stands in."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from psu_deploy.errors import InputError
 from psu_deploy.nn.neurons import Staircase
 from psu_deploy.numerics.checks import check_whole
+from psu_deploy.preparation.lava import LAVA
+from psu_deploy.preparation.nir import NIR
+from psu_deploy.preparation.record import LEVELS, Preparation
 
-Target = Literal["nir", "lava"]
-TARGETS: tuple[Target, ...] = ("nir", "lava")
-
-LEVELS = 15
-"""Steps of a staircase unless somebody says otherwise: within 1/32 of the sigmoid."""
+TARGETS: dict[str, Preparation] = {row.target: row for row in (NIR, LAVA)}
+"""Name of a target -> how a network is prepared for it."""
 
 
-def check_arguments(target: Target, levels: int, exponentials: int | None) -> None:
-    """Raise `InputError` unless the target is one, the numbers are some, and the target has a use for them."""
-    if target not in TARGETS:
+def preparation_for(target: str, levels: int, exponentials: int | None) -> Preparation:
+    """The row of a target.
+
+    Raises:
+        InputError: unless the target is one, the numbers are some, and the target has a use for them.
+    """
+    if not isinstance(target, str) or target not in TARGETS:
         raise InputError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
     Staircase(levels)  # says what is wrong with levels
     if exponentials is not None:
         check_whole("exponentials", exponentials)
         if exponentials < 1:
             raise InputError(f"exponentials is a number of terms and must be at least 1, got {exponentials}")
-    if target == "lava":
-        _check_unused(levels, exponentials)
-
-
-def _check_unused(levels: int, exponentials: int | None) -> None:
-    if levels != LEVELS:
-        raise InputError(
-            f"levels is for a staircase, and lava has a table of the sigmoid: leave levels out, got {levels}; "
-            "a psu.Staircase that is in the model stays"
-        )
-    if exponentials is not None:
-        raise InputError(f"lava keeps T x T matrices as they are: leave exponentials out, got {exponentials}")
+    row = TARGETS[target]
+    for name, value, default in (("levels", levels, LEVELS), ("exponentials", exponentials, None)):
+        if value != default and name in row.unused:
+            raise InputError(row.unused[name].format(value))
+    return row

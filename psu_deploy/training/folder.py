@@ -57,10 +57,10 @@ def load_run(folder: str | Path) -> Run:
         raise ArtifactError(f"{folder} is not the folder of a run: there is no recipe.json in it")
     recipe = Recipe.load(files.recipe)
     if not files.weights.is_file():
+        unfinished = f"the run in {folder} is not finished: there is no weights.safetensors in it"
         raise ArtifactError(
-            f"the run in {folder} is not finished: there is no weights.safetensors in it; "
-            "continue it with resume, or start it anew with overwrite (on the command line: psu-deploy train with "
-            "--resume or --overwrite)"
+            f"{unfinished}; train with resume=True to continue it, or with overwrite=True to start it anew",
+            shell=f"{unfinished}; continue it by psu-deploy train with --resume, or start it anew with --overwrite",
         )
     model = _unseeded_model(recipe, prepared=recipe.deploy_for is not None)
     weights.fill(model, weights.load_weights(files.weights), files.weights)
@@ -105,22 +105,22 @@ class RunFolder:
         if not self.recipe.is_file():
             raise InputError(f"{self.path} is not empty and not the folder of a run; name another folder")
         if not overwrite:
+            taken = f"there is a run in {self.path} already"
             raise InputError(
-                f"there is a run in {self.path} already; pass resume to continue it, overwrite to start it anew "
-                "(on the command line --resume, --overwrite), or name another folder"
+                f"{taken}; pass resume=True to continue it, overwrite=True to start it anew, or name another folder",
+                shell=f"{taken}; add --resume to continue it, --overwrite to start it anew, or name another folder",
             )
 
     def check_resumable(self, recipe: Recipe) -> None:
         """Raise `ArtifactError` unless there is a run to continue, `InputError` if it has another recipe."""
         if not self.recipe.is_file():
-            raise ArtifactError(
-                f"there is nothing to resume in {self.path}: no recipe.json; train without resume (on the command line "
-                "without --resume)"
-            )
+            nothing = f"there is nothing to resume in {self.path}: no recipe.json"
+            raise ArtifactError(f"{nothing}; train without resume", shell=f"{nothing}; train without --resume")
         if not self.has_checkpoint and (self.weights.is_file() or self.tuned.is_file()):
+            lost = f"the checkpoint of the run in {self.path} is lost: no checkpoints/last.ckpt, though it was trained"
             raise ArtifactError(
-                f"the checkpoint of the run in {self.path} is lost: no checkpoints/last.ckpt, though it was trained; "
-                "put it back, or start the run anew with overwrite (on the command line --overwrite)"
+                f"{lost}; put it back, or start the run anew with overwrite=True",
+                shell=f"{lost}; put it back, or start the run anew with --overwrite",
             )
         started = Recipe.load(self.recipe)
         if replace(started, epochs=recipe.epochs) != recipe:

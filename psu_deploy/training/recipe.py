@@ -14,7 +14,7 @@ from psu_deploy.files.atomic import write_whole
 from psu_deploy.files.limits import OBJECT, check_memory, regular_size
 from psu_deploy.models import CAUSAL
 from psu_deploy.nn.neurons.estimators import MAX_LEVELS
-from psu_deploy.preparation import LEVELS, TARGETS, Target
+from psu_deploy.preparation import LEVELS, TARGETS
 from psu_deploy.training.tasks import TASKS
 
 FORMAT = "psu-deploy.recipe"
@@ -76,7 +76,7 @@ class Recipe:
     learning_rate: float = 0.02
     weight_decay: float = 0.1
     seed: int = 0
-    deploy_for: Target | None = None
+    deploy_for: str | None = None
     levels: int = LEVELS
     exponentials: int = EXPONENTIALS
 
@@ -101,7 +101,8 @@ class Recipe:
     @property
     def sums(self) -> int | None:
         """`exponentials` for `psu_deploy.prepare`: None for a target that keeps T x T matrices."""
-        return self.exponentials if self.deploy_for == "nir" else None
+        wanted = self.deploy_for is not None and "exponentials" not in TARGETS[self.deploy_for].unused
+        return self.exponentials if wanted else None
 
     @property
     def tuning_epochs(self) -> int:

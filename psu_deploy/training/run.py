@@ -79,8 +79,8 @@ def train(
     device = _resolve(device)
     if resume and overwrite:
         raise InputError(
-            "resume and overwrite exclude each other (on the command line --resume and --overwrite): continue the run "
-            "or start it anew"
+            "resume and overwrite exclude each other: continue the run or start it anew",
+            shell="--resume and --overwrite exclude each other: continue the run or start it anew",
         )
     folder = RunFolder(Path(out))
     if resume:

@@ -16,7 +16,7 @@ DOCTOR = "psu_deploy.cli.doctor"
 def only_onnxruntime(monkeypatch, cli):
     """Importing all packages takes seconds."""
     module = sys.modules[DOCTOR]
-    monkeypatch.setattr(module, "_PACKAGES", {"onnxruntime": ("onnxruntime", "onnx")})
+    monkeypatch.setattr(module, "_packages", lambda: {"onnxruntime": ("onnxruntime", "onnx")})
     return module
 
 

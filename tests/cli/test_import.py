@@ -49,7 +49,7 @@ def test_run_waits_for_the_last_answer(cli, tmp_path):
 
 def test_what_the_file_cannot_tell(cli, tmp_path):
     SeCifarNet("ppsu", 4).make().save(tmp_path / "m.pth.tar", node_type=None)
-    cli("import", "m.pth.tar", "--out", "m.psm").failed_with("(on the command line --neuron)")
+    cli("import", "m.pth.tar", "--out", "m.psm").failed_with("the args.yaml beside it, and add --neuron ")
     assert not (tmp_path / "m.psm").exists()
     assert cli("import", "m.pth.tar", "--neuron", "ppsu", "--out", "m.psm").code == 0
 

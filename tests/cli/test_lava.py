@@ -69,7 +69,7 @@ def test_a_run_folder_brings_its_own_data(cli, trained):
 
 
 def test_nothing_to_calibrate_with(cli, saved, tmp_path):
-    cli("export", saved, "--to", "lava", "--out", "out").failed_with("on the command line --calibrate x.npy")
+    cli("export", saved, "--to", "lava", "--out", "out").failed_with("add --calibrate x.npy")
     assert not (tmp_path / "out").exists()
 
 
@@ -163,7 +163,7 @@ class TestEnvironment:
     @pytest.fixture(autouse=True)
     def _no_packages(self, monkeypatch, cli):
         """Importing all packages takes seconds."""
-        monkeypatch.setattr(sys.modules["psu_deploy.cli.doctor"], "_PACKAGES", {})
+        monkeypatch.setattr(sys.modules["psu_deploy.cli.doctor"], "_packages", dict)
 
     def missing(self):
         raise MissingExtraError("there is none; make it with `psu-deploy lava setup`")

@@ -68,7 +68,7 @@ class TestTrainedRun:
     def test_training_again_in_the_same_folder(self, cli, trained):
         result = cli("train", "digits", "--out", trained)
         result.failed_with("there is a run in")
-        result.failed_with("(on the command line --resume, --overwrite)")
+        result.failed_with("add --resume to continue it, --overwrite to start it anew, or name another folder")
 
     def test_training_anew_in_the_same_folder(self, cli, trained, tmp_path):
         folder = Path(shutil.copytree(trained, tmp_path / "run"))
@@ -85,7 +85,9 @@ class TestTrainedRun:
         shutil.copy(trained / "recipe.json", tmp_path / "run")
         arguments = ("train", "digits", "--epochs", 1, "--out", "run")
         cli(*arguments).failed_with("--resume")
-        cli("export", "run", "--out", "out").failed_with("psu-deploy train with --resume or --overwrite")
+        cli("export", "run", "--out", "out").failed_with(
+            "continue it by psu-deploy train with --resume, or start it anew with --overwrite"
+        )
         assert cli(*arguments, "--resume").code == 0
         assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (trained / "weights.safetensors").read_bytes()
 

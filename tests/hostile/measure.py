@@ -20,7 +20,8 @@ from psu_deploy import StateMachine, api
 from psu_deploy.capture import to_state_machine
 from psu_deploy.cli.sources import read_array
 from psu_deploy.errors import PsuDeployError
-from psu_deploy.exporters import lava, onnx  # noqa: F401
+from psu_deploy.exporters.lava.runner import LavaRunner  # noqa: F401
+from psu_deploy.exporters.onnx.runner import OnnxRunner  # noqa: F401
 from psu_deploy.importers import nir, official
 from psu_deploy.importers.networks import input_shape
 from psu_deploy.training import weights

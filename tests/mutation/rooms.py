@@ -88,7 +88,7 @@ TESTS = {
     ),
     "exporters/nir/*": ("tests/exporters/nir",),
     "exporters/onnx/*": ("tests/exporters/onnx",),
-    "exporters/*": ("tests/exporters/test_targets.py",),
+    "exporters/*": ("tests/exporters/test_targets.py", "tests/exporters/test_plugin.py"),
 }
 """File -> what to run; the first pattern that fits."""
 

@@ -75,7 +75,10 @@ def load(source: Any, dt: float | None = None) -> StateMachine:
 
 def _time_step(given: Any, said: float | None, label: str) -> float:
     if given is None and said is None:
-        raise InputError(f"{label} does not say its time step; pass dt=..., in seconds per step")
+        missing = f"{label} does not say its time step"
+        raise InputError(
+            f"{missing}; pass dt=..., in seconds per step", shell=f"{missing}; add --dt, in seconds per step"
+        )
     if given is None:
         return float(said or 0.0)
     if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not 0 < given < float("inf"):

@@ -138,7 +138,7 @@ def test_two_exports_are_the_same(tmp_path, graph_of, monkeypatch, dialect):
 @pytest.mark.full
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_layer_of_128_neurons_is_small(tmp_path, monkeypatch, dialect):
-    from psu_deploy.exporters.nir import export
+    from psu_deploy.exporters.nir.export import export
 
     monkeypatch.setitem(export.__globals__, "self_check", lambda *_: None)
     unit = neuron(LEAK, None, STRICT, estimator=stairs(15))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
-from psu_deploy.exporters.nir import export as nir_export
+from psu_deploy.exporters.nir.export import export as nir_export
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from tests.exporters.nir.machines import (

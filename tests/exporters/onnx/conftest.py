@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import psu_deploy as psu
-from psu_deploy.exporters.onnx import OnnxRunner
+from psu_deploy.exporters.onnx.runner import OnnxRunner
 from psu_deploy.machine import StateMachine
 from tests.zoo import MACHINES
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import psu_deploy as psu
-from psu_deploy.exporters.onnx import OnnxRunner
+from psu_deploy.exporters.onnx.runner import OnnxRunner
 from psu_deploy.machine import ops
 from tests.zoo import MACHINES, NETWORKS, NEURONS, STEPS, chain, inputs, random_state
 
