@@ -35,7 +35,7 @@ def _same_numbers_every_time() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-ROWS = 8
+ROWS = 4
 """Of a test with many parameters so many rows are in --fast, spread over all of them; CI runs every row."""
 
 

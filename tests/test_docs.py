@@ -31,6 +31,7 @@ def _cells():
     return [cell for row in PAGE.splitlines() if row.startswith("|") for cell in re.findall(r"`([^`]*)`", row)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("page", ["docs/neurons.md"])
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -433,6 +433,7 @@ def test_what_was_learned_from_a_step_before_can_still_be_learned_from():
     assert net[0].weight.grad.abs().sum() > 0
 
 
+@pytest.mark.full
 def test_what_a_net_remembers_is_not_captured(tmp_path):
     net = memorable()
     fresh = psu.to_state_machine(net, (2, 6, 6))

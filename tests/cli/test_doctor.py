@@ -29,6 +29,7 @@ def test_all_is_well(tmp_path):
     assert "broken" not in result.out
 
 
+@pytest.mark.full
 def test_one_is_well(cli, only_onnxruntime):
     result = cli("doctor")
     assert result.code == 0

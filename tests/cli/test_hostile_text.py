@@ -108,6 +108,7 @@ class TestNoRegularFile:
         cli("train", "digits", "--resume", "--out", "run").failed_with("run")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "options", [["--steps", 10**12], ["--batch", 10**12], ["--steps", 6, "--batch", 10**9], ["--seed", 10**30]]
 )
@@ -163,6 +164,7 @@ def test_arrays_of_other_kinds(cli, exported, tmp_path):
         cli("run", exported, "--input", "x.npy", "--output", "y.npy").failed_with("x must be float32, got")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("threads", [0, -5, 10**9, 10**20])
 def test_threads_that_nobody_has(cli, exported, data, threads):
     result = cli("run", exported, "--input", data, "--output", "y.npy", "--threads", threads)

@@ -28,6 +28,7 @@ def test_the_whole_road(name, cli, tmp_path):
     assert machine.input_shape == network.features
 
 
+@pytest.mark.full
 def test_run_waits_for_the_last_answer(cli, tmp_path):
     """Two steps of look-ahead: rows belong together all the same, and the last one is the module's answer."""
     SHDNet("rpsu", 5).make().save(tmp_path / "m.pth.tar")

@@ -48,6 +48,7 @@ def test_the_option_has_two_names(cli, saved, data):
     assert Path("calibration.net").is_file()
 
 
+@pytest.mark.full
 def test_the_input_range(cli, saved, data):
     x = np.load(data)
     x[0, 0, 0] = 1000.0

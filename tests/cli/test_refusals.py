@@ -87,6 +87,7 @@ class TestVerify:
             "x has 7 steps (axis 0) but the machine's horizon is 6"
         )
 
+    @pytest.mark.full
     @pytest.mark.parametrize(
         ("option", "value"),
         [
@@ -182,6 +183,7 @@ class TestRun:
         cli("run", exported, "--input", "x.npy", "--output", "y.npy").failed_with(message)
         assert not (tmp_path / "y.npy").exists()
 
+    @pytest.mark.full
     @pytest.mark.parametrize("name", ["y.txt", "y", "y.npz"])
     def test_an_output_that_is_no_npy(self, cli, exported, data, name):
         cli("run", exported, "--input", data, "--output", name).failed_with(f"an array is written as .npy, got {name}")

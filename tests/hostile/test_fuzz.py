@@ -281,6 +281,7 @@ def test_metadata_of_onnx(model):
     every()
 
 
+@pytest.mark.full
 def test_graphs_of_onnx(model):
     """Sizes, attributes, operators, names."""
     original = onnx.load_model_from_string(model.content)
@@ -350,6 +351,7 @@ def test_headers_of_arrays(array):
     every()
 
 
+@pytest.mark.full
 def test_pickles_of_checkpoints(checkpoint):
     """Bytes of the program alone: the archive around it stays whole."""
     with zipfile.ZipFile(checkpoint.good) as archive:

@@ -60,6 +60,7 @@ def test_other_time_constants_thresholds_and_lengths(kind, tau, threshold, T, tm
     check(network, tmp_path / "m.pth.tar", tmp_path)
 
 
+@pytest.mark.full
 def test_without_the_attention(tmp_path):
     network = PlainSHDNet("rpsu", 6).make()
     network.save(tmp_path / "m.pth.tar")

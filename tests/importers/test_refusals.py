@@ -96,6 +96,7 @@ class TestFiles:
         saved(file, change=lambda state: state.update({key: value}))
         refusal(file, ArtifactError, "conv.0.weight is sparse, quantised, complex or expanded")
 
+    @pytest.mark.full
     def test_legacy_files_cut_anywhere(self, file):
         torch.save(SeCifarNet("psu", 2).make(2).state, file, _use_new_zipfile_serialization=False)
         whole = file.read_bytes()

@@ -51,6 +51,7 @@ def test_the_named_neuron_is_in_both_layers(neuron: str) -> None:
     assert len(neurons) == 2
 
 
+@pytest.mark.full
 @settings(max_examples=20, deadline=None)
 @given(st.sampled_from(list(KINDS)), st.integers(1, 5), st.integers(1, 9))
 def test_logits_have_one_row_per_image(neuron: str, batch: int, hidden: int) -> None:

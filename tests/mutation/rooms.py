@@ -30,6 +30,7 @@ TESTS = {
         "tests/nn/neurons",
         "tests/nn/temporal/test_fit.py",
     ),
+    "psu_deploy/nn/*": ("tests/nn",),
     "psu_deploy/files/atomic.py": ("tests/files/test_atomic.py", "tests/machine/test_storage.py"),
     "psu_deploy/machine/storage.py": ("tests/machine/test_storage.py", "tests/machine/test_validation.py"),
     "psu_deploy/machine/inputs.py": (

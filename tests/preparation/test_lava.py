@@ -278,6 +278,7 @@ def test_the_report():
 # -- afterwards --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("make", [lambda: network("psu", "ipsu", "rpsu", "lif"), conv_network], ids=["dense", "conv"])
 def test_module_machine_and_onnx_fire_alike(make, tmp_path):
     model = lively(make())

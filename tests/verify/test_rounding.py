@@ -317,6 +317,7 @@ def test_it_holds_for_staircases_whose_steps_are_met(example):
     assert excess(machine, x, other_order(machine, x)) <= 0
 
 
+@pytest.mark.full
 @given(example=staircases)
 @settings(max_examples=20, **RANDOM)
 def test_it_holds_for_staircases_in_float64(example):

@@ -37,6 +37,7 @@ networks = st.builds(
 )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ESTIMATES)
 def test_other_places_are_found(kind):
     """So the tests below do see what they are about: what is off by rounding shows in R, a place at a time or more."""

@@ -85,6 +85,7 @@ class TestEqual:
             np.testing.assert_allclose([layer.firing_rate for layer in comparison.layers], rates, rtol=1e-6)
             assert all(layer.max_potential_error < 1e-5 for layer in comparison.layers)
 
+    @pytest.mark.full
     def test_a_path_will_do(self, model, artifact, x):
         assert psu.verify(model, artifact.path, x).ok
         assert psu.verify(model, str(artifact.path), x).ok
@@ -173,6 +174,7 @@ class TestDifferent:
         assert (found.t, (FIRST, SECOND).index(found.layer), found.sample, *found.neuron) == expected[0]
         assert not found.knife_edge
 
+    @pytest.mark.full
     @pytest.mark.parametrize("layer", [0, 2])
     def test_a_perturbed_weight(self, model, machine, x, tmp_path, layer):
         other = network()

@@ -171,6 +171,7 @@ class TestTwoAxes:
 
 
 class TestPoolAsConv:
+    @pytest.mark.full
     @settings(max_examples=150)
     @given(st.data())
     def test_is_the_pooling(self, data):

@@ -154,6 +154,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", STRANGE)
 def test_tiny_and_huge_numbers(kind):
     """Either it is right up to a few percent of the spikes, or it is refused by name."""
@@ -277,6 +278,7 @@ def test_an_unknown_range():
 # -- what came of it ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["binary", "counts", "real"])
 def test_few_spikes_of_random_networks_flip(kind):
     rates = []
@@ -321,6 +323,7 @@ EXACT = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fire_on", [">=", ">"])
 @pytest.mark.parametrize("kind", EXACT)
 def test_numbers_that_fit_give_every_spike(kind, fire_on):

@@ -145,6 +145,7 @@ def test_a_state_from_elsewhere(runner):
     runner.reset(2, {})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["mean", "sum", "last"])
 def test_readouts(tmp_path, kind):
     """Running totals of what the network without a readout gives."""
@@ -283,6 +284,7 @@ class TestVerify:
         assert "first at layer 'l1', step 3, sample 1, neuron (5,)" in report.verdict
 
 
+@pytest.mark.full
 def test_random_networks_step_as_they_run(tmp_path):
     for seed in range(3):
         source = networks.machine(seed, T)

@@ -74,6 +74,7 @@ def test_the_error_is_the_distance_to_the_matrix_itself(T, terms):
     assert fit.error >= relative(A, best_toeplitz(A)) * (1 - 1e-9)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_on_a_grid_is_closer(seed):
     """Two terms by brute force over both decays, the best gains for each pair. 1 % is what small gains may cost."""
@@ -122,6 +123,7 @@ def test_zeros():
     assert fit.gains == (0.0, 0.0)
 
 
+@pytest.mark.full
 def test_the_same_matrix_gives_the_same_fit():
     assert fit_exponentials(noisy(9), 3) == fit_exponentials(noisy(9), 3)
 

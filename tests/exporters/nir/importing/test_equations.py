@@ -95,6 +95,7 @@ def check(net, features, delayed=(), dt=DT):
     return machine
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("features", [F1, F3], ids=["vector", "image"])
 @pytest.mark.parametrize("kind", NEURONS)
 def test_neurons(kind, features):
