@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import numpy as np
 import typer
 
-import psu_deploy
 from psu_deploy.cli.console import say
 from psu_deploy.cli.sources import read_array
 from psu_deploy.errors import InputError
@@ -106,7 +106,7 @@ def check_options(options: Mapping[str, Any], to: Target) -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        say(f"psu-deploy {psu_deploy.__version__}")
+        say(f"psu-deploy {version('psu-deploy')}")
         raise typer.Exit
 
 
