@@ -218,3 +218,13 @@ _RULES: dict[type, Rule | Branch] = {
 
 VOCABULARY = Vocabulary("the ONNX exporter", _RULES, OPERATORS, ESTIMATORS)
 """Every kind that has a rule."""
+
+WRITTEN = frozenset(
+    (
+        *("Add", "And", "AveragePool", "Cast", "Clip", "Concat", "Conv", "Div", "Equal", "Flatten", "Floor"),
+        *("Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity", "If", "IsNaN", "MatMul", "Max", "MaxPool", "Mod"),
+        *("Mul", "Pad", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze", "Sub"),
+        *("Transpose", "Unsqueeze", "Where"),
+    )
+)
+"""The operators of ONNX that rules write, here and in this room; a file that holds another one is not ours."""

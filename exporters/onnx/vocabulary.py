@@ -16,18 +16,8 @@ import onnx
 from onnx import AttributeProto, TensorProto
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.lower import WRITTEN
 from psu_deploy.exporters.onnx.target import TARGET
-
-OPERATORS = frozenset(
-    ("", name)
-    for name in (
-        *("Add", "And", "AveragePool", "Cast", "Clip", "Concat", "Conv", "Div", "Equal", "Flatten", "Floor"),
-        *("Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity", "If", "IsNaN", "MatMul", "Max", "MaxPool", "Mod"),
-        *("Mul", "Pad", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze", "Sub"),
-        *("Transpose", "Unsqueeze", "Where"),
-    )
-)
-"""(domain, operator)."""
 
 MAX_NODES = 50_000
 """Of a graph and all its branches; onnxruntime takes ten seconds for them, and more is no network."""
@@ -73,7 +63,7 @@ def _foreign_nodes(graph: onnx.GraphProto) -> list[str]:
     for count, node in enumerate(nodes_of(graph)):
         if count >= MAX_NODES:
             return [f"more than {MAX_NODES} nodes"]
-        if (node.domain, node.op_type) not in OPERATORS:
+        if node.domain or node.op_type not in WRITTEN:
             found.append(f"operator {node.op_type!r} of domain {node.domain!r}")
         elif not all(_is_ours(node, attribute) for attribute in node.attribute):
             found.append(f"node {node.name!r} ({node.op_type}) with a tensor, a graph or a reference as attribute")
