@@ -71,7 +71,6 @@ class Target:
         checks: `() -> str`, for the doctor: one sentence on something that is no package.
         reports: its runner has a `report`, which is printed after an export.
         without_engine: options of `load` that open a file for `psu-deploy inspect` where the engine is not installed.
-        aligned: row t of what a runner's `run(x)` returns belongs to row t of x, though the artifact has latency.
         prepare: the `psu_deploy.preparation` that trains a network for this target.
     """
 
@@ -87,7 +86,6 @@ class Target:
     checks: tuple[str, ...] = ()
     reports: bool = False
     without_engine: Mapping[str, Any] = field(default_factory=dict)
-    aligned: bool = False
     prepare: str | None = None
 
     def options_of(self, verb: Verb) -> dict[str, Option]:

@@ -14,9 +14,24 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.capture import floating_like, to_state_machine, trace_module
+from psu_deploy.errors import HorizonError, InputError, PsuDeployError
+from psu_deploy.given import Converters
 from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine.inputs import check_sequence
 from psu_deploy.runtime import Runner
-from psu_deploy.verify import Arithmetic, Comparison, Judge, Rule, aligned_run, compare, merge
+from psu_deploy.verify import (
+    Arithmetic,
+    Comparison,
+    EquivalenceReport,
+    Judge,
+    Rule,
+    aligned_run,
+    check_kinds,
+    compare,
+    merge,
+)
+from psu_deploy.verify.notes import notes_on
+from psu_deploy.verify.origin import another_network, structure_of
 
 _DECISIONS_AT_ONCE = 8_000_000
 """Spikes of one run held in memory at a time, with all that is known about each: about 100 bytes per form."""
@@ -41,17 +56,85 @@ class Form:
     rule: Rule = "judged"
 
 
-def forms_of(model: nn.Module | StateMachine, machine: StateMachine, runner: Runner | StateMachine) -> list[Form]:
+Progress = Callable[[int, int], None]
+"""Told how many of how many runs are done."""
+
+
+def verify_forms(
+    model: nn.Module | StateMachine,
+    machine: StateMachine,
+    runner: Runner | StateMachine,
+    x: Any,
+    *,
+    allow_silent: bool = False,
+    converters: Converters | None = None,
+    progress: Progress | None = None,
+) -> EquivalenceReport:
+    """Hold what an artifact is and does against its network; see `psu_deploy.verify`.
+
+    Raises:
+        UnsupportedModelError: if the network holds something whose rounding nothing is known about.
+        InputError: if x does not fit, the runner is none, or its artifact takes input of another shape.
+    """
+    check_kinds(machine)
+    if not isinstance(runner, Runner | StateMachine):
+        raise InputError(
+            f"artifact must be an Artifact, a path, a machine or a runner, got {type(runner).__name__}; what runs the "
+            "files of a target of your own derives from psu_deploy.runtime.Runner"
+        )
+    another = another_network(machine, runner)
+    try:
+        check_sequence(x, machine.input_shape, machine.max_steps, ("float32", "float64"))
+        notes = (*([another] if another else []), *notes_on(machine, x), *_own_notes(runner, x))
+        forms = forms_of(model, machine, runner, converters)
+        return _compared(machine, forms, x, runner, notes, allow_silent, progress)
+    except (InputError, HorizonError) as error:
+        if another:
+            raise InputError(f"{another}. Besides, {error}") from error
+        raise
+
+
+def _compared(
+    machine: StateMachine,
+    forms: Sequence[Form],
+    x: Any,
+    runner: Runner | StateMachine,
+    notes: tuple[str, ...],
+    allow_silent: bool,
+    progress: Progress | None,
+) -> EquivalenceReport:
+    """Number for number first, then form by form: a file that holds other numbers need not run."""
+    structure = structure_of(machine, runner)
+    try:
+        comparisons = compare_forms(machine, forms, x, progress)
+    except PsuDeployError as error:
+        if not structure.differences:
+            raise
+        return EquivalenceReport((), (*notes, f"it does not run: {error}"), structure, allow_silent)
+    return EquivalenceReport(comparisons, notes, structure, allow_silent)
+
+
+def _own_notes(runner: Runner | StateMachine, x: Any) -> list[str]:
+    return [] if isinstance(runner, StateMachine) else [*runner.artifact.approximations, *runner.notes(x)]
+
+
+def forms_of(
+    model: nn.Module | StateMachine,
+    machine: StateMachine,
+    runner: Runner | StateMachine,
+    converters: Converters | None = None,
+) -> list[Form]:
     """Every form there is of a network, in the order in which they are made of each other.
 
     Args:
         model: the module, or its machine.
         machine: what the module was captured as; the machine itself.
         runner: of the artifact, or another machine.
+        converters: those that the module was captured with.
     """
     forms = [Form("machine", partial(aligned_run, machine, machine.trace), machine)]
     if isinstance(model, nn.Module):
-        unfolded = to_state_machine(model, machine.input_shape, simplified=False)
+        unfolded = to_state_machine(model, machine.input_shape, converters=converters, simplified=False)
         forms.insert(0, Form("module", lambda x: trace_module(model, machine, _like_parameters(x, model)), unfolded))
     if not isinstance(runner, StateMachine):
         forms += _runner_forms(runner, machine)
@@ -63,21 +146,11 @@ def forms_of(model: nn.Module | StateMachine, machine: StateMachine, runner: Run
 
 
 def _runner_forms(runner: Runner, machine: StateMachine) -> list[Form]:
-    """An artifact on its engine, behind the exact definition of it where there is one.
-
-    A runner may say what it is called, how its rounding differs (`arithmetic`), that it computes with rounded numbers
-    (`rounds`), which runner it must repeat (`repeats`), and what is worth knowing about its run on x (`notes(x)`).
-    """
-    definition = getattr(runner, "repeats", None)
+    """An artifact on its engine, behind the exact definition of it where there is one."""
+    definition = runner.repeats
     before = [] if definition is None else _runner_forms(definition, machine)
-    name = getattr(runner, "name", runner.artifact.target)
-    arithmetic = getattr(runner, "arithmetic", Arithmetic())
-    rule: Rule = "exact" if before else "measured" if getattr(runner, "rounds", False) else "judged"
-    return [*before, Form(name, partial(aligned_run, machine, runner.trace), machine, arithmetic, rule)]
-
-
-Progress = Callable[[int, int], None]
-"""Told how many of how many runs are done."""
+    rule: Rule = "exact" if before else "measured" if runner.rounds else "judged"
+    return [*before, Form(runner.name, partial(aligned_run, machine, runner.trace), machine, runner.arithmetic, rule)]
 
 
 def compare_forms(

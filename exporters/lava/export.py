@@ -15,11 +15,10 @@ from psu_deploy.exporters.lava.input_code import calibrated, code_of, encode
 from psu_deploy.exporters.lava.integer_network import IntegerNetwork
 from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.measure import measure
-from psu_deploy.exporters.lava.metadata import metadata_of
+from psu_deploy.exporters.lava.metadata import header_of, metadata_of
 from psu_deploy.exporters.lava.quantise import quantise
 from psu_deploy.exporters.lava.read import GROUPS, read
 from psu_deploy.exporters.lava.reference import Reference
-from psu_deploy.exporters.lava.runner import artifact_of
 from psu_deploy.exporters.lava.target import SUFFIX
 from psu_deploy.files.atomic import atomic_path, write_whole
 from psu_deploy.files.hdf5 import vouch_for
@@ -72,7 +71,7 @@ def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, 
         vouch_for(temporary, GROUPS)
         _self_check(temporary, network, calibration[:, :_CHECKED_SAMPLES])
         write_whole(report_path(destination), (json.dumps(report.to_dict(), indent=2) + "\n").encode())
-    return artifact_of(destination, metadata)
+    return header_of(metadata).artifact(destination)
 
 
 def report_path(path: Path) -> Path:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta, Struct
 
 from psu_deploy.exporters.lava.input_code import INPUT_RANGES, LEVELS
 from psu_deploy.exporters.lava.integer_network import IntegerNetwork
@@ -13,10 +16,67 @@ from psu_deploy.exporters.lava.real_network import Chain
 from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.target import FORMAT
 from psu_deploy.machine import StateMachine
+from psu_deploy.runtime import Artifact
+from psu_deploy.runtime.artifact import Fidelity
+from psu_deploy.runtime.header import Count, Features, Header, Positive, read_header
+from psu_deploy.runtime.readout import ReadoutKind
 
 _LARGEST = 2**23 - 1
 _LARGEST_HORIZON = 2**31
 _LIBRARIES = ("psu-deploy", "h5py", "numpy")
+
+
+class Code(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of the input: what one is worth, and the smallest and the largest number."""
+
+    unit: Positive
+    low: Annotated[int, Meta(ge=-_LARGEST, le=0)]
+    high: Annotated[int, Meta(ge=0, le=_LARGEST)]
+
+
+class CalibrationFacts(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the code of the input was made of."""
+
+    input_range: str
+    largest: Annotated[float, Meta(ge=0)]
+    grid: Positive | None
+    negative: bool
+    steps: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class LavaHeader(Header):
+    """What a .net file of ours says of itself.
+
+    Attributes:
+        readout: what the decoder says after every step.
+        code: of the input.
+        units: what one of the last layer's numbers is worth, per channel or for all of them.
+        layers: names of the layers of weights, in order.
+        neurons: neuron layer -> its features.
+        report: of what rounding did, as it was measured at export.
+        calibration: None in older files.
+    """
+
+    target: ClassVar[str] = "lava"
+    format: ClassVar[str] = FORMAT
+
+    fidelity: Fidelity = "approximate"
+    approximations: tuple[str, ...] = ()
+    latency: Annotated[int, Meta(ge=0)] = 0
+    horizon: Annotated[int, Meta(ge=1, le=_LARGEST_HORIZON)] | None
+    readout: ReadoutKind
+    code: Code
+    units: Annotated[tuple[Positive, ...], Meta(min_length=1)]
+    layers: tuple[str, ...]
+    neurons: dict[str, Features]
+    report: dict[str, Any]
+    calibration: CalibrationFacts | None = None
+
+    def artifact(self, path: Path) -> Artifact:
+        """The engine answers late and the runner puts that right: the file's own horizon is longer by that much."""
+        horizon = None if self.horizon is None else self.horizon + self.latency
+        return replace(super().artifact(path), horizon=horizon)
 
 
 def metadata_of(machine: StateMachine, chain: Chain, network: IntegerNetwork) -> dict[str, Any]:
@@ -38,68 +98,30 @@ def metadata_of(machine: StateMachine, chain: Chain, network: IntegerNetwork) ->
     }
 
 
-def check_metadata(values: Any) -> dict[str, Any]:
-    """The same object.
+def header_of(values: Any) -> LavaHeader:
+    """What a file says of itself, checked.
 
     Raises:
         ValueError: if a key is missing or makes no sense.
     """
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise ValueError(f"its metadata are not of format {FORMAT!r}, the one this release reads")
-    for key, fits in _FITS.items():
-        if key not in values or not fits(values[key]):
-            raise ValueError(f"metadata {key!r} is {values.get(key)!r}")
-    if "calibration" in values and not _calibration(values["calibration"]):  # older files have none
-        raise ValueError(f"metadata 'calibration' are {values['calibration']!r}")
-    return values
-
-
-def _shape(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(n) is int and n > 0 for n in value)
-
-
-def _names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _positive(value: Any) -> bool:
-    return type(value) is float and math.isfinite(value) and value > 0
-
-
-def _code(value: Any) -> bool:
-    whole = type(value["low"]) is int and type(value["high"]) is int
-    return (
-        value.keys() == {"unit", "low", "high"}
-        and _positive(value["unit"])
-        and whole
-        and -_LARGEST <= value["low"] <= 0 <= value["high"] <= _LARGEST
+    header = read_header(LavaHeader, values)
+    if header.calibration is not None:
+        _check_calibration(header.calibration)
+    report = QuantisationReport.from_dict(header.report)
+    rounding = (
+        f"int8 weights, Loihi-2-style fixed point: {report.flip_rate:.3%} of {report.spikes_compared:,} spikes "
+        f"flipped on calibration data of {report.steps} steps and {report.samples} samples"
+    )
+    return replace(
+        header,
+        fidelity="approximate",
+        approximations=(rounding, *header.report["alarms"]),
+        latency=len(header.layers),
     )
 
 
-def _calibration(value: Any) -> bool:
-    return (
-        value.keys() == {"input_range", "largest", "grid", "negative", "steps"}
-        and value["input_range"] in INPUT_RANGES
-        and (_positive(value["largest"] / LEVELS) or (value["largest"] == 0.0 and value["grid"] is not None))
-        and (value["grid"] is None or _positive(value["grid"]))
-        and isinstance(value["negative"], bool)
-        and type(value["steps"]) is int
-        and value["steps"] > 0
-    )
-
-
-_FITS: Mapping[str, Callable[[Any], bool]] = {
-    "machine_hash": lambda v: isinstance(v, str),
-    "input_shape": _shape,
-    "output_shape": _shape,
-    "readout": lambda v: v in ("last", "sum", "mean"),
-    "horizon": lambda v: v is None or (type(v) is int and 0 < v <= _LARGEST_HORIZON),
-    "static_input": lambda v: isinstance(v, bool),
-    "code": _code,
-    "units": lambda v: isinstance(v, list) and bool(v) and all(map(_positive, v)),
-    "layers": _names,
-    "neurons": lambda v: isinstance(v, dict) and all(map(_shape, v.values())),
-    "versions": lambda v: isinstance(v, dict) and _names(list(v.values())),
-    "report": lambda v: QuantisationReport.from_dict(v) is not None,
-}
-"""Key -> whether a value makes sense."""
+def _check_calibration(said: CalibrationFacts) -> None:
+    silent = said.largest == 0.0 and said.grid is not None
+    unit = said.largest / LEVELS
+    if said.input_range not in INPUT_RANGES or not (silent or 0 < unit < math.inf):
+        raise ValueError(f"the calibration data are {said}")

@@ -36,7 +36,7 @@ from psu_deploy.exporters.lava.integer_network import (
     Traces,
     operators_of,
 )
-from psu_deploy.exporters.lava.metadata import check_metadata
+from psu_deploy.exporters.lava.metadata import LavaHeader, header_of
 from psu_deploy.exporters.lava.size import numbers_per_sample
 from psu_deploy.exporters.lava.target import GROUP, WEIGHT_MAX
 from psu_deploy.files.hdf5 import read_groups
@@ -53,8 +53,8 @@ class _MalformedError(Exception):
     """What does not fit, and where in the file."""
 
 
-def read(path: Path) -> tuple[IntegerNetwork, dict[str, Any]]:
-    """The network of a file, and its metadata.
+def read(path: Path) -> tuple[IntegerNetwork, LavaHeader]:
+    """The network of a file, and what the file says of itself.
 
     Raises:
         ArtifactError: if the file is missing, damaged, not ours, or holds anything but what we write.
@@ -67,13 +67,13 @@ def read(path: Path) -> tuple[IntegerNetwork, dict[str, Any]]:
             "load it with lava-dl"
         )
     try:
-        metadata = check_metadata(json.loads(str(trees[GROUP]["metadata"])))
-        network = _network(trees[GROUPS[0]], metadata)
+        header = header_of(json.loads(str(trees[GROUP]["metadata"])))
+        network = _network(trees[GROUPS[0]], header.facts)
     except (_MalformedError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ArtifactError(f"{path} is malformed or truncated: {said}") from error
     check_memory(NUMBER * numbers_per_sample(network), path.stat().st_size, f"{path}: one sample of this network")
-    return network, metadata
+    return network, header
 
 
 def _network(layers: Tree, metadata: Tree) -> IntegerNetwork:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError, StateError
 from psu_deploy.exporters.lava.environment import find
 from psu_deploy.exporters.lava.input_code import clipped_share, encode
-from psu_deploy.exporters.lava.integer_network import IntegerNetwork
+from psu_deploy.exporters.lava.integer_network import IntegerLayer
 from psu_deploy.exporters.lava.job import run_job
 from psu_deploy.exporters.lava.read import read
 from psu_deploy.exporters.lava.reference import Reference
@@ -23,21 +21,13 @@ from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.structure import structure_of
 from psu_deploy.exporters.lava.target import SIMULATORS
 from psu_deploy.machine import StateMachine, Trace
-from psu_deploy.machine.inputs import (
-    check_batch_size,
-    check_horizon,
-    check_no_state,
-    check_sequence,
-    check_static,
-    check_step,
-)
-from psu_deploy.machine.overflow import OUTPUT
-from psu_deploy.runtime import Artifact, Structure
-from psu_deploy.runtime.lifecycle import Lifecycle, Unique
+from psu_deploy.runtime import Structure
+from psu_deploy.runtime.contents import Contents, LayerLine, Tensor
+from psu_deploy.runtime.engine_runner import EngineRunner
+from psu_deploy.runtime.lifecycle import Lifecycle
+from psu_deploy.runtime.readout import RunningReadout
 
 _log = logging.getLogger(__name__)
-_DTYPES = ("float32",)
-_NO_STATE = "Lava starts from silence; run the sequence from its start instead"
 TIMEOUT = 600.0
 """Seconds for one run in Lava."""
 
@@ -49,7 +39,7 @@ class Sent(NamedTuple):
     layers: dict[int, NDArray[Any]]
 
 
-class LavaRunner(Unique):
+class LavaRunner(EngineRunner):
     """Runs an exported network on sequences, sample after sample without a gap.
 
     Lava answers one step late per layer of weights. That is taken care of here: row t of a result belongs to row t of
@@ -67,32 +57,38 @@ class LavaRunner(Unique):
         MissingExtraError: if h5py, or an interpreter with Lava, is not installed.
     """
 
+    called = "a Lava runner"
+    stateless = "Lava starts from silence; run the sequence from its start instead"
+
     def __init__(self, path: str | Path, *, simulator: str | None = None, timeout: float | None = None) -> None:
-        self._path = Path(path)
+        source = Path(path)
         self._simulator = "lava" if simulator is None else simulator
         if self._simulator not in SIMULATORS:
             raise InputError(f"what runs a .net file is one of {', '.join(SIMULATORS)}, got {simulator!r}")
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise InputError(f"timeout is a number of seconds and must be above 0, got {timeout!r}")
-        self._network, self._metadata = read(self._path)
-        self._content = self._path.read_bytes()  # what Lava is given, whatever becomes of the file
-        self._artifact = artifact_of(self._path, self._metadata)
+        self._network, self._header = read(source)
+        super().__init__(source, self._header)
+        self._content = source.read_bytes()  # what Lava is given, whatever becomes of the file
         self._timeout = TIMEOUT if timeout is None else timeout
         self._python = None if self._simulator == "integer" else find().python
-        self._life = Lifecycle()
-        self._decoder = _Decoder(self._network, self._metadata)
+        self._readout = RunningReadout(self._header.readout)
         self._reference: Reference | None = None
-        self._begun = False
-
-    @property
-    def artifact(self) -> Artifact:
-        """What is executed."""
-        return self._artifact
 
     @property
     def name(self) -> str:
         """What executes it, for reports."""
         return _NAMES[self._simulator]
+
+    @property
+    def engine(self) -> str:
+        """What the file is made to run in."""
+        return "Lava"
+
+    @property
+    def aligns(self) -> bool:
+        """The rows that Lava sends before the first answer are dropped here."""
+        return True
 
     @property
     def rounds(self) -> bool:
@@ -112,11 +108,12 @@ class LavaRunner(Unique):
     @property
     def report(self) -> QuantisationReport:
         """What rounding did, layer by layer, as it was measured at export."""
-        return QuantisationReport.from_dict(self._metadata["report"])
+        return QuantisationReport.from_dict(self._header.report)
 
     def notes(self, x: Any) -> list[str]:
         """What is worth knowing about a run on x: how much of it is cut off."""
-        share = clipped_share(self._network, _numpy(x))
+        self._check_numpy(x)
+        share = clipped_share(self._network, x)
         code = self._network.code
         low, high = code.low * code.unit, code.high * code.unit
         said = (
@@ -125,123 +122,19 @@ class LavaRunner(Unique):
         return [f"{said} to it; export again with calibration data like this"] if share else []
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the file says about itself, the quantisation report among it."""
-        return dict(self._metadata)
+    def contents(self) -> Contents:
+        """Every layer of weights, with the neurons behind it."""
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Features of one input step, no time, no batch."""
-        return tuple(self._metadata["input_shape"])
+        def kind(layer: IntegerLayer) -> str:
+            return f"{type(layer.synapse).__name__}, {type(layer.neuron).__name__}"
 
-    @property
-    def batch_size(self) -> int | None:
-        """B since the last reset; None before it, and while there must be another."""
-        return self._life.batch
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """Nothing: Lava keeps its state to itself."""
-        return {}
-
-    def reset(self, batch_size: int = 1, state: Mapping[str, Any] | None = None) -> None:
-        """Start over, from silence. What is refused changes nothing.
-
-        Raises:
-            InputError: if batch_size is not a whole number >= 1.
-            StateError: if a state is given.
-        """
-        with self._life.alone():
-            batch = check_batch_size(batch_size)
-            check_no_state(state, _NO_STATE)
-            self._restart(batch)
-
-    def step(self, x: Any) -> NDArray[Any]:
-        """Advance by one step: (B, *input_shape) float32 numpy -> (B, *features). Lava itself runs whole sequences.
-
-        Raises:
-            InputError: wrong shape or dtype, or NaN.
-            StateError: before the first reset, if B is not that of the last reset, or in Lava.
-            HorizonError: no such step.
-        """
-        with self._life.alone():
-            self._life.check()
-            check_step(_numpy(x), self.input_shape, _DTYPES)
-            row: NDArray[Any] = self._advance(x[None])[0]
-            return row
-
-    def run(self, x: Any, *, reset: bool = True) -> NDArray[Any]:
-        """Run a sequence.
-
-        Args:
-            x: (T, B, *input_shape), float32 numpy.
-            reset: start over; False goes on from the current state, which Lava cannot.
-
-        Returns:
-            Output of every step, (T, B, *features), float32: with a readout, `y[-1]` is the answer.
-
-        Raises:
-            InputError, StateError, HorizonError: as `step`; what is refused is refused before the first step.
-            EngineError: if Lava crashes, or is not done in time; then there must be a reset.
-        """
-        with self._life.alone():
-            self._check(x)
-            if reset:
-                self._restart(x.shape[1])
-            return self._advance(x)
-
-    def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:
-        """Run a sequence on its own and keep the spikes of every neuron layer.
-
-        Args:
-            x: (T, B, *input_shape), float32 numpy.
-            state: must be None or empty.
-        """
-        with self._life.alone():
-            self._check(x)
-            check_no_state(state, _NO_STATE)
-            other = self._copy(self._simulator)
-        shapes = self._metadata["neurons"]
-        places = {layer.name: index for index, layer in enumerate(self._network.layers) if layer.name in shapes}
-        other.reset(x.shape[1])
-        sent = other._send(x, tuple(places.values()))
-        spikes = {
-            name: sent.layers[index].reshape(*x.shape[:2], *shapes[name]).astype(np.float32)
-            for name, index in places.items()
-        }
-        return Trace(output=other._read_out(sent.output), spikes=spikes)
-
-    def _restart(self, batch: int) -> None:
-        with self._life.restarting(batch, self.input_shape):
-            self._reference = Reference(self._network, batch) if self.resumes else None
-            self._decoder = _Decoder(self._network, self._metadata)
-            self._begun, self._life.steps = False, 0
-
-    def _advance(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Some steps on, (T, B, ...); nothing is touched before all has been checked."""
-        self._life.check(x.shape[1])
-        if self._begun and not self.resumes:
-            raise StateError('Lava runs whole sequences from their start; use run(x), or load with simulator="integer"')
-        check_horizon(self._life.steps, self._network.horizon, len(x))
-        for note in self.notes(x):
-            _log.warning(note)
-        with self._life.moving():
-            self._begun = True
-            sent = self._send(x, ())
-            self._life.steps += len(x)
-            return self._read_out(sent.output)
-
-    def _read_out(self, sent: NDArray[Any]) -> NDArray[Any]:
-        """Real numbers. Whole ones saturate: only these can overflow."""
-        y = self._decoder.read_out(sent)
-        finite = np.isfinite(y).reshape(len(y), -1).all(1)
-        if not finite.all():
-            self._life.overflowed(OUTPUT, max(self._life.steps - len(y), 0) + 1 + int(finite.argmin()))
-        return y
+        layers = (LayerLine(layer.name, kind(layer), layer.shape) for layer in self._network.layers)
+        ends = Tensor("input", self._features), Tensor("output", self._header.output_shape)
+        return Contents(inputs=ends[:1], outputs=ends[1:], layers=tuple(layers))
 
     def structure(self, machine: StateMachine) -> Structure:
         """How the file's integers stand against those that exporting a machine gives. Nothing runs."""
-        return structure_of(self._content, self._metadata, machine)
+        return structure_of(self._content, self._header.facts, machine)
 
     def _copy(self, simulator: str) -> LavaRunner:
         """Another runner of the same file, at its start."""
@@ -249,6 +142,49 @@ class LavaRunner(Unique):
         vars(other).update(vars(self))
         other._simulator, other._life = simulator, Lifecycle()
         return other
+
+    def _start(self, batch: int, state: Mapping[str, Any] | None) -> int:
+        self._reference = Reference(self._network, batch) if self.resumes else None
+        self._readout = RunningReadout(self._header.readout)
+        return 0
+
+    def _advance(self, x: NDArray[Any]) -> NDArray[Any]:
+        for note in self.notes(x):
+            _log.warning(note)
+        return self._recorded(x, ())[0]
+
+    def _trace(self, x: NDArray[Any], state: Mapping[str, Any] | None) -> Trace:
+        """The spikes of every neuron layer."""
+        shapes = self._header.neurons
+        places = {layer.name: index for index, layer in enumerate(self._network.layers) if layer.name in shapes}
+        other = self._copy(self._simulator)
+        other.reset(x.shape[1])
+        output, layers = other._recorded(x, tuple(places.values()))
+        spikes = {
+            name: layers[index].reshape(*x.shape[:2], *shapes[name]).astype(np.float32)
+            for name, index in places.items()
+        }
+        return Trace(output=output, spikes=spikes)
+
+    def _recorded(self, x: NDArray[Any], record: tuple[int, ...]) -> tuple[NDArray[Any], dict[int, NDArray[Any]]]:
+        """Some steps on: outputs, and what the recorded layers sent."""
+        sent = self._send(x, record)
+        self._life.steps += len(x)
+        output = self._real(sent.output)
+        self._check_output(output)  # whole numbers saturate: only their sum overflows, or Lava in floating point
+        return output, sent.layers
+
+    def _real(self, sent: NDArray[Any]) -> NDArray[Any]:
+        """The last layer's numbers (T, B, *shape) as the network's answers (T, B, *output_shape), float32."""
+        real = sent.astype(np.float64)
+        if sent.dtype.kind in "iu":
+            real = real * self._network.units.reshape(-1, *[1] * (sent.ndim - 3))
+        return self._readout(real.reshape(*sent.shape[:2], *self._header.output_shape)).astype(np.float32)
+
+    def _check_next(self, x: NDArray[Any]) -> None:
+        if not self.resumes and self._life.steps > self._life.began:
+            raise StateError('Lava runs whole sequences from their start; use run(x), or load with simulator="integer"')
+        super()._check_next(x)
 
     def _send(self, x: NDArray[Any], record: tuple[int, ...]) -> Sent:
         if self._reference is not None:
@@ -277,67 +213,10 @@ class LavaRunner(Unique):
 
         return Sent(back(result.output, -1), {index: back(result.layers[index], index) for index in record})
 
-    def _check(self, x: Any) -> None:
-        check_sequence(_numpy(x), self.input_shape, self._network.horizon, _DTYPES)
-        if self._artifact.static_input:
-            check_static(x)
-
 
 _NAMES = {"lava": "Lava, fixed point", "integer": "integer reference"}
-
-
-@dataclass
-class _Decoder:
-    """Turns the last layer's numbers into real ones, and does what the decoder says after every step."""
-
-    network: IntegerNetwork
-    metadata: Mapping[str, Any]
-    total: Any = 0.0
-    steps: int = 0
-
-    def read_out(self, output: NDArray[Any]) -> NDArray[Any]:
-        """(T, B, *shape) -> (T, B, *output_shape), float32."""
-        real = output.astype(np.float64)
-        if output.dtype.kind in "iu":
-            real = real * self.network.units.reshape(-1, *[1] * (output.ndim - 3))
-        real = real.reshape(*output.shape[:2], *self.metadata["output_shape"])
-        rows = [self._read_out(row) for row in real]
-        return np.stack(rows).astype(np.float32)
-
-    def _read_out(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.metadata["readout"] == "last":
-            return row
-        self.total, self.steps = self.total + row, self.steps + 1
-        result: NDArray[np.float64] = self.total / self.steps if self.metadata["readout"] == "mean" else self.total
-        return result
 
 
 def load(path: str | Path, *, simulator: str | None = None, timeout: float | None = None) -> LavaRunner:
     """Open an exported file in Lava; see `LavaRunner`."""
     return LavaRunner(path, simulator=simulator, timeout=timeout)
-
-
-def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:
-    """An artifact from decoded metadata."""
-    latency, horizon, report = len(metadata["layers"]), metadata["horizon"], metadata["report"]
-    rounding = (
-        f"int8 weights, Loihi-2-style fixed point: {report['flip_rate']:.3%} of {report['spikes_compared']:,} spikes "
-        f"flipped on calibration data of {report['steps']} steps and {report['samples']} samples"
-    )
-    return Artifact(
-        path=path,
-        target="lava",
-        fidelity="approximate",
-        machine_hash=metadata["machine_hash"],
-        horizon=None if horizon is None else horizon + latency,
-        latency=latency,
-        static_input=metadata["static_input"],
-        versions=metadata["versions"],
-        approximations=(rounding, *report["alarms"]),
-    )
-
-
-def _numpy(x: Any) -> Any:
-    if isinstance(x, torch.Tensor):
-        raise InputError("a Lava runner takes numpy; convert with x.numpy()")
-    return x

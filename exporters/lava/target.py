@@ -53,6 +53,5 @@ LAVA = Target(
     checks=("psu_deploy.exporters.lava.doctor:interpreter",),
     reports=True,
     without_engine={"simulator": "integer"},
-    aligned=True,
     prepare="psu_deploy.preparation.lava:LAVA",
 )

@@ -15,8 +15,8 @@ from psu_deploy.exporters.nir.emit import emit
 from psu_deploy.exporters.nir.engines import ENGINES, READS
 from psu_deploy.exporters.nir.files import GROUP, read_graph
 from psu_deploy.exporters.nir.lower import check
-from psu_deploy.exporters.nir.metadata import our_metadata
-from psu_deploy.exporters.nir.runner import NirRunner, artifact_of, installed
+from psu_deploy.exporters.nir.metadata import header_of
+from psu_deploy.exporters.nir.runner import NirRunner, installed
 from psu_deploy.exporters.nir.target import SUFFIX, TARGETS, NirTarget, target_named
 from psu_deploy.files.atomic import atomic_path
 from psu_deploy.files.hdf5 import vouch_for
@@ -76,7 +76,7 @@ def export(
         vouch_for(temporary, (GROUP,))
         written = read_graph(temporary)
         self_check(machine, temporary, written, target)
-    return artifact_of(destination, our_metadata(destination, written))
+    return header_of(destination, written).artifact(destination)
 
 
 def _hdf5(graph: nir.NIRGraph) -> memoryview:

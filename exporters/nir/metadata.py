@@ -3,18 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import nir
 import numpy as np
+from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.nir.target import DT, FORMAT, KEY, TARGETS
+from psu_deploy.runtime.header import Features, Header, malformed, read_header
+from psu_deploy.runtime.readout import ReadoutKind
 
 _MOST_LEVELS = 4096
+
+
+class NeuronNode(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which node of the graph a neuron layer is, and its features."""
+
+    node: str
+    shape: Features
+
+
+@dataclass(frozen=True, kw_only=True)
+class NirHeader(Header):
+    """What a NIR file of ours says of itself.
+
+    Attributes:
+        dt: seconds per step.
+        flavour: the dialect, a name in `TARGETS`.
+        readout: what the decoder says after every step; it is no part of the graph.
+        neurons: layer -> its node.
+        levels: of the staircases that stand for sigmoids; None = there are none, or the file does not say.
+    """
+
+    target: ClassVar[str] = "nir"
+    format: ClassVar[str] = FORMAT
+
+    horizon: None = None
+    latency: Annotated[int, Meta(ge=0, le=0)] = 0
+    dt: float
+    flavour: str
+    readout: ReadoutKind
+    neurons: dict[str, NeuronNode]
+    levels: Annotated[int, Meta(ge=1, le=_MOST_LEVELS)] | None = None
 
 
 def write_metadata(graph: nir.NIRGraph, values: Mapping[str, Any]) -> None:
@@ -22,8 +57,8 @@ def write_metadata(graph: nir.NIRGraph, values: Mapping[str, Any]) -> None:
     graph.metadata = {KEY: json.dumps(dict(values), indent=1), "dt": float(values["dt"])}
 
 
-def our_metadata(path: Path, graph: nir.NIRGraph) -> dict[str, Any]:
-    """Decoded and held against the graph.
+def header_of(path: Path, graph: nir.NIRGraph) -> NirHeader:
+    """What a file says of itself, checked, and held against its graph.
 
     Raises:
         ArtifactError: if the file is not ours, of another format, or its metadata do not fit its graph.
@@ -35,62 +70,39 @@ def our_metadata(path: Path, graph: nir.NIRGraph) -> dict[str, Any]:
             "psu_deploy.importers.nir.load reads it into a machine"
         )
     try:
-        values = json.loads(text.decode() if isinstance(text, bytes) else str(text))
-        _check(values, graph)
+        header = read_header(NirHeader, json.loads(text.decode() if isinstance(text, bytes) else str(text)))
+        _check_dialect(header, graph.metadata.get("dt"))
+        _check_neurons(header, graph)
+        _check_ends(header, graph)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path} has malformed {KEY} metadata, or is truncated: {error}") from error
-    return dict(values)
+        raise malformed(path, KEY, error) from error
+    return header
 
 
-def _check(values: Any, graph: nir.NIRGraph) -> None:
-    if values["format"] != FORMAT:
-        raise ValueError(f"format {values['format']!r}; this release reads {FORMAT!r}")
-    wrong = [key for key, fits in _FITS.items() if not fits(values[key])]
-    wrong += [key for key, fits in _MAY_FIT.items() if key in values and not fits(values[key])]
-    if wrong:
-        raise ValueError(f"{wrong[0]!r} is {values[wrong[0]]!r}")
-    if graph.metadata.get("dt") != DT:
-        raise ValueError(f"dt is {graph.metadata.get('dt')!r} beside our metadata, expected {DT}")
-    unknown = {neuron["node"] for neuron in values["neurons"].values()} - set(graph.nodes)
+def _check_dialect(header: NirHeader, dt: Any) -> None:
+    if header.flavour not in TARGETS:
+        raise ValueError(f"the flavour is {header.flavour!r}")
+    if header.dt != DT or dt != DT:
+        raise ValueError(f"dt is {header.dt!r}, and {dt!r} beside our metadata, expected {DT}")
+
+
+def _check_neurons(header: NirHeader, graph: nir.NIRGraph) -> None:
+    unknown = {neuron.node for neuron in header.neurons.values()} - set(graph.nodes)
     if unknown:
         raise ValueError(f"the graph has no node {sorted(unknown)}")
-    for neuron in values["neurons"].values():
-        shape = next(iter(graph.nodes[neuron["node"]].output_type.values()))
-        if prod(int(n) for n in np.ravel(shape)) != prod(neuron["shape"]):
-            raise ValueError(f"node {neuron['node']!r} has features {shape}, the metadata say {neuron['shape']}")
-    for kind, key in ((nir.Input, "input_shape"), (nir.Output, "output_shape")):
-        ends = [node for node in graph.nodes.values() if isinstance(node, kind)]
-        shapes = [tuple(int(n) for n in np.ravel(next(iter(node.input_type.values())))) for node in ends]
-        if len(shapes) != 1 or prod(shapes[0]) != prod(values[key]):
-            raise ValueError(f"{key} is {values[key]}, the graph's {kind.__name__} has {shapes}")
+    for neuron in header.neurons.values():
+        shape = features_of(graph.nodes[neuron.node].output_type)
+        if prod(shape) != prod(neuron.shape):
+            raise ValueError(f"node {neuron.node!r} has features {shape}, the metadata say {neuron.shape}")
 
 
-def _shape(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(n) is int and n > 0 for n in value)
+def _check_ends(header: NirHeader, graph: nir.NIRGraph) -> None:
+    for kind, said in ((nir.Input, header.input_shape), (nir.Output, header.output_shape)):
+        shapes = [features_of(node.input_type) for node in graph.nodes.values() if isinstance(node, kind)]
+        if len(shapes) != 1 or prod(shapes[0]) != prod(said):
+            raise ValueError(f"the features of the {kind.__name__} are {said}, the graph's are {shapes}")
 
 
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def _neuron(value: Any) -> bool:
-    return value.keys() == {"node", "shape"} and isinstance(value["node"], str) and _shape(value["shape"])
-
-
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "dt": lambda v: v == DT,
-    "flavour": lambda v: v in TARGETS,
-    "fidelity": lambda v: v in ("faithful", "approximate"),
-    "approximations": _texts,
-    "static_input": lambda v: isinstance(v, bool),
-    "machine_hash": lambda v: isinstance(v, str),
-    "versions": lambda v: isinstance(v, dict) and _texts(list(v.values())),
-    "input_shape": _shape,
-    "output_shape": _shape,
-    "readout": lambda v: v in ("mean", "sum", "last"),
-    "neurons": lambda v: isinstance(v, dict) and all(map(_neuron, v.values())),
-}
-"""Key -> whether a value makes sense."""
-
-_MAY_FIT: dict[str, Callable[[Any], bool]] = {"levels": lambda v: type(v) is int and 1 <= v <= _MOST_LEVELS}
-"""The same of keys that not every file has."""
+def features_of(port: Mapping[str, Any]) -> tuple[int, ...]:
+    """Features of a node's only port."""
+    return tuple(int(n) for n in np.ravel(next(iter(port.values()))))

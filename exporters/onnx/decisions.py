@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import onnx
 from onnx import numpy_helper
+
+from psu_deploy.exporters.onnx.metadata import NeuronNames
 
 _COMPARISONS = {"Greater": ">", "GreaterOrEqual": ">="}
 
@@ -29,7 +31,7 @@ class UndecidedError(Exception):
     """What the metadata call spikes is not the outcome of a comparison with a constant; the message says where."""
 
 
-def decisions_of(graph: onnx.GraphProto, neurons: Mapping[str, Any]) -> dict[str, Decision]:
+def decisions_of(graph: onnx.GraphProto, neurons: Mapping[str, NeuronNames]) -> dict[str, Decision]:
     """Neuron layer -> its decision.
 
     Args:
@@ -41,7 +43,7 @@ def decisions_of(graph: onnx.GraphProto, neurons: Mapping[str, Any]) -> dict[str
     """
     makers = {output: node for node in graph.node for output in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
-    return {layer: _decision(layer, names["spikes"], makers, constants) for layer, names in neurons.items()}
+    return {layer: _decision(layer, names.spikes, makers, constants) for layer, names in neurons.items()}
 
 
 def _decision(

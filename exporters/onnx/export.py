@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters.onnx.emit import emit
-from psu_deploy.exporters.onnx.file import read_artifact
 from psu_deploy.exporters.onnx.lower import check
 from psu_deploy.exporters.onnx.metadata import facts_of
 from psu_deploy.exporters.onnx.runner import OnnxRunner
@@ -47,11 +47,12 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
     model = emit(machine, facts_of(machine))
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        _self_check(machine, temporary)
-    return read_artifact(target)
+        runner = OnnxRunner(temporary)
+        _self_check(machine, runner)
+    return replace(runner.artifact, path=target)
 
 
-def _self_check(machine: StateMachine, path: Path) -> None:
+def _self_check(machine: StateMachine, runner: OnnxRunner) -> None:
     random = np.random.default_rng(0)
     steps = _CHECK_STEPS if machine.max_steps is None else min(_CHECK_STEPS, machine.max_steps)
     per_sample = sum(prod(spec.shape) for spec in machine.state_spec.values())
@@ -62,7 +63,7 @@ def _self_check(machine: StateMachine, path: Path) -> None:
         name: random.standard_normal(value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
         for name, value in machine.initial_state(batch).items()
     }
-    certificate = certify(machine, x, aligned_run(machine, OnnxRunner(path).trace, x, state), state)
+    certificate = certify(machine, x, aligned_run(machine, runner.trace, x, state), state)
     if not certificate.ok:
         raise InternalError(
             f"the exported graph does not compute what the machine computes: {len(certificate.disputed)} disputed "

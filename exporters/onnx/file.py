@@ -13,10 +13,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from psu_deploy.errors import ArtifactError, EngineError, InputError
 from psu_deploy.exporters.onnx.decisions import Decision, UndecidedError, decisions_of
-from psu_deploy.exporters.onnx.metadata import read_metadata
+from psu_deploy.exporters.onnx.metadata import NeuronNames
 from psu_deploy.exporters.onnx.wire import structure_bytes
 from psu_deploy.files.limits import OBJECT, check_memory, memory_for, regular_size
-from psu_deploy.runtime import Artifact
 
 _ERRORS: tuple[type[Exception], ...] = tuple(
     found for found in vars(ort_errors).values() if isinstance(found, type) and issubclass(found, Exception)
@@ -43,11 +42,6 @@ def read_bytes(path: Path) -> bytes:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def read_model(path: Path) -> onnx.ModelProto:
-    """The file as a protobuf."""
-    return parse_model(path, read_bytes(path))
-
-
 def parse_model(path: Path, content: bytes) -> onnx.ModelProto:
     """The content of a file as a protobuf. Data in other files are not looked for: metadata.py refuses them."""
     if not content:
@@ -60,41 +54,16 @@ def parse_model(path: Path, content: bytes) -> onnx.ModelProto:
         raise ArtifactError(f"{path} is truncated or is not an ONNX file: {error}") from error
 
 
-def read_artifact(path: str | Path) -> Artifact:
-    """What an exported file promises.
-
-    Raises:
-        ArtifactError: if the file is missing, damaged or not ours.
-    """
-    source = Path(path)
-    return artifact_of(source, read_metadata(source, read_model(source)))
-
-
-def read_decisions(path: Path, model: onnx.ModelProto, metadata: Mapping[str, Any]) -> dict[str, Decision]:
+def read_decisions(path: Path, model: onnx.ModelProto, neurons: Mapping[str, NeuronNames]) -> dict[str, Decision]:
     """How every neuron layer decides, as the graph has it.
 
     Raises:
         ArtifactError: if the spikes of a layer are no outcome of a comparison.
     """
     try:
-        return decisions_of(model.graph, metadata["neurons"])
+        return decisions_of(model.graph, neurons)
     except UndecidedError as error:
         raise ArtifactError(f"{path} is not a step graph of ours: {error}; export it again") from error
-
-
-def artifact_of(path: Path, metadata: Mapping[str, Any]) -> Artifact:
-    """An artifact from decoded metadata."""
-    return Artifact(
-        path=path,
-        target="onnx",
-        fidelity=metadata["fidelity"],
-        machine_hash=metadata["machine_hash"],
-        horizon=metadata["horizon"],
-        latency=metadata["latency"],
-        static_input=metadata["static_input"],
-        versions=metadata["versions"],
-        approximations=tuple(metadata["approximations"]),
-    )
 
 
 class _Session(ort.InferenceSession):  # type: ignore[misc]  # onnxruntime has no types

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import onnx
+from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.onnx.size import check_size
@@ -17,8 +18,68 @@ from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.ops.along_time import MAX_DELAY
 from psu_deploy.machine.schedule import STEP
+from psu_deploy.runtime.header import Features, Header, Natural, malformed, read_header
 
 FORMAT = "psu-deploy.onnx.1"
+
+
+class InputEnd(Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes in."""
+
+    name: Literal["x"]
+    shape: Features
+
+
+class OutputEnd(Struct, frozen=True, forbid_unknown_fields=True):
+    """What comes out."""
+
+    name: Literal["y"]
+    shape: Features
+
+
+class StateEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One tensor of state: what a step reads it as, and what it writes it as."""
+
+    name: str
+    input: str
+    output: str
+    shape: tuple[Natural, ...]
+    dtype: Literal["float32", "int64"]
+    batched: bool
+    initial: Literal[0]
+
+
+class NeuronNames(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the values of a neuron layer are called in the graph."""
+
+    spikes: str
+    potential: str
+    reset: str | None
+    threshold: float
+    margin: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxHeader(Header):
+    """What an ONNX file of ours says of itself.
+
+    Attributes:
+        input: of the graph.
+        output: of the graph.
+        states: of the graph.
+        neurons: layer -> names of its values.
+    """
+
+    target: ClassVar[str] = "onnx"
+    format: ClassVar[str] = FORMAT
+
+    latency: Annotated[int, Meta(ge=0, le=MAX_DELAY)]
+    input: InputEnd
+    output: OutputEnd
+    states: tuple[StateEntry, ...]
+    neurons: dict[str, NeuronNames]
+    input_shape: Features = ()
+    output_shape: Features = ()
 
 
 def facts_of(machine: StateMachine) -> dict[str, object]:
@@ -36,78 +97,54 @@ def facts_of(machine: StateMachine) -> dict[str, object]:
     }
 
 
-def read_metadata(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
-    """Fidelity, horizon, states, neurons, ..., decoded and checked.
+def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
+    """What a file says of itself, checked.
 
     Raises:
         ArtifactError: if the file was not written by us, is of another format, holds what we never write or more than
             memory allows, or its metadata do not fit its graph.
     """
-    try:
-        properties = {entry.key: entry.value for entry in model.metadata_props}
-        metadata = _decode(path, properties)
-        _check_values(metadata)
-        _check_states(metadata["states"])
-        check_vocabulary(path, model)
-        _check_graph(metadata, model.graph)
-        check_size(path, model, model.ByteSize())
-    except (_MalformedError, ValueError, RecursionError, KeyError, AttributeError) as error:
-        raise ArtifactError(f"{path} has malformed {PREFIX}* metadata, or is truncated: {error}") from error
-    return metadata
-
-
-class _MalformedError(Exception):
-    """What does not fit."""
-
-
-def _decode(path: Path, properties: Mapping[str, str]) -> dict[str, Any]:
-    ours = {key.removeprefix(PREFIX): value for key, value in properties.items() if key.startswith(PREFIX)}
+    ours = {e.key.removeprefix(PREFIX): e.value for e in model.metadata_props if e.key.startswith(PREFIX)}
     if not ours:
         raise ArtifactError(f"{path} is an ONNX file but was not written by psu-deploy: it has no {PREFIX}* metadata")
-    metadata = {key: json.loads(value) for key, value in ours.items()}
-    if metadata.get("format") != FORMAT:
-        raise ArtifactError(f"{path} has format {metadata.get('format')!r}; this release reads {FORMAT!r}")
-    return metadata
+    try:
+        header = read_header(OnnxHeader, {key: json.loads(value) for key, value in ours.items()})
+        _check_states(header.states)
+        check_vocabulary(path, model)
+        _check_graph(header, model.graph)
+        check_size(path, model, model.ByteSize())
+    except (ValueError, RecursionError, KeyError, AttributeError) as error:
+        raise malformed(path, f"{PREFIX}*", error) from error
+    return replace(header, input_shape=header.input.shape, output_shape=header.output.shape)
 
 
-def _check_values(metadata: Mapping[str, Any]) -> None:
-    for key, fits in _FITS.items():
-        if key not in metadata:
-            raise _MalformedError(f"{key!r} is missing")
-        if not fits(metadata[key]):
-            raise _MalformedError(f"{key!r} is {metadata[key]!r}")
-
-
-def _check_states(states: list[dict[str, Any]]) -> None:
+def _check_states(states: tuple[StateEntry, ...]) -> None:
     """The step counter is one number for all samples, and everything else one tensor per sample."""
     for state in states:
-        counts = (state["dtype"], state["batched"], state["shape"]) == ("int64", False, [])
-        if (state["name"] == STEP) != counts or not (counts or (state["dtype"] == TARGET.dtype and state["batched"])):
-            raise _MalformedError(f"state {state['name']!r} is {state}")
-    if len({state["name"] for state in states}) != len(states):
-        raise _MalformedError("two states have one name")
+        counts = (state.dtype, state.batched, state.shape) == ("int64", False, ())
+        if (state.name == STEP) != counts or not (counts or (state.dtype == TARGET.dtype and state.batched)):
+            raise ValueError(f"state {state.name!r} is {state}")
+    if len({state.name for state in states}) != len(states):
+        raise ValueError("two states have one name")
 
 
-def _check_graph(metadata: Mapping[str, Any], graph: onnx.GraphProto) -> None:
+def _check_graph(header: OnnxHeader, graph: onnx.GraphProto) -> None:
     """Inputs, outputs and inner values must be those the metadata name, with the shapes they say."""
-    ends = {
-        "inputs": (graph.input, metadata["input"], "input"),
-        "outputs": (graph.output, metadata["output"], "output"),
-    }
-    for what, (values, main, side) in ends.items():
-        said = {main["name"]: _signature(main["shape"], TARGET.dtype, True)}
-        said |= {s[side]: _signature(s["shape"], s["dtype"], s["batched"]) for s in metadata["states"]}
+    kept = {"inputs": {s.input: s for s in header.states}, "outputs": {s.output: s for s in header.states}}
+    for what, values, main in (("inputs", graph.input, header.input), ("outputs", graph.output, header.output)):
+        said: dict[str, Any] = {main.name: _signature(main.shape, TARGET.dtype, True)}
+        said |= {name: _signature(s.shape, s.dtype, s.batched) for name, s in kept[what].items()}
         found = {value.name: _found(value) for value in values}
         if said != found:
-            raise _MalformedError(f"the graph's {what} are {found}, the metadata say {said}")
+            raise ValueError(f"the graph's {what} are {found}, the metadata say {said}")
     inner = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
-    for layer, names in metadata["neurons"].items():
-        unknown = {names["spikes"], names["potential"], names["reset"], names["margin"]} - inner - {None}
+    for layer, names in header.neurons.items():
+        unknown = {names.spikes, names.potential, names.reset, names.margin} - inner - {None}
         if unknown:
-            raise _MalformedError(f"neuron layer {layer!r}: the graph has no value {unknown}")
+            raise ValueError(f"neuron layer {layer!r}: the graph has no value {unknown}")
 
 
-def _signature(shape: list[int], dtype: str, batched: bool) -> tuple[Any, ...]:
+def _signature(shape: tuple[int, ...], dtype: str, batched: bool) -> tuple[Any, ...]:
     return dtype, *([TARGET.batch] if batched else []), *shape
 
 
@@ -115,56 +152,3 @@ def _found(value: onnx.ValueInfoProto) -> tuple[Any, ...]:
     tensor = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name if tensor.elem_type else "none"
     return dtype, *(axis.dim_param or axis.dim_value for axis in tensor.shape.dim)
-
-
-def _whole(value: Any, minimum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-
-
-def _shape(value: Any) -> bool:
-    return isinstance(value, list) and all(_whole(n, 0) for n in value)
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(v, str) for v in value)
-
-
-def _record(**fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """A dictionary with exactly these keys."""
-    return lambda v: isinstance(v, dict) and v.keys() == fits.keys() and all(fit(v[key]) for key, fit in fits.items())
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-_state = _record(
-    name=_text,
-    input=_text,
-    output=_text,
-    shape=_shape,
-    dtype=lambda v: v in ("float32", "int64"),
-    batched=lambda v: isinstance(v, bool),
-    initial=lambda v: v == 0,
-)
-_neuron = _record(
-    spikes=_text,
-    potential=_text,
-    reset=lambda v: v is None or _text(v),
-    threshold=lambda v: isinstance(v, int | float),
-    margin=lambda v: v is None or _text(v),
-)
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "fidelity": lambda v: v in ("faithful", "approximate"),
-    "approximations": _texts,
-    "horizon": lambda v: v is None or _whole(v, 1),
-    "latency": lambda v: _whole(v, 0) and v <= MAX_DELAY,
-    "static_input": lambda v: isinstance(v, bool),
-    "machine_hash": _text,
-    "versions": lambda v: isinstance(v, dict) and _texts(list(v.values())),
-    "input": _record(name=lambda v: v == "x", shape=_shape),
-    "output": _record(name=lambda v: v == "y", shape=_shape),
-    "states": lambda v: isinstance(v, list) and all(map(_state, v)),
-    "neurons": lambda v: isinstance(v, dict) and all(map(_neuron, v.values())),
-}
-"""Key -> whether a value makes sense."""

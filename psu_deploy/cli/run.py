@@ -14,7 +14,6 @@ from psu_deploy.cli.console import progress, tell
 from psu_deploy.cli.options import read_arrays
 from psu_deploy.cli.sources import MACHINE_FILE, MACHINE_SUFFIX, Floats, check_free, read_array, write_array
 from psu_deploy.errors import InputError
-from psu_deploy.exporters import target_of
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.inputs import check_sequence, check_static
 from psu_deploy.verify.alignment import drained
@@ -58,8 +57,7 @@ def _run_artifact(path: Path, x: Floats, options: dict[str, Any]) -> Floats:
     check_sequence(x, runner.input_shape, None if horizon is None else horizon - latency, ("float32",))
     if runner.artifact.static_input:
         check_static(x)
-    # Some runners take the latency out themselves; some engines run whole sequences only.
-    if target_of(path).aligned or not getattr(runner, "resumes", True):
+    if runner.aligns or not runner.resumes:
         whole: Floats = runner.run(x)
         return whole
     runner.reset(x.shape[1])

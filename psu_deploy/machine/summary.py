@@ -6,7 +6,7 @@ from math import prod
 
 from psu_deploy.machine.graph import Graph
 from psu_deploy.machine.schedule import state_name
-from psu_deploy.text import columns
+from psu_deploy.text import columns, visible
 
 _BYTES = 4
 """State is counted as float32."""
@@ -23,7 +23,7 @@ def summarise(graph: Graph) -> str:
         )
         total_parameters, total_state = total_parameters + parameters, total_state + state
         shape = str(graph.shapes[node.name])
-        rows.append((node.name, type(node.layer).__name__, shape, f"{parameters:,}", f"{state:,}"))
+        rows.append((visible(node.name), type(node.layer).__name__, shape, f"{parameters:,}", f"{state:,}"))
     rows.append(("total", "", "", f"{total_parameters:,}", f"{total_state:,}"))
     horizon = "unbounded" if graph.horizon is None else f"{graph.horizon} steps"
     counter = ", 8 bytes of step counter" if "step" in graph.state_spec else ""

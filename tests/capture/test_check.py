@@ -26,6 +26,7 @@ def scaled(module, factor):
     return module
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("factor", [1.01, 0.99])
 def test_one_percent_is_another_meaning(name, factor):

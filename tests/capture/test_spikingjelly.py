@@ -331,6 +331,7 @@ def test_a_neuron_alone():
     assert fires(check_machine(neuron.LIFNode(step_mode="m"), (5,), 33))
 
 
+@pytest.mark.full
 def test_a_network_of_the_library(tmp_path):
     from spikingjelly.activation_based.model.parametric_lif_net import MNISTNet
 

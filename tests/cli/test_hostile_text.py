@@ -148,6 +148,7 @@ HEADERS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", HEADERS)
 def test_headers_of_arrays(cli, exported, tmp_path, name):
     (tmp_path / "x.npy").write_bytes(HEADERS[name])

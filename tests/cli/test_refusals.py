@@ -148,6 +148,7 @@ BREAKS_NUMPY = {"broken archive": npz()[:-30], "endless": header(10**30)}
 
 
 class TestRun:
+    @pytest.mark.full
     @pytest.mark.parametrize("name", NOT_AN_ARRAY)
     def test_what_is_no_array(self, cli, exported, tmp_path, name):
         content, message = NOT_AN_ARRAY[name]
@@ -164,6 +165,7 @@ class TestRun:
     def test_an_input_that_is_missing(self, cli, exported):
         cli("run", exported, "--input", "x.npy", "--output", "y.npy").failed_with("cannot read x.npy: No such file")
 
+    @pytest.mark.full
     @pytest.mark.parametrize(
         ("array", "message"),
         [

@@ -73,6 +73,7 @@ class TestWhatIsLeft:
     @pytest.mark.parametrize(
         "name", ["net.onnx", "net", ".net", "n\N{LATIN SMALL LETTER E WITH ACUTE}t z.nir", "n" * 255]
     )
+    @pytest.mark.full
     def test_by_a_killed_writer_goes_with_the_next_write(self, tmp_path, name):
         Other(WRITER, tmp_path / name).kill()
         (left,) = tmp_path.iterdir()

@@ -159,12 +159,14 @@ def net(tmp_path_factory):
     return Reader(tmp_path_factory.mktemp("net"), ".net", read, write)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["psm", "model", "checkpoint", "array", "recipe", "graph", "net"])
 def test_the_good_file_is_read(name, request):
     reader = request.getfixturevalue(name)
     reader.read(reader.good)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["psm", "model", "checkpoint", "array", "recipe"])
 def test_bytes(name, request):
     reader = request.getfixturevalue(name)
@@ -192,6 +194,7 @@ def test_bytes_of_hdf5(name, request, monkeypatch):
     every()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["graph", "net"])
 def test_values_of_hdf5(name, request, monkeypatch):
     """A dataset replaced by another: whole files, so that nothing hangs."""
@@ -227,6 +230,7 @@ def test_a_graph_whose_type_is_an_array(graph, monkeypatch):
         graph.read(graph.path)
 
 
+@pytest.mark.full
 def test_metadata_of_net(net, monkeypatch):
     monkeypatch.setattr("psu_deploy.files.hdf5.read._rehearse", lambda *_: None)
     with h5py.File(net.good) as file:
@@ -364,6 +368,7 @@ def test_pickles_of_checkpoints(checkpoint):
     every()
 
 
+@pytest.mark.full
 def test_tensors_of_checkpoints(checkpoint):
     """Any parameter of any other shape and kind."""
     state = SeCifarNet("ppsu", 2).make().state

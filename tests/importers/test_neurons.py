@@ -148,6 +148,7 @@ def save(network, path, **args):
     network.save(path, **({"node_type": None, "tau": None, "threshold": 0.5} | args))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", CASES)
 def test_spikes_and_logits(case, tmp_path):
     neuron, args, make, fire = CASES[case]

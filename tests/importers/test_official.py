@@ -38,6 +38,7 @@ def check(network, path, tmp_path, neuron=None):
     return machine
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", NODE_TYPES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_four_networks(name, kind, tmp_path):
@@ -50,6 +51,7 @@ def test_the_four_networks(name, kind, tmp_path):
     assert machine.horizon == steps
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", NODE_TYPES)
 @pytest.mark.parametrize(("tau", "threshold", "T"), [(1.5, 0.3, 4), (4.0, 0.5, 32), (3.0, 1.0, 1)])
 def test_other_time_constants_thresholds_and_lengths(kind, tau, threshold, T, tmp_path):
@@ -64,6 +66,7 @@ def test_without_the_attention(tmp_path):
     assert check(network, tmp_path / "m.pth.tar", tmp_path).latency == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", NODE_TYPES)
 def test_the_small_network_without_batch_norm(kind, tmp_path):
     network = FCNet(kind, 6).make()
@@ -71,6 +74,7 @@ def test_the_small_network_without_batch_norm(kind, tmp_path):
     check(network, tmp_path / "m.pth.tar", tmp_path)
 
 
+@pytest.mark.full
 def test_the_network_of_the_psn_authors(tmp_path):
     network = VGGPSN("psu", 6).make()
     torch.save(
@@ -79,6 +83,7 @@ def test_the_network_of_the_psn_authors(tmp_path):
     assert check(network, tmp_path / "m.pth", tmp_path).horizon is None
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("wrapper", ["state_dict", "state_dict_ema", "net", "model"])
 def test_every_wrapper(wrapper, tmp_path):
     network = SeCifarNet("rpsu", 4).make()
@@ -94,18 +99,21 @@ def test_the_moving_average_is_taken_only_if_asked_for(tmp_path):
     assert torch.equal(averaged.fc[3].weight, average.state["fc.3.weight"])
 
 
+@pytest.mark.full
 def test_a_data_parallel_prefix(tmp_path):
     network = SeCifarNet("ppsu", 4).make()
     torch.save({f"module.{key}": value for key, value in network.state.items()}, tmp_path / "m.pth")
     check(network, tmp_path / "m.pth", tmp_path, neuron="ppsu")
 
 
+@pytest.mark.full
 def test_what_the_file_cannot_tell_can_be_said(tmp_path):
     network = SeCifarNet("ipsu", 4).make()
     network.save(tmp_path / "m.pth", node_type=None)
     check(network, tmp_path / "m.pth", tmp_path, neuron="IPSU")
 
 
+@pytest.mark.full
 def test_rpsu_is_known_by_its_last_bias(tmp_path):
     network = SeCifarNet("rpsu", 4).make()
     torch.save(network.state, tmp_path / "m.pth")
@@ -133,6 +141,7 @@ SIZES = {
 """Network -> how large the published one is: keys, and trainable numbers at IPSU and T = 15, 32, 10, 4."""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_published_sizes(name, tmp_path):
     make, keys, numbers, features = SIZES[name]

@@ -77,6 +77,7 @@ def test_spikes_are_dropped_in_training_only(neuron: str) -> None:
     assert not torch.equal(net(x), net(x))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("neuron", KINDS)
 def test_becomes_a_serial_machine(neuron: str) -> None:
     net, x = lively(neuron), images(7)

@@ -72,6 +72,7 @@ def _steps_of_one():
     return np.array([float(uniform(5, t, 1, (1,), like=DOUBLE)) for t in range(4096)])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 def test_is_uniform_and_independent(pair):
     """Chi-square of 8 x 8 joint bins and of 32 bins alone: within 5 standard deviations."""

@@ -57,6 +57,7 @@ def numbers(model: nn.Module) -> dict[str, torch.Tensor]:
 # -- what is replaced --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @every_neuron
 def test_no_sigmoid_and_no_horizon_is_left(name):
     model = network(name)
@@ -102,6 +103,7 @@ def test_the_rest_of_the_neuron_stays(name):
         np.testing.assert_array_equal(after.reset.matrix(T), before.reset.matrix(T))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["ipsu", "rpsu", "ppsu"])
 @pytest.mark.parametrize("levels", [3, 14])
 def test_equals_its_matrices(name, levels):
@@ -123,6 +125,7 @@ def test_equals_its_matrices(name, levels):
     np.testing.assert_array_equal(neuron(torch.from_numpy(current)).detach(), margin >= 0)
 
 
+@pytest.mark.full
 @every_neuron
 @pytest.mark.parametrize("steps", [1, 2, 9, 63])
 def test_the_machine_fires_alike(name, steps):
@@ -297,6 +300,7 @@ def test_an_estimator_that_nothing_looks_at_stays():
     assert type(unit.estimator) is nn.Sigmoid
 
 
+@pytest.mark.full
 @every_neuron
 def test_the_structure_alone(name):
     """What a prepared network is loaded into; nothing is fitted, scipy is not needed."""

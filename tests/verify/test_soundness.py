@@ -193,6 +193,7 @@ def test_what_is_left_of_an_error_behind_a_sigmoid(layer):
     assert 0.65 <= attack(machine, Engine(down), absorbed((3, 1, 2000), 2.0, 0)) <= 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("tau", [1.02, 1.3, 3.0, None])
 @pytest.mark.parametrize("decay_input", [True, False])
 @pytest.mark.parametrize("reset", ["hard", "soft"])

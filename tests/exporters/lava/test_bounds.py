@@ -72,6 +72,7 @@ def inputs(n, low, high, T):
     return np.stack(rows, axis=1)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", MAKE)
 @settings(max_examples=15)
 @given(st.integers(0, 2**16), st.integers(1, 12), st.sampled_from([1, 30, 2000]))

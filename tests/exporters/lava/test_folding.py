@@ -125,6 +125,7 @@ def full(pool, x):
 
 
 class TestTwoAxes:
+    @pytest.mark.full
     @settings(max_examples=150)
     @given(st.data())
     def test_any_padding_becomes_even(self, data):
@@ -211,6 +212,7 @@ class TestPoolAsConv:
 
 
 class TestIntoDense:
+    @pytest.mark.full
     @settings(max_examples=200)
     @given(st.data())
     def test_is_the_pooling_and_then_the_weights(self, data):
@@ -248,6 +250,7 @@ class TestIntoDense:
 
 
 class TestIntoConv:
+    @pytest.mark.full
     @settings(max_examples=400)
     @given(st.data())
     def test_exact_or_none(self, data):
@@ -311,6 +314,7 @@ class TestIntoConv:
 
 
 class TestBehindConv:
+    @pytest.mark.full
     @settings(max_examples=200)
     @given(st.data())
     def test_is_the_convolution_and_then_the_pooling(self, data):

@@ -115,6 +115,7 @@ class TestFailures:
         with pytest.raises(EngineError, match="ended without a result; it said nothing"):
             child("")()
 
+    @pytest.mark.full
     @pytest.mark.parametrize(
         ("output", "sentence"),
         [

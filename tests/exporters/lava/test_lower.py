@@ -249,6 +249,7 @@ def test_a_chain_is_its_machine(name):
     assert machine.content_hash == again.content_hash
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("seed", range(30))
 def test_random_networks(seed):
     machine = networks.machine(seed, T)

@@ -90,6 +90,7 @@ def test_names_and_order(file_of, graph_of, name, dialect):
         assert oracle.back_edges(graph.edges, "input") == set()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "dialect"), FILES[::7])
 def test_metadata(file_of, graph_of, name, dialect):
     path, machine = file_of(name, dialect), MACHINES[name]
@@ -119,6 +120,7 @@ def test_neuron_nodes_are_as_in_the_metadata(file_of, graph_of):
     assert [n["shape"] for n in neurons.values()] == [[6], [5]]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_two_exports_are_the_same(tmp_path, graph_of, monkeypatch, dialect):
     """All but the bytes, in which HDF5 notes the time."""
@@ -133,6 +135,7 @@ def test_two_exports_are_the_same(tmp_path, graph_of, monkeypatch, dialect):
             np.testing.assert_equal(value, vars(second.nodes[name])[field], err_msg=f"{name}.{field}")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_layer_of_128_neurons_is_small(tmp_path, monkeypatch, dialect):
     from psu_deploy.exporters.nir.export import export

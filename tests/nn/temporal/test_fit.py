@@ -33,6 +33,7 @@ def best_toeplitz(A: Array) -> Array:
     return toeplitz(len(A), np.array([np.diagonal(A, -lag).mean() for lag in range(len(A))]))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("terms", [1, 2, 4])
 @pytest.mark.parametrize("decay", [0.01, 0.3, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("T", STEPS)
@@ -88,6 +89,7 @@ def test_nothing_on_a_grid_is_closer(seed):
     assert fit_exponentials(A, 2).error <= 1.01 * best / np.linalg.norm(A)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("T", [9, 63])
 def test_more_terms_are_never_worse(T):
     errors = [fit_exponentials(noisy(T), terms).error for terms in (1, 2, 4)]
@@ -95,6 +97,7 @@ def test_more_terms_are_never_worse(T):
     assert errors[2] <= 1.01 * errors[1]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("A", [noisy(9), np.tril(np.random.default_rng(1).standard_normal((9, 9)))])
 def test_gains_are_of_the_matrix_s_own_size(A):
     """Terms of a thousand that cancel would fit noise a little better, and lose it in float32."""
