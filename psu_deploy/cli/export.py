@@ -42,8 +42,7 @@ def export(
         data = dict.fromkeys(wanted, network.data)
         artifact = api.export(network.machine, path, target=to, **read_arrays(options), **data)
     if target.reports:
-        runner: Any = api.load(artifact, **target.without_engine)
-        say(runner.report)
+        say(api.load(artifact, **target.without_engine).report)
     table("exported and checked", ("", ""), _facts(artifact, target, options))
     hint("psu-deploy", "verify", source, artifact.path, *_again(target, options))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy import exporters
+from psu_deploy.preparation import TARGETS
 from tests.zoo import MACHINES
 
 MACHINE = MACHINES["linear"]
@@ -51,3 +53,21 @@ def test_a_saved_machine_is_not_an_export(tmp_path):
 def test_a_suffix_that_no_target_writes(name):
     with pytest.raises(psu.ArtifactError, match=r"no target writes .*; known suffixes: \.onnx, \.nir, \.net"):
         psu.load(name)
+
+
+def accepted(place):
+    return set(inspect.signature(exporters.named(place)).parameters)
+
+
+@pytest.mark.parametrize("target", exporters.EXPORTERS.values(), ids=lambda target: target.name)
+def test_a_record_names_what_there_is(target):
+    assert set(target.options_of("export")) <= accepted(target.export)
+    for verb in ("run", "verify"):
+        assert set(target.options_of(verb)) <= accepted(target.load)
+    assert set(target.without_engine) <= accepted(target.load)
+    assert all(callable(exporters.named(check)) for check in target.checks)
+
+
+def test_every_preparation_is_named_by_its_target():
+    ours = exporters.EXPORTERS.values()
+    assert {target.name: exporters.named(target.prepare) for target in ours if target.prepare} == TARGETS
