@@ -77,7 +77,8 @@ class Builder:
         return value
 
     def _constant(self, array: np.ndarray[Any, Any], name: str) -> ir.Value:
-        # Small constants are shared, large ones are not worth comparing.
+        # Small constants are shared, large ones are not worth comparing: each is its own. Its id is never taken by
+        # another one, because the initialiser keeps the array alive.
         key = (array.dtype.str, array.shape, array.tobytes()) if array.size <= 16 else (id(array),)
         if key not in self._constants:
             self._constants[key] = self._top.initializer(ir.tensor(array), self._unique(name))

@@ -1,4 +1,4 @@
-"""What all spellings share: the linear layers, and the graph that grows."""
+"""What all dialects share: the linear layers, and the graph that grows."""
 
 from __future__ import annotations
 
