@@ -65,7 +65,7 @@ def test_an_interrupted_run_keeps_its_checkpoint_and_is_not_finished(interrupted
     assert epochs_done(interrupted) == 2
     with pytest.raises(ArtifactError, match="is not finished"):
         load_run(interrupted)
-    with pytest.raises(InputError, match="pass resume to continue it"):
+    with pytest.raises(InputError, match="pass resume=True to continue it"):
         quick(interrupted)
 
 

@@ -108,7 +108,7 @@ def test_the_learning_rate_ends_at_zero(tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
     before = quick(tmp_path)
-    with pytest.raises(InputError, match=r"there is a run in .* already; pass resume to continue it, overwrite"):
+    with pytest.raises(InputError, match=r"there is a run in .* already; pass resume=True to continue it, overwrite"):
         quick(tmp_path, replace(QUICK, seed=1))
     assert same(before, load_file(tmp_path / "weights.safetensors"))
     assert not same(before, quick(tmp_path, replace(QUICK, seed=1), overwrite=True))
