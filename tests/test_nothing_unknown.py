@@ -17,10 +17,10 @@ import torch
 
 import psu_deploy as psu
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.lava import forms as lava_forms
 from psu_deploy.exporters.lava import lower as lava
+from psu_deploy.exporters.lava import real_operators
 from psu_deploy.exporters.nir import lower as nir
-from psu_deploy.exporters.nir import neurons as nir_neurons
+from psu_deploy.exporters.nir import lower_neurons as nir_neurons
 from psu_deploy.exporters.onnx import lower as onnx
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
@@ -305,7 +305,9 @@ class TestTables:
         assert set(onnx.VOCABULARY.estimators) == known(ops.Estimator)
 
     @pytest.mark.parametrize(
-        "table", [nir_neurons.RESETS, nir_neurons._ALONE, lava_forms.RESETS], ids=["nir resets", "nir alone", "lava"]
+        "table",
+        [nir_neurons.RESETS, nir_neurons._ALONE, real_operators.RESETS],
+        ids=["nir resets", "nir alone", "lava"],
     )
     def test_in_every_role_of_an_operator(self, table):
         assert set(table) == known(ops.CausalOperator)

@@ -9,7 +9,7 @@ from torch import nn
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import InputError, Problem, UnsupportedModelError
 from psu_deploy.nn.containers import Lift, SpikingSequential
-from psu_deploy.nn.neurons import IPSU, PSN, PSU
+from psu_deploy.nn.neurons import IPSU, LIF, PSN, PSU
 from tests.helpers import Forward, linear
 
 
@@ -188,9 +188,12 @@ class TestForwardsThatCannotBeFollowed:
         assert "the output is the input" in problem.reason
 
     def test_subclass_of_a_neuron(self):
-        """A subclass may compute something else: it is refused by its own name, beside all other problems."""
+        """A subclass may compute something else: it is refused by its own name, beside all other problems.
 
-        class Mine(PSU):
+        What is built on a `SpikingUnit` says its equations, and is held against them; a LIF does not.
+        """
+
+        class Mine(LIF):
             pass
 
         found = {(p.path, p.kind) for p in problems(SpikingSequential(nn.Linear(3, 3), Mine(), nn.GELU()), (3,))}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +190,10 @@ COMMAND = "import sys; sys.argv[:] = ['/usr/bin/psu-deploy', 'doctor']; from psu
 def while_it_imports(folder, action, *command):
     (folder / "sitecustomize.py").write_text(AT_TORCH.format(action))
     environment = os.environ | {"PYTHONPATH": str(folder)}
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=100)
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which who runs the tests may have switched off
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=100, preexec_fn=heeding
+    )
 
 
 @pytest.mark.parametrize("command", [("-c", COMMAND), ("-m", "psu_deploy", "doctor")])

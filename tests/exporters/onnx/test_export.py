@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from psu_deploy.machine import ops as o
 from tests.zoo import MACHINES, NEURONS, chain, inputs, normal
 
 MACHINE = chain((3,), NEURONS["rpsu"], ops.Linear(normal(2, 3)))
-emitting = sys.modules["psu_deploy.exporters.onnx.export"]
+emitting = importlib.import_module("psu_deploy.exporters.onnx.export")
 
 
 def test_missing_folders_are_made(tmp_path):
@@ -70,7 +71,7 @@ def test_only_a_model_can_be_exported(tmp_path):
 
 
 def test_an_unknown_target(tmp_path):
-    with pytest.raises(psu.InputError, match=r"unknown target 'tflite'; choose one of \['lava', 'nir', 'onnx'\]"):
+    with pytest.raises(psu.InputError, match="unknown target 'tflite'; choose one of lava, nir, onnx"):
         psu.export(MACHINE, tmp_path / "net.onnx", target="tflite")
 
 
