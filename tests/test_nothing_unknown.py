@@ -279,7 +279,7 @@ class TestTheRegistry:
 
     def test_a_kind_says_all_there_is_to_say(self):
         def half(cls):
-            with pytest.raises(psu.InternalError, match=r"is no op before it defines error"):
+            with pytest.raises(psu.InputError, match=r"is no op before it defines error"):
                 ops.op(cls)
 
         half(type("NoBound", (ops.Layer,), {"step": Twice.step}))
@@ -287,7 +287,7 @@ class TestTheRegistry:
         assert "NoBound" not in ops.KINDS
 
     def test_a_name_is_taken_once(self):
-        with pytest.raises(psu.InternalError, match="there is an op called Linear already"):
+        with pytest.raises(psu.InputError, match="there is an op called Linear already"):
             ops.op(type("Linear", (Twice,), {}))
 
 

@@ -115,7 +115,7 @@ def test_a_target_runs_it_or_says_why_not(target, name, tmp_path):
         assert not list(tmp_path.iterdir())
         assert all(problem.path in machine.shapes and problem.reason and problem.remedy for problem in found.problems)
         return
-    runner = psu.load(found, **LOAD[target])
+    runner = psu.load(found, **LOAD.get(target, {}))
     assert psu.verify(machine, runner, x, allow_silent=True).ok
     if found.fidelity == "faithful":
         x = with_silence(machine, x)

@@ -9,9 +9,9 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import EncodeError
 
-from psu_deploy.errors import ArtifactError
+from psu_deploy.errors import ArtifactError, InternalError
 from psu_deploy.exporters.onnx.builder import Builder
-from psu_deploy.exporters.onnx.lower import check, in_branch, lower
+from psu_deploy.exporters.onnx.lower import WRITTEN, check, in_branch, lower
 from psu_deploy.exporters.onnx.neurons import NeuronValues
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
@@ -48,6 +48,12 @@ def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
 def build(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
     """The model as it is written down, before ONNX has looked at it: the same nodes and names for the same machine."""
     graph = _Graph(machine)
+    strange = {node.op_type for node in graph.builder.nodes} - WRITTEN
+    if strange:
+        raise InternalError(
+            f"a rule writes {', '.join(sorted(strange))}, which readers would refuse: name it in WRITTEN, in "
+            "psu_deploy/exporters/onnx/lower.py"
+        )
     model = ir.Model(
         ir.Graph(
             graph.inputs,

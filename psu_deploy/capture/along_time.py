@@ -40,6 +40,24 @@ def spiking_unit(module: SpikingUnit, features: Shape) -> SpikingNeuron:
     )
 
 
+_COMPUTES = ("forward", "margin", "potentials", "threshold", "fire_on", "__call__", "_call_impl", "__getattribute__")
+"""What a neuron fires by, beside its operators and its estimator, which are captured as they are."""
+
+
+def check_computes_as_its_base(kind: type[nn.Module]) -> None:
+    """Raise `Refusal` unless a neuron of another's making fires as the one of ours it was built on.
+
+    An example cannot tell: what it computes otherwise may come later, or elsewhere.
+    """
+    base = next(base for base in kind.__mro__ if base.__module__.startswith(SpikingUnit.__module__.rpartition(".")[0]))
+    own = [name for name in _COMPUTES if getattr(kind, name, None) is not getattr(base, name, None)]
+    if own:
+        raise Refusal(
+            f"defines {', '.join(own)} by itself, so it may compute something else than {base.__name__} does",
+            "say it with operators and an estimator, or pass converters={type: function}",
+        )
+
+
 def operator(module: CausalOperator) -> ops.CausalOperator:
     """A causal operator's recurrence as plain data."""
     recurrence = module.recurrence()

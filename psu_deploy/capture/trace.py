@@ -18,7 +18,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
 from psu_deploy.capture import functions, placement, spikingjelly
 from psu_deploy.capture.alignment import aligned
-from psu_deploy.capture.along_time import CONVERTERS, spiking_unit
+from psu_deploy.capture.along_time import CONVERTERS, check_computes_as_its_base, spiking_unit
 from psu_deploy.capture.check import check_layer, check_neuron
 from psu_deploy.capture.examples import EXAMPLE_STEPS, examples_for
 from psu_deploy.capture.functions import Call, Converted
@@ -240,14 +240,12 @@ class _Walker(fx.Interpreter):
         return Converted(layer, (value,), value.layout)
 
     def _converter(self, module: nn.Module) -> Converter | None:
-        """That of its exact type; of a neuron somebody built on a `SpikingUnit`, that of what it was built on.
-
-        A subclass may compute something else: the neuron is held against its equations, like any other.
-        """
+        """That of its exact type; of a neuron somebody built on a `SpikingUnit`, that of what it was built on."""
         kind = type_of(module)
         found = self._converters.get(kind) or spikingjelly.converter(kind)
         if found is not None or not isinstance(module, SpikingUnit):
             return found
+        check_computes_as_its_base(kind)
         return next((self._converters[base] for base in kind.__mro__ if base in self._converters), spiking_unit)
 
     def _emit(self, path: str, converted: Converted, result: Tensor) -> Value:

@@ -19,7 +19,7 @@ from psu_deploy.cli.export import export
 from psu_deploy.cli.import_ import import_
 from psu_deploy.cli.inspect import inspect
 from psu_deploy.cli.lava import lava
-from psu_deploy.cli.options import Version, as_command
+from psu_deploy.cli.options import InterruptedVerb, Version, as_command
 from psu_deploy.cli.run import run
 from psu_deploy.cli.train import train
 from psu_deploy.cli.verify import verify
@@ -59,7 +59,7 @@ def main() -> None:
     except PsuDeployError as error:
         said = error.shell or str(error)
         _fail(f"internal error, please report it: {said}" if isinstance(error, InternalError) else said)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InterruptedVerb):
         tell("interrupted")
         sys.exit(interrupt.INTERRUPTED)
     except MemoryError as error:

@@ -126,7 +126,7 @@ def _tensors(tensors: Any) -> list[Described]:
 
 
 def _promises(described: Described) -> list[tuple[str, Any]]:
-    steps, static = described["steps"], described["static_input"]
+    steps, static, versions = described["steps"], described["static_input"], described["versions"]
     return [
         ("target", described["target"]),
         ("runs in", described["runs_in"]),
@@ -137,7 +137,7 @@ def _promises(described: Described) -> list[tuple[str, Any]]:
         ("latency", f"{described['latency']} steps"),
         ("input", "static: read in the first step only" if static else "read at every step"),
         ("machine", described["machine"]),
-        ("written by", ", ".join(f"{name} {version}" for name, version in described["versions"].items())),
+        *([("written by", ", ".join(f"{name} {version}" for name, version in versions.items()))] if versions else []),
     ]
 
 

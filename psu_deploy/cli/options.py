@@ -14,8 +14,13 @@ import typer
 
 from psu_deploy.cli.console import say
 from psu_deploy.cli.sources import read_array
-from psu_deploy.errors import InputError
+from psu_deploy.errors import InputError, InternalError
 from psu_deploy.exporters import Option, Target, Verb, all_targets
+
+
+class InterruptedVerb(Exception):  # noqa: N818  nothing is wrong
+    """Ctrl-C while a verb ran."""
+
 
 Declared = list[tuple[Target, Option]]
 """One option, as every target that takes it declares it."""
@@ -37,7 +42,12 @@ def as_command(function: Callable[..., Any]) -> Callable[..., Any]:
         targets_own = {name: given.pop(name) for name in declared}
         options = {name: value for name, value in targets_own.items() if value is not None and value is not False}
         _check_numbers(declared, options)
-        return function(**given, **options)
+        try:
+            return function(**given, **options)
+        except KeyboardInterrupt as error:  # typer would end without a word
+            raise InterruptedVerb from error
+        except EOFError as error:  # and take this one for a person who pressed ctrl-D
+            raise InternalError(f"a file or a stream ended too early: {error}") from error
 
     parameters = [*own, *map(_parameter, declared.values()), _VERSION]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

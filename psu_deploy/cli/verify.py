@@ -21,7 +21,10 @@ STDOUT = Path("-")
 def verify(
     source: Annotated[Path, typer.Argument(help="A run folder, or a saved machine (.psm).")],
     artifact: Annotated[Path, typer.Argument(help="What was exported from it.")],
-    data: Annotated[Path | None, typer.Option(help="Input (T, B, ...) as .npy float32; default: see below.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="(T, B, ...) as .npy float32; default: a run's test data, or random spikes."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON; - is standard output.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of random input; default: horizon or 32.")] = None,
     batch: Annotated[

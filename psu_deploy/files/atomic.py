@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.errors import ArtifactError
+from psu_deploy.errors import ArtifactError, InternalError
 from psu_deploy.files.temporaries import temporary_folder
 
 _REMEDIES = {
@@ -48,6 +48,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary = folder / target.name
             temporary.touch()
             yield temporary
+            if not temporary.stat().st_size:
+                raise InternalError(f"nothing was written to {temporary}, which is the place for what becomes {target}")
             _flush(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(target)

@@ -71,13 +71,33 @@ class TestOwnNeurons:
         with pytest.raises(UnsupportedModelError, match="rows still look ahead"):
             to_state_machine(SpikingSequential(nn.Linear(3, 4), faded), (3,))
 
-    def test_one_that_computes_something_else(self):
-        class Louder(TwoTimescales):
+    @pytest.mark.parametrize("base", [TwoTimescales, PSU])
+    def test_one_that_computes_something_else(self, base):
+        """At the hundredth step, say: no example would tell."""
+
+        class Louder(base):
             def potentials(self, x):
                 return super().potentials(2 * x)
 
-        with pytest.raises(UnsupportedModelError, match=r"Louder +fires differently from its equations"):
-            to_state_machine(SpikingSequential(nn.Linear(3, 4), Louder()), (3,))
+        class Silent(base):
+            def forward(self, x):
+                return torch.cat([super().forward(x)[:100], torch.zeros_like(x[100:])])
+
+        class Harder(base):
+            threshold = 2.0
+
+        for kind, name in ((Louder, "potentials"), (Silent, "forward"), (Harder, "threshold")):
+            with pytest.raises(UnsupportedModelError, match=f"{kind.__name__} +defines {name} by itself"):
+                to_state_machine(SpikingSequential(nn.Linear(3, 4), kind()), (3,))
+
+    def test_one_whose_operators_are_changed_while_it_runs(self):
+        class Wrong(TwoTimescales):
+            def __init__(self):
+                super().__init__()
+                self.integrate.register_forward_hook(lambda module, given, y: 2 * y)
+
+        with pytest.raises(UnsupportedModelError, match=r"Wrong +fires differently from its equations"):
+            to_state_machine(SpikingSequential(nn.Linear(3, 4), Wrong()), (3,))
 
     def test_a_converter_of_its_own_comes_first(self):
         def refuse(module, features):

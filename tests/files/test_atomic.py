@@ -285,7 +285,7 @@ class TestWriting:
     def test_the_mode_is_what_the_umask_makes_it(self, tmp_path, mask):
         before = os.umask(mask)
         try:
-            write_whole(tmp_path / "net", b"")
+            write_whole(tmp_path / "net", b"x")
         finally:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / "net").stat().st_mode) == 0o666 & ~mask

@@ -131,7 +131,7 @@ class Engine:
                 return x.reshape(*x.shape[:2], -1)
             case ops.Hold():
                 return np.broadcast_to(x[:1], x.shape)
-        raise TypeError(layer)
+        raise TypeError(f"{layer}: how it is evaluated in any order is a case of its own here")
 
     def elementwise(self, layer, terms):
         """Add, Multiply."""
@@ -198,7 +198,7 @@ class Engine:
                 return self._rows([(matrix[t, : t + 1], x[: t + 1], bias[t]) for t in range(len(x))])
             case o.Window(columns, bias, time_invariant):
                 return self._rows(list(_window_rows(columns, bias, time_invariant, x)))
-        raise TypeError(operator)
+        raise TypeError(f"{operator}: how it is evaluated in any order is a case of its own here")
 
     def _rows(self, rows):
         return np.stack([self.dot(row, np.moveaxis(x, 0, -1), bias or None) for row, x, bias in rows])
@@ -248,7 +248,7 @@ class Engine:
                 return self._add_product(self.rounded(offset), self.rounded(height), np.float64(count))
             case o.SigmoidTable():
                 return estimated(estimator, seen)
-        raise TypeError(estimator)
+        raise TypeError(f"{estimator}: how it is evaluated in any order is a case of its own here")
 
     def _lif(self, neuron, x):
         V, margins, spikes = np.zeros_like(x[0]), [], []

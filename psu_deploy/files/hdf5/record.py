@@ -36,12 +36,15 @@ def name_of(source: Path, groups: tuple[str, ...], room: int) -> str | None:
         groups: of it that are read: nothing was seen of the others.
         room: bytes of memory that reading may take: what fits into more may not fit into less.
     """
+    import h5py  # of an extra; who asks has it
+
     if source.stat().st_size > LARGEST:
         return None
     with source.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     # Another release of HDF5 may go astray where this one does not.
-    return hashlib.sha256(repr((content, groups, room, version("h5py"))).encode()).hexdigest()
+    libraries = (version("h5py"), h5py.version.hdf5_version)
+    return hashlib.sha256(repr((content, groups, room, libraries)).encode()).hexdigest()
 
 
 def is_known(name: str | None) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inspect import isabstract
 from typing import Any, TypeVar, cast, dataclass_transform
 
-from psu_deploy.errors import InternalError
+from psu_deploy.errors import InputError
 
 KINDS: dict[str, type] = {}
 """Name in files -> kind: layers, causal operators and estimators."""
@@ -22,14 +22,16 @@ def op(kind: Kind) -> Kind:
     """Make a class a frozen dataclass and an op: `.psm` files, content hash, summary and proofs know it from then on.
 
     Raises:
-        InternalError: if the name is taken, or something every op must say is not said.
+        InputError: if the name is taken, or something every op must say is not said.
     """
     made: Any = dataclass(frozen=True, eq=False)(kind)
     if isabstract(made):
         missing = ", ".join(sorted(made.__abstractmethods__))
-        raise InternalError(f"{made.__name__} is no op before it defines {missing}")
-    if KINDS.setdefault(made.__name__, made) is not made:
-        raise InternalError(f"there is an op called {made.__name__} already, {KINDS[made.__name__].__module__}")
+        raise InputError(f"{made.__name__} is no op before it defines {missing}")
+    taken = KINDS.get(made.__name__, made)
+    if (taken.__module__, taken.__qualname__) != (made.__module__, made.__qualname__):  # defined anew: a notebook
+        raise InputError(f"there is an op called {made.__name__} already, in {taken.__module__}; choose another name")
+    KINDS[made.__name__] = made
     return cast(Kind, made)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from psu_deploy.errors import ArtifactError, InputError, Problem, UnsupportedModelError
+from psu_deploy.errors import ArtifactError, InputError, InternalError, Problem, UnsupportedModelError
 from psu_deploy.exporters import Option, Target
 from psu_deploy.files.atomic import atomic_path
 from psu_deploy.machine import StateMachine, Trace, ops
 from psu_deploy.runtime import Artifact, Runner, Structure
+from psu_deploy.verify import certify
 
 TARGET = Target(
     name="npz",
@@ -38,8 +40,13 @@ def export(machine: StateMachine, path: Path, *, label: str = "") -> Artifact:
     ]
     if problems:
         raise UnsupportedModelError(problems, "write .npz")
+    content = io.BytesIO()  # in memory: numpy would give a path another suffix
+    np.savez(content, label=label, hash=machine.content_hash, input=machine.input_shape, **_arrays(machine))
     with atomic_path(path) as temporary:
-        np.savez(temporary, label=label, hash=machine.content_hash, input=machine.input_shape, **_arrays(machine))
+        temporary.write_bytes(content.getbuffer())
+        x = np.random.default_rng(0).normal(size=(4, 2, *machine.input_shape)).astype(np.float32)
+        if not certify(machine, x, load(temporary).trace(x)).ok:
+            raise InternalError("what was written does not compute what the machine computes; please report this")
     return load(path).artifact
 
 
