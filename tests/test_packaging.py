@@ -104,7 +104,7 @@ def test_metadata(wheel):
     assert metadata["License-Expression"] == "Apache-2.0"
     assert {"onnx", "train", "all", "dev"} <= set(metadata.get_all("Provides-Extra"))
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
-    assert {line.split(">")[0] for line in required} == {"torch", "numpy", "safetensors", "typer", "rich"}
+    assert {line.split(">")[0] for line in required} == {"msgspec", "numpy", "rich", "safetensors", "torch", "typer"}
     entry_points = ConfigParser()
     entry_points.read_string(wheel.read(f"{folder}/entry_points.txt").decode())
     assert entry_points["console_scripts"]["psu-deploy"] == "psu_deploy.cli:main"
@@ -133,3 +133,14 @@ def test_it_works_on_its_own(wheel, tmp_path):
         command, cwd=tmp_path, env={"PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+def test_without_links(source, wheel, tmp_path):
+    """In a .zip of the repository, or in git on Windows, a link is a small file that says where it leads."""
+    copy = tmp_path / "without"
+    shutil.copytree(source, copy, symlinks=True, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    for name in ("exporters", "models"):
+        (copy / "psu_deploy" / name).unlink()
+        (copy / "psu_deploy" / name).write_text(f"../{name}")
+    with zipfile.ZipFile(build(copy, tmp_path / "out")) as archive:
+        assert checksums(archive) == checksums(wheel)
