@@ -40,7 +40,7 @@ def check_layer(layer: ops.Layer, inputs: Sequence[Value], result: Value) -> Non
     # A neuron has a check of its own; a readout and a delay say nothing about a single step.
     if isinstance(layer, ops.Neuron | ops.Readout | ops.Delay):
         return
-    if isinstance(layer, ops.TimeConv | ops.Filter | ops.Hold):
+    if layer.along_time:
         same = _close(_run_along_time(layer, inputs[0].tensor), result.tensor)
     else:
         computed = layer.step([_batched(value) for value in inputs], Context(_like(result.tensor), {}, 0))

@@ -26,8 +26,7 @@ def check_place(module: nn.Module, values: Sequence[Value]) -> None:
 
 def check_along_time(layer: ops.Layer | None, layout: Layout) -> None:
     """Raise if a layer that works along time is applied to anything but a whole sequence."""
-    along_time = ops.Neuron | ops.Delay | ops.TimeConv | ops.Filter | ops.Hold | ops.Readout
-    if isinstance(layer, along_time) and layout is not Layout.SEQUENCE:
+    if layer is not None and layer.along_time and layout is not Layout.SEQUENCE:
         raise _along_time(layout)
 
 

@@ -117,6 +117,30 @@ def test_own_module_along_time():
     assert [type(node.layer).__name__ for node in machine.nodes] == ["Linear", "Delay", "SpikingNeuron"]
 
 
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_own_op_with_a_memory(factor, monkeypatch):
+    """It is held against its module along time, as ours are, because it says that it has a memory."""
+
+    class Echo(TimeFirst):
+        def forward(self, x):
+            return x + factor * torch.cat([torch.zeros_like(x[:1]), x[:-1]])
+
+    class Echoed(ops.Filter):
+        def step(self, inputs, context):
+            context.new_state["y"] = inputs[0]
+            return inputs[0] + context.state["y"]
+
+    monkeypatch.setitem(ops.KINDS, "Echoed", Echoed)
+    model = SpikingSequential(nn.Linear(3, 4), Echo(), PSU())
+    converters = {Echo: lambda module, features: Echoed(ops.Leak(1.0, 0.0))}
+    if factor == 1.0:
+        machine, x = to_state_machine(model, (3,), converters=converters), torch.randn(6, 2, 3)
+        torch.testing.assert_close(machine.run(x), model(x))
+        return
+    with pytest.raises(UnsupportedModelError, match="does not compute what Echoed computes"):
+        to_state_machine(model, (3,), converters=converters)
+
+
 def test_wins_over_the_built_in():
     calls = []
 
