@@ -11,10 +11,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
-import torch
 from hypothesis import settings
-
-torch.set_num_threads(1)  # the tensors of tests are tiny: a second thread costs more than it computes
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -29,27 +26,37 @@ os.environ["PSU_DEPLOY_CACHE"] = _CACHE  # not the user's own; for the processes
 @pytest.fixture(autouse=True)
 def _same_numbers_every_time() -> Iterator[None]:
     """Fixed seed; torch.empty holds NaN, so that uninitialised memory cannot look like a result."""
+    import torch  # by the workers only: what hands the tests out starts two seconds earlier
+
+    torch.set_num_threads(1)  # the tensors of tests are tiny: a second thread costs more than it computes
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
 
 
-ROWS = 1
-"""Of a test with many parameters so many rows are in --fast; CI runs every row."""
-
-
 SLOW = {"lava_python", "trained"}
 """Fixtures that start Lava or train a network."""
 
 
+ROWS = 60
+"""Of a test without that mark."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The other rows, and what needs a slow fixture, are marked `full`: before they are selected by mark."""
-    rows = defaultdict(list)
+    """Of a test with many rows of parameters, --fast runs one, CI as many as its mark `rows` says.
+
+    By their hash, so that it is the same ones every time, of every parameter. Marked before they are selected by mark.
+    """
+    tests = defaultdict(list)
     for item in items:
-        rows[item.nodeid.partition("[")[0]].append(item)
-    for same in rows.values():
-        same.sort(key=lambda item: crc32(item.nodeid.encode()))
-        for item in same[0 if SLOW & set(getattr(same[0], "fixturenames", ())) else ROWS :]:
+        tests[item.nodeid.partition("[")[0]].append(item)
+    for rows in tests.values():
+        rows.sort(key=lambda item: crc32(item.nodeid.encode()))
+        slow = SLOW & set(getattr(rows[0], "fixturenames", ()))
+        for item in rows[0 if slow else 1 :]:
             item.add_marker(pytest.mark.full)
+        mark = rows[0].get_closest_marker("rows")
+        for item in rows[mark.args[0] if mark else ROWS :]:
+            item.add_marker(pytest.mark.nightly)

@@ -93,7 +93,7 @@ def as_last(example, y):
 
 @pytest.mark.full
 @given(example=examples())
-@settings(max_examples=20, **RANDOM)
+@settings(max_examples=10, **RANDOM)
 def test_module_machine_and_onnxruntime_spike_alike(example, tmp_path):
     check_float32(example, tmp_path / "net.onnx")
 
@@ -114,6 +114,7 @@ def test_many_random_networks(example, tmp_path):
     check_float64(example)
 
 
+@pytest.mark.rows(14)
 @pytest.mark.full
 @pytest.mark.parametrize("name", NEURONS)
 @pytest.mark.parametrize("T", [1, 2, 40])

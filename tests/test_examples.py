@@ -91,6 +91,7 @@ def test_readme_code_runs_as_it_stands(tmp_path):
     assert (tmp_path / "out" / "net.net").is_file()
 
 
+@pytest.mark.full
 def test_readme_names_only_commands_that_exist():
     from typer.testing import CliRunner
 

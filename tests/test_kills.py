@@ -1,6 +1,6 @@
 """Killed at any moment: every file that is there is whole, the next run succeeds, and nothing else is left.
 
-PSU_DEPLOY_KILLS says how often each; a few times unless it does.
+PSU_DEPLOY_KILLS says how often each; once unless it does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from psu_deploy.training import Recipe, load_run
 from tests.importers.published import SHDNet
 from tests.killing import Server
 
-KILLS = int(os.environ.get("PSU_DEPLOY_KILLS", "3"))
+KILLS = int(os.environ.get("PSU_DEPLOY_KILLS", "1"))
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(120 + 40 * KILLS)]
 

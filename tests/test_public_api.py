@@ -81,11 +81,13 @@ HEAVY = (
 )
 
 
+@pytest.mark.full
 def test_importing_it_imports_nothing_optional(tmp_path):
     script = f"import sys, psu_deploy; print([m for m in {HEAVY} if m in sys.modules])"
     assert python(script, cwd=tmp_path) == (0, "[]\n", "")
 
 
+@pytest.mark.full
 def test_it_works_without_any_extra(tmp_path):
     """Training side, capture, serial run, trace, save, load and verification of a module against its machine."""
     script = """
@@ -103,6 +105,7 @@ print(tuple(machine.run(x).shape))
     assert python(script, cwd=tmp_path) == (0, "(5, 2, 2)\n", "")
 
 
+@pytest.mark.full
 class TestMissingExtra:
     ONNX = "it comes with the 'onnx' extra: pip install \"psu-deploy[onnx]\""
     TRAIN = "it comes with the 'train' extra: pip install \"psu-deploy[train]\""

@@ -92,6 +92,7 @@ POOLS = {nn.AvgPool1d: (), nn.MaxPool1d: (), nn.AvgPool2d: (7,), nn.MaxPool2d: (
 """Kind -> sizes of the axes behind the first."""
 
 
+@pytest.mark.rows(30)
 @pytest.mark.parametrize("kind", POOLS)
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("stride", [1, 2, 3])

@@ -151,6 +151,7 @@ KINDS = pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode
 ALL_STEPS = pytest.mark.parametrize("T", STEPS)
 
 
+@pytest.mark.rows(30)
 @KINDS
 @ALL_STEPS
 @pytest.mark.parametrize("seed", range(4))
@@ -160,6 +161,7 @@ def test_not_one_spike_differs(kind, T, seed):
     assert T <= 2 or any(0 < s.mean() < 1 for s in spikes.values())
 
 
+@pytest.mark.rows(10)
 @pytest.mark.full
 @KINDS
 @pytest.mark.parametrize("T", [pytest.param(T, marks=pytest.mark.nightly) if T in (2, 33) else T for T in STEPS])
@@ -169,6 +171,7 @@ def test_not_one_spike_differs_in_onnxruntime(kind, T, seed, tmp_path):
     check_everywhere(net, features, T, tmp_path)
 
 
+@pytest.mark.rows(30)
 @pytest.mark.parametrize("tau", [None, 1.5, 2.0, 3.3, 100.0])
 @pytest.mark.parametrize("v_reset", [None, 0.0, 0.4, -0.7])
 @pytest.mark.parametrize("decay_input", [False, True], ids=["raw", "decay"])

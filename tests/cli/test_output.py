@@ -161,6 +161,7 @@ class TestOutputThatIsLost:
         assert ended.value.code == 2
         assert capfd.readouterr().err.splitlines()[-1].startswith("error: the output was not written: No space left on")
 
+    @pytest.mark.full
     @pytest.mark.parametrize(
         ("verb", "where", "said"),
         [

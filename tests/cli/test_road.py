@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,16 @@ class TestSavedMachine:
 
 
 @pytest.mark.full
+def test_demo_of_two_epochs(cli, monkeypatch):
+    monkeypatch.setattr(training, "Recipe", partial(training.Recipe, epochs=2))
+    result = cli("demo", "--neurons", "psu", "--out", "demo")
+    assert result.code == 0, result
+    report = json.loads(Path("demo", "report.json").read_text())
+    assert report["ok"] is True
+    assert [one["neuron"] for one in report["results"]] == ["psu"]
+
+
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_demo(tmp_path):
     result = shell("demo", "--neurons", "psu", "--out", "demo", cwd=tmp_path, timeout=800)

@@ -181,6 +181,7 @@ class TestOnTheCommandLine:
         assert "the plugin 'theirs' (theirs_package:TARGET) cannot be used: ModuleNotFoundError" in done.out
 
 
+@pytest.mark.full
 def test_as_a_person_has_it(tmp_path):
     """In a process of its own, where nothing was made anew."""
     command = [sys.executable, "-m", "psu_deploy", "export", "--help"]

@@ -16,6 +16,8 @@ from psu_deploy.errors import ArtifactError
 from psu_deploy.files.hdf5 import read, read_groups, record, vouch_for
 from psu_deploy.machine import Node, StateMachine, ops
 
+pytestmark = pytest.mark.full  # processes of their own
+
 GROUPS = ("a", "b")
 
 

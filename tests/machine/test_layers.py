@@ -324,6 +324,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.rows(40)
 @pytest.mark.parametrize(("layer", "features"), LAYERS.values(), ids=LAYERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])

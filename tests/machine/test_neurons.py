@@ -40,6 +40,7 @@ def machine_of(
     return to_state_machine(neuron, features), raw
 
 
+@pytest.mark.rows(24)
 @every_neuron
 @pytest.mark.parametrize(("tau", "threshold"), [(1.5, 1.0), (2.0, 0.5), (4.0, 0.3)])
 @pytest.mark.parametrize("T", [1, 2, 7, 63])
@@ -58,6 +59,7 @@ def test_equals_the_matrices(case: NeuronCase, tau, threshold, T):
         np.testing.assert_allclose(trace.margin[name], raw.margin(current), **ROUNDING)
 
 
+@pytest.mark.rows(20)
 @every_neuron
 @pytest.mark.parametrize("current", [0.0, 1e3, -1e3])
 def test_silent_and_saturated(case: NeuronCase, current):
@@ -96,6 +98,7 @@ def test_ties(unit, currents, fires, fire_on, spike):
         assert trace.output.ravel().tolist() == [spike if tie else 0.0 for tie in fires]
 
 
+@pytest.mark.rows(30)
 @every_neuron
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])

@@ -166,6 +166,7 @@ class TestContentHash:
         assert hash_of(1, 3) != hash_of(3, 1)
 
 
+@pytest.mark.full
 class TestDamage:
     """A file that was cut, changed or is something else."""
 
@@ -314,6 +315,7 @@ class TestMalformedGraph:
         with pytest.raises(ArtifactError, match="malformed"):
             self.load(saved, tmp_path, graph)
 
+    @pytest.mark.full
     def test_any_value_replaced(self, saved, tmp_path):
         """Every value in turn becomes every wrong value: an ArtifactError, or a machine that can be used."""
         self.load(saved, tmp_path, self.graph(saved))

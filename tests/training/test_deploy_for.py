@@ -71,6 +71,7 @@ def test_the_run_folder(prepared: Path) -> None:
     assert Recipe.load(prepared / "recipe.json") == RECIPE
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("neuron", PREPARABLE)
 def test_what_is_trained_can_be_expressed(neuron: str, tmp_path: Path) -> None:
     """No sigmoid, no matrix, no horizon is left; the machine on disk says so too."""
@@ -219,6 +220,7 @@ def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("neuron", PREPARABLE)
 def test_what_is_trained_for_lava(neuron: str, tmp_path: Path) -> None:
     """Tables for sigmoids, whole numbers of at most 127 for weights; the matrices are there still."""

@@ -152,6 +152,7 @@ def behind_a_sum(layer, features, terms=64):
     return chain((*features[:-1], terms), ops.Linear(positive(features[-1], terms, seed=5)), layer)
 
 
+@pytest.mark.rows(8)
 @pytest.mark.full
 @pytest.mark.parametrize(("layer", "features", "alone", "behind"), LAYERS.values(), ids=LAYERS)
 def test_no_engine_gets_beyond_it(layer, features, alone, behind):
@@ -210,6 +211,7 @@ def test_lif_under_pulses(tau, decay_input, reset):
 SEARCHED = {name: chain(features, layer) for name, (layer, features, *_) in LAYERS.items() if len(features) == 1}
 
 
+@pytest.mark.full
 @given(
     name=st.sampled_from(list(SEARCHED)),
     seed=st.integers(0, 2**16),

@@ -100,6 +100,7 @@ def halve(attribute):
     attribute.f = (attribute.f or 1.0) / 2
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_edit_of_a_step_graph_is_found(name, tmp_path):
     machine, path = NETWORKS[name], tmp_path / "net.onnx"
@@ -236,6 +237,7 @@ PREPARED = chain(
 )  # fmt: skip
 
 
+@pytest.mark.rows(1)
 @pytest.mark.parametrize("dialect", ["canonical", "portable"])
 def test_every_number_of_a_nir_file_counts(dialect, tmp_path):
     good, path = tmp_path / "good.nir", tmp_path / "net.nir"
@@ -280,6 +282,7 @@ LAVA = {
 }
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("name", LAVA)
 def test_every_integer_of_a_lava_file_counts(name, tmp_path):
     machine, good, path = LAVA[name], tmp_path / "good.net", tmp_path / "net.net"

@@ -282,6 +282,7 @@ METADATA = {
 }
 
 
+@pytest.mark.rows(20)
 @pytest.mark.full
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in METADATA.items() for value in values])
 def test_metadata_that_make_no_sense(good, changed, key, value):

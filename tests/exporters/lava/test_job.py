@@ -157,6 +157,7 @@ if __name__ == "__main__":
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
 class TestNothingIsLeftBehind:
     @pytest.mark.parametrize("deaf", ["", DEAF])

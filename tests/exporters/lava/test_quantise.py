@@ -154,6 +154,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.rows(3)
 @pytest.mark.full
 @pytest.mark.parametrize("kind", STRANGE)
 def test_tiny_and_huge_numbers(kind):
@@ -323,6 +324,7 @@ EXACT = {
 }
 
 
+@pytest.mark.rows(10)
 @pytest.mark.full
 @pytest.mark.parametrize("fire_on", [">=", ">"])
 @pytest.mark.parametrize("kind", EXACT)

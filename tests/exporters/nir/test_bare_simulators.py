@@ -53,7 +53,7 @@ NAMES = ("captured, dense", "window with reset", "captured, image")
 
 
 @pytest.mark.full
-def test_three_simulators_three_hash_seeds(file_of, tmp_path):
+def test_three_simulators_two_hash_seeds(file_of, tmp_path):
     for simulator in ("norse", "snntorch", "spikingjelly"):
         optional(simulator)
     files, arguments = {}, []
@@ -65,7 +65,7 @@ def test_three_simulators_three_hash_seeds(file_of, tmp_path):
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
     runs = [
         subprocess.Popen(command, env={**os.environ, "PYTHONHASHSEED": str(seed), "OMP_NUM_THREADS": "1"}, **streams)
-        for seed in (0, 1, 4711)
+        for seed in (0, 4711)
     ]
     for process in runs:
         stdout, stderr = process.communicate(timeout=200)

@@ -38,6 +38,7 @@ def check(name, spikes, output):
     np.testing.assert_allclose(read_out(machine, output), trace.output, **ROUNDING)
 
 
+@pytest.mark.rows(40)
 @pytest.mark.parametrize(("name", "dialect", "engine"), READERS)
 def test_every_engine(file_of, run_in, name, dialect, engine):
     output, spikes = run_in(file_of(name, dialect), engine, run_of(name)[0])
@@ -45,6 +46,7 @@ def test_every_engine(file_of, run_in, name, dialect, engine):
     assert all(values.dtype == np.float32 for values in (output, *spikes.values()))
 
 
+@pytest.mark.rows(20)
 @pytest.mark.parametrize("name", PORTABLE[::9])
 @pytest.mark.parametrize("dialect", ["portable", "norse", "snntorch", "spikingjelly"])
 def test_our_executor_reads_the_files_of_the_simulators(file_of, run_in, name, dialect):
@@ -55,6 +57,7 @@ def test_our_executor_reads_the_files_of_the_simulators(file_of, run_in, name, d
 THEMSELVES = [*((name, "canonical") for name in MACHINES), *((name, "portable") for name in PORTABLE[::4])]
 
 
+@pytest.mark.rows(40)
 @pytest.mark.parametrize(("name", "dialect"), THEMSELVES)
 def test_the_file_itself(file_of, graph_of, name, dialect):
     """Read by NIR, run by the specification in numpy."""
@@ -110,6 +113,7 @@ def test_other_batches_and_a_single_step(file_of, run_in, name, engine, T, B):
     np.testing.assert_array_equal(spikes["b"], raw_spikes(name, x))
 
 
+@pytest.mark.full
 def test_all_kinds_of_spikes_are_compared():
     """Were a layer always or never to fire, equal would mean little."""
     rates = {(name, layer): s.mean() for name in MACHINES for layer, s in run_of(name)[1].spikes.items()}

@@ -167,6 +167,7 @@ def test_lowering_keeps_the_function(name):
         np.testing.assert_array_equal(values[network.spiking[layer]].reshape(spikes.shape), spikes)
 
 
+@pytest.mark.rows(60)
 @pytest.mark.parametrize("name", SOME)
 @pytest.mark.parametrize("one_pass", PASSES)
 def test_a_pass_keeps_the_function(one_pass, name):

@@ -17,7 +17,7 @@ from tests.exporters.nir.importing.nir_graphs import chain, graph, nir, optional
 
 h5py = optional("h5py")
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.full, pytest.mark.timeout(60)]  # every file is rehearsed in a process of its own
 
 N = 5
 

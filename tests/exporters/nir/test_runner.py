@@ -11,7 +11,10 @@ import torch
 import psu_deploy as psu
 from tests.exporters.nir.machines import ENGINES, MACHINES, STATIC, inputs
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what simulators use is theirs to mend
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # what simulators use is theirs to mend
+]
 
 NAME = "captured, dense"
 MACHINE = MACHINES[NAME]

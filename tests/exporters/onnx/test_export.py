@@ -234,6 +234,7 @@ def large(inputs, hidden, outputs):
     )
 
 
+@pytest.mark.full
 def test_a_large_network(tmp_path):
     machine = psu.to_state_machine(large(700, 1024, 20), (700,))
     runner = psu.load(psu.export(machine, tmp_path / "net.onnx"))
@@ -253,6 +254,7 @@ def heed_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_ctrl_c_in_the_middle_of_an_export(tmp_path):
     """A real signal to the real command, as soon as the temporary file has something in it."""

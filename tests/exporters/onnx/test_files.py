@@ -99,6 +99,7 @@ def test_truncated_inside_the_graph(good, refused):
         refused(good[:length])
 
 
+@pytest.mark.full
 def test_truncated_anywhere(good, refused):
     """Between two entries of the metadata a file can end and still be a protobuf."""
     for length in range(len(good)):

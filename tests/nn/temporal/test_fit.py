@@ -33,6 +33,7 @@ def best_toeplitz(A: Array) -> Array:
     return toeplitz(len(A), np.array([np.diagonal(A, -lag).mean() for lag in range(len(A))]))
 
 
+@pytest.mark.rows(15)
 @pytest.mark.full
 @pytest.mark.parametrize("terms", [1, 2, 4])
 @pytest.mark.parametrize("decay", [0.01, 0.3, 0.5, 0.9, 0.99])

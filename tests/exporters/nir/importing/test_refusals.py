@@ -197,6 +197,7 @@ class TestSources:
         refusal(chain(F, lif(r=np.nan), out=F), ArtifactError, "node 'n0' (LIF): r holds NaN or infinity")
 
 
+@pytest.mark.full
 def test_nir_is_not_imported_before_it_is_needed():
     code = "import sys, psu_deploy as psu; psu.importers.nir.load; print({'nir', 'h5py'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
