@@ -6,7 +6,9 @@ are computed at once: causal operators are their T x T matrices, convolutions ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -148,14 +150,31 @@ def _(layer, x):
     return x * layer.scale.reshape(channels) + layer.shift.reshape(channels)
 
 
-@means(ops.Conv1d, ops.Conv2d)
+@means(ops.Conv1d, ops.Conv2d, ops.Conv3d)
 def _(layer, x):
     weight, bias = (None if part is None else torch.tensor(part) for part in (layer.weight, layer.bias))
-    convolve = F.conv1d if weight.ndim == 3 else F.conv2d
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[weight.ndim - 3]
     around = [zeros for before_after in reversed(layer.padding) for zeros in before_after]
     padded = F.pad(torch.from_numpy(np.ascontiguousarray(x)).flatten(0, 1), around)
     y = convolve(padded, weight, bias, layer.stride, 0, layer.dilation, layer.groups)
     return y.unflatten(0, x.shape[:2]).numpy()
+
+
+@means(ops.ConvTranspose1d, ops.ConvTranspose2d)
+def _(layer, x):
+    """Every input, times the kernel, is added where it belongs; what is padded is cut off."""
+    inputs, per_group, *kernel = layer.weight.shape
+    grid = list(zip(x.shape[3:], kernel, layer.stride, layer.dilation, layer.output_padding, strict=True))
+    whole = [(n - 1) * s + d * (k - 1) + 1 + extra for n, k, s, d, extra in grid]
+    y = np.zeros((*x.shape[:2], per_group * layer.groups, *whole))
+    for channel, out in np.ndindex(inputs, per_group):
+        for place in np.ndindex(*kernel):
+            where = (slice(d * j, d * j + s * (n - 1) + 1, s) for j, (n, _, s, d, _) in zip(place, grid, strict=True))
+            group = channel // (inputs // layer.groups)
+            y[:, :, group * per_group + out, *where] += layer.weight[channel, out, *place] * x[:, :, channel]
+    inside = (slice(before, n - after) for n, (before, after) in zip(whole, layer.padding, strict=True))
+    bias = np.zeros(y.shape[2]) if layer.bias is None else layer.bias
+    return y[:, :, :, *inside] + bias.reshape(-1, *[1] * len(kernel))
 
 
 @means(ops.SumPool)
@@ -188,19 +207,192 @@ def _(layer, x):
     return x.reshape(*x.shape[:2], -1)
 
 
+_GAUSS = np.vectorize(math.erf)
+
+
+def _softplus(x):
+    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+
+
+ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0.0),
+    "sigmoid": sigmoid,
+    "abs": np.abs,
+    "neg": np.negative,
+    "tanh": np.tanh,
+    "erf": _GAUSS,
+    "sin": np.sin,
+    "cos": np.cos,
+    "gelu": lambda x: x * (1 + _GAUSS(x / 2**0.5)) / 2,
+    "gelu_tanh": lambda x: x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2,
+    "silu": lambda x: x * sigmoid(x),
+    "mish": lambda x: x * np.tanh(_softplus(x)),
+    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "logsigmoid": lambda x: -_softplus(-x),
+}
+
+
 @means(ops.Activation)
 def _(layer, x):
-    return {"relu": lambda: np.maximum(x, 0.0), "sigmoid": lambda: sigmoid(x)}[layer.kind]()
+    return ACTIVATIONS[layer.kind](x)
+
+
+@means(ops.LeakyReLU)
+def _(layer, x):
+    return np.where(x > 0, x, layer.slope * x)
+
+
+@means(ops.PReLU)
+def _(layer, x):
+    return np.where(x > 0, x, layer.slopes.reshape(-1, *[1] * (x.ndim - 3)) * x)
+
+
+@means(ops.ELU)
+def _(layer, x):
+    return layer.scale * np.where(x > 0, x, layer.alpha * np.expm1(layer.rate * np.minimum(x, 0.0)))
+
+
+@means(ops.Softplus)
+def _(layer, x):
+    return np.where(layer.beta * x > layer.threshold, x, _softplus(layer.beta * x) / layer.beta)
+
+
+@means(ops.Clamp)
+def _(layer, x):
+    return np.clip(x, layer.low, layer.high)
+
+
+@means(ops.Elementary)
+def _(layer, x):
+    return {"exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p}[layer.kind](x)
+
+
+@means(ops.Power)
+def _(layer, x):
+    return x**layer.exponent
+
+
+@means(ops.Softmax)
+def _(layer, x):
+    raised = np.exp(x - x.max())
+    return raised / raised.sum(layer.axis + 2, keepdims=True)
+
+
+@means(ops.LogSoftmax)
+def _(layer, x):
+    return x - x.max() - np.log(np.exp(x - x.max()).sum(layer.axis + 2, keepdims=True))
+
+
+@means(ops.LayerNorm)
+def _(layer, x):
+    axes = tuple(range(-len(layer.shape), 0))
+    y = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + layer.eps)
+    return y * _or(layer.weight, 1.0) + _or(layer.bias, 0.0)
+
+
+@means(ops.RMSNorm)
+def _(layer, x):
+    axes = tuple(range(-len(layer.shape), 0))
+    return x / np.sqrt((x**2).mean(axes, keepdims=True) + layer.eps) * _or(layer.weight, 1.0)
+
+
+@means(ops.GroupNorm)
+def _(layer, x):
+    rows = x.reshape(*x.shape[:2], layer.groups, -1)
+    y = (rows - rows.mean(-1, keepdims=True)) / np.sqrt(rows.var(-1, keepdims=True) + layer.eps)
+    ones = (-1, *[1] * (x.ndim - 3))
+    return y.reshape(x.shape) * _or(layer.weight, 1.0).reshape(ones) + _or(layer.bias, 0.0).reshape(ones)
+
+
+def _or(array, otherwise):
+    return np.array(otherwise) if array is None else array
+
+
+@means(ops.Reshape)
+def _(layer, x):
+    return x.reshape(*x.shape[:2], *layer.shape)
+
+
+@means(ops.Permute)
+def _(layer, x):
+    return np.transpose(x, (0, 1, *(2 + axis for axis in layer.axes)))
+
+
+@means(ops.Take)
+def _(layer, x):
+    return np.take(x, layer.indices, axis=2 + layer.axis)
+
+
+@means(ops.Concat)
+def _(layer, *inputs):
+    return np.concatenate(inputs, axis=2 + layer.axis)
+
+
+@means(ops.Expand)
+def _(layer, x):
+    return np.broadcast_to(lined_up(x, len(layer.shape)), (*x.shape[:2], *layer.shape))
+
+
+@means(ops.ConstantPad)
+def _(layer, x):
+    return np.pad(x, ((0, 0), (0, 0), *layer.padding), constant_values=layer.value)
+
+
+@means(ops.Reduce)
+def _(layer, x):
+    axes = tuple(2 + axis for axis in layer.axes)
+    return getattr(np, layer.kind)(x, axis=axes, keepdims=layer.keepdims)
+
+
+@means(ops.ArgMax)
+def _(layer, x):
+    return np.argmax(x, axis=2 + layer.axis, keepdims=layer.keepdims).astype(float)
+
+
+def lined_up(x, axes):
+    """(T, B, *features) with so many feature axes, ones in front of those there are."""
+    return x.reshape(*x.shape[:2], *[1] * (axes - (x.ndim - 2)), *x.shape[2:])
+
+
+def _all_lined_up(inputs):
+    return [lined_up(x, max(x.ndim for x in inputs) - 2) for x in inputs]
 
 
 @means(ops.Add)
 def _(layer, *inputs):
-    return sum(inputs)
+    return sum(_all_lined_up(inputs))
 
 
 @means(ops.Multiply)
 def _(layer, *inputs):
-    return np.prod(inputs, axis=0)
+    return reduce(np.multiply, _all_lined_up(inputs))
+
+
+@means(ops.Subtract)
+def _(layer, *inputs):
+    return np.subtract(*_all_lined_up(inputs))
+
+
+@means(ops.Divide)
+def _(layer, *inputs):
+    return np.divide(*_all_lined_up(inputs))
+
+
+@means(ops.MatMul)
+def _(layer, *inputs):
+    return np.einsum("...ik,...kj->...ij", *_all_lined_up(inputs))
+
+
+@means(ops.Affine)
+def _(layer, x):
+    return lined_up(x, max(x.ndim - 2, layer.scale.ndim, layer.shift.ndim)) * layer.scale + layer.shift
+
+
+@means(ops.Project)
+def _(layer, x):
+    return np.moveaxis(np.tensordot(x, layer.matrix, (2 + layer.axis, 1)), -1, 2 + layer.axis)
 
 
 @means(ops.Delay, ops.Wait)
@@ -231,7 +423,13 @@ def _(layer, x):
 @means(ops.Readout)
 def _(layer, x):
     total, steps = np.cumsum(x, axis=0), per_step(np.arange(1.0, len(x) + 1), x)
-    return {"last": x, "sum": total, "mean": total / steps}[layer.kind]
+    best = {"max": np.maximum.accumulate(x), "min": np.minimum.accumulate(x)}
+    return {"last": x, "sum": total, "mean": total / steps, **best}[layer.kind]
+
+
+@means(ops.MeanOfLast)
+def _(layer, x):
+    return np.stack([x[max(0, t + 1 - layer.steps) : t + 1].mean(0) for t in range(len(x))])
 
 
 @means(ops.SpikingNeuron)

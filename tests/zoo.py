@@ -11,6 +11,7 @@ import numpy as np
 
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
+from psu_deploy.machine.ops.functions import FUNCTIONS
 
 STEPS = 6
 """Horizon of the learned operators below."""
@@ -138,8 +139,28 @@ LAYERS = {
     "delay 3": (ops.Delay(3), (2, 3)),
     "wait 1": (ops.Wait(1), (2, 3)),
     "wait 3": (ops.Wait(3), (3,)),
-    "relu": (ops.Activation("relu"), (2, 3)),
-    "sigmoid": (ops.Activation("sigmoid"), (3,)),
+    **{kind: (ops.Activation(kind), (2, 3)) for kind in FUNCTIONS},
+    "leaky relu": (ops.LeakyReLU(0.2), (2, 3)),
+    "prelu": (ops.PReLU(normal(3)), (3, 2)),
+    "prelu of one slope": (ops.PReLU(normal(1)), (3,)),
+    "elu": (ops.ELU(1.3), (3,)),
+    "selu": (ops.ELU(1.7, 1.05, 0.8), (3,)),
+    "softplus": (ops.Softplus(), (3,)),
+    "softplus, mirrored": (ops.Softplus(-2.0, 1.0), (3,)),
+    "clamp": (ops.Clamp(-0.5, 1.5), (3,)),
+    "clamp from below": (ops.Clamp(low=-0.5), (3,)),
+    "clamp from above": (ops.Clamp(high=0.5), (3,)),
+    "exp": (ops.Elementary("exp"), (3,)),
+    "expm1": (ops.Elementary("expm1"), (3,)),
+    **{f"power {n}": (ops.Power(n), (3,)) for n in (2.0, 3.0)},
+    "softmax": (ops.Softmax(0), (3, 4)),
+    "log softmax": (ops.LogSoftmax(1), (3, 4)),
+    "layer norm": (ops.LayerNorm((4,), 1e-5, normal(4), normal(4)), (3, 4)),
+    "layer norm over two axes": (ops.LayerNorm((3, 4), 0.1, normal(3, 4)), (2, 3, 4)),
+    "rms norm": (ops.RMSNorm((4,), 1e-6, normal(4)), (4,)),
+    "rms norm over two axes": (ops.RMSNorm((3, 4), 0.1), (3, 4)),
+    "group norm": (ops.GroupNorm(2, 1e-5, normal(6), normal(6)), (6, 2, 3)),
+    "group norm of one group": (ops.GroupNorm(1, 0.1), (4,)),
     "time conv": (ops.TimeConv(normal(4, 3, 3), normal(4), 1), (3,)),
     "time conv of one step": (ops.TimeConv(normal(4, 3, 1), normal(4), 1), (3,)),
     "time conv of one feature": (ops.TimeConv(normal(1, 1, 2), None, 1), (1,)),
@@ -152,8 +173,62 @@ LAYERS = {
     "readout mean": (ops.Readout("mean"), (3,)),
     "readout sum": (ops.Readout("sum"), (3,)),
     "readout last": (ops.Readout("last"), (3,)),
+    "readout max": (ops.Readout("max"), (2, 3)),
+    "readout min": (ops.Readout("min"), (3,)),
+    "mean of the last 3": (ops.MeanOfLast(3), (2, 3)),
+    "mean of the last 1": (ops.MeanOfLast(1), (3,)),
+    "mean of more than there are": (ops.MeanOfLast(40), (3,)),
+    "conv3d": (
+        ops.Conv3d(normal(4, 1, 2, 3, 2), normal(4), (1, 2, 1), ((0, 1), (1, 1), (0, 0)), (1, 1, 2), 2),
+        (2, 3, 4, 5),
+    ),
+    "transposed conv1d": (ops.ConvTranspose1d(normal(3, 4, 3), normal(4), (2,), ((1, 1),), (1,), (1,), 1), (3, 5)),
+    "transposed conv1d, groups, dilation": (
+        ops.ConvTranspose1d(normal(4, 3, 2), normal(6), (3,), ((0, 2),), (0,), (2,), 2),
+        (4, 4),
+    ),
+    "transposed conv2d": (
+        ops.ConvTranspose2d(normal(2, 3, 3, 2), None, (2, 1), ((1, 0), (0, 1)), (1, 0), (1, 2), 1),
+        (2, 3, 4),
+    ),
+    "mean 3d, padded": (ops.AvgPool((2, 1, 3), (1, 1, 2), ((1, 0), (0, 0), (1, 1)), count_padding=False), (2, 3, 2, 4)),
+    "sum 3d": (ops.SumPool((2, 2, 2), (1, 2, 1), ((0, 0), (0, 1), (0, 0))), (2, 3, 3, 3)),
+    "max 3d, padded": (ops.MaxPool((2, 2, 1), (1, 2, 1), ((1, 0), (0, 1), (0, 0))), (2, 3, 3, 2)),
+    "mean padded by more than a window": (ops.AvgPool((2, 1), (1, 2), ((0, 1), (2, 1))), (2, 3, 4)),
+    "mean with places after the last window": (ops.AvgPool((2,), (4,), ((1, 3),), count_padding=False), (2, 4)),
+    "max with places after the last window": (ops.MaxPool((1,), (3,), ((0, 2),)), (2, 4)),
+    "sum padded by more than a window": (ops.SumPool((2,), (1,), ((2, 3),)), (2, 3)),
+    "affine": (ops.Affine(normal(2, 3), normal(2, 3)), (2, 3)),
+    "affine, channels last": (ops.Affine(normal(3), normal(2, 1)), (2, 3)),
+    "affine that widens": (ops.Affine(normal(2, 1, 1), np.array(0.7)), (1, 3)),
+    "projection of the last axis": (ops.Project(normal(4, 3), 1), (2, 3)),
+    "projection of the last but one": (ops.Project(normal(4, 2), 0), (2, 3)),
+    "projection of the first of three": (ops.Project(normal(4, 2) * [1.0, 0.0], 0), (2, 3, 2)),
+    "projection of one axis": (ops.Project(normal(2, 3), 0), (3,)),
+    "reshape": (ops.Reshape((3, 2, 2)), (2, 6)),
+    "permute": (ops.Permute((2, 0, 1)), (2, 3, 4)),
+    "take every second": (ops.Take(1, (1, 3, 5)), (2, 6)),
+    "take one": (ops.Take(0, (2,)), (3, 2)),
+    "take backwards": (ops.Take(0, (2, 1, 0)), (3, 2)),
+    "take with repeats": (ops.Take(2, (0, 0, 2, 1, 1)), (2, 1, 3)),
+    "expand": (ops.Expand((2, 4, 3)), (4, 1)),
+    "constant pad": (ops.ConstantPad(((1, 0), (0, 2)), -0.3), (2, 3)),
+    "zero pad": (ops.ConstantPad(((2, 1),)), (3,)),
+    "reduce mean": (ops.Reduce("mean", (0, 2)), (2, 3, 4)),
+    "reduce sum": (ops.Reduce("sum", (1,), keepdims=True), (2, 3)),
+    "reduce max": (ops.Reduce("max", (2,)), (2, 3, 4)),
+    "reduce min": (ops.Reduce("min", (1, 0)), (2, 3, 4)),
+    "arg max": (ops.ArgMax(1), (2, 5)),
+    "arg max kept": (ops.ArgMax(0, keepdims=True), (5,)),
 }
 """Name -> layer without spikes, and the features it is given. What joins two inputs is among the networks."""
+
+OF_POSITIVES = {
+    "log": ops.Elementary("log"),
+    "log1p": ops.Elementary("log1p"),
+    **{f"power {n}": ops.Power(n) for n in (0.5, -0.5, 1.5, -1.0, -2.0)},
+}
+"""Name -> layer that has no value where x < 0, or is too steep near 0."""
 
 
 def _residual() -> StateMachine:
@@ -222,6 +297,69 @@ def _static() -> StateMachine:
     return StateMachine(nodes, (2, 4))
 
 
+def _broadcast() -> StateMachine:
+    """Features of different shapes in sums, products and differences; an axis put in front."""
+    nodes = (
+        Node("gate", ops.Reduce("mean", (1, 2), keepdims=True), ("x",)),
+        Node("gated", ops.Multiply(), ("x", "gate")),
+        Node("column", ops.Take(2, (1,)), ("gated",)),
+        Node("row", ops.Reduce("max", (0, 1)), ("gated",)),
+        Node("shifted", ops.Subtract(), ("row", "column")),
+        Node("sum", ops.Add(), ("row", "shifted", "gate")),
+    )
+    return StateMachine(nodes, (2, 3, 4))
+
+
+def _quotient() -> StateMachine:
+    """By what is never zero, of other shape, and after a sum that was rounded."""
+    nodes = (
+        Node("mixed", ops.Linear(normal(3, 3), normal(3)), ("x",)),
+        Node("gate", ops.Activation("sigmoid"), ("mixed",)),
+        Node("total", ops.Reduce("sum", (1,), keepdims=True), ("gate",)),
+        Node("share", ops.Divide(), ("gate", "total")),
+        Node("ratio", ops.Divide(), ("mixed", "share")),
+    )
+    return StateMachine(nodes, (2, 3))
+
+
+def _attention() -> StateMachine:
+    """Two heads: queries and keys of one projection, cut and joined; no softmax, as spiking attention has it."""
+    nodes = (
+        Node("mixed", ops.Linear(normal(12, 4), normal(12)), ("x",)),
+        Node("heads", ops.Reshape((3, 3, 2, 2)), ("mixed",)),
+        Node("split", ops.Permute((1, 2, 0, 3)), ("heads",)),
+        Node("query", ops.Take(0, (0,)), ("split",)),
+        Node("key", ops.Take(0, (1,)), ("split",)),
+        Node("value", ops.Take(0, (2,)), ("split",)),
+        Node("key turned", ops.Permute((0, 1, 3, 2)), ("key",)),
+        Node("attention", ops.MatMul(), ("query", "key turned")),
+        Node("shared", ops.Reshape((2, 3, 3)), ("attention",)),
+        Node("seen", ops.MatMul(), ("shared", "value")),
+        Node("joined", ops.Concat(3), ("seen", "query")),
+    )
+    return StateMachine(nodes, (3, 4))
+
+
+def _spikes_that_move() -> StateMachine:
+    """What only moves spikes leaves them spikes."""
+    nodes = (
+        Node("spikes", NEURONS["psu"], ("x",)),
+        Node("turned", ops.Permute((1, 0)), ("spikes",)),
+        Node("rows", ops.Reshape((6,)), ("turned",)),
+        Node("some", ops.Take(0, (5, 0, 2)), ("rows",)),
+        Node("padded", ops.ConstantPad(((0, 1),), 1.0), ("some",)),
+        Node("both", ops.Concat(0), ("rows", "padded")),
+        Node("wide", ops.Expand((2, 10)), ("both",)),
+        Node("any", ops.Reduce("max", (0,)), ("wide",)),
+        Node("all", ops.Reduce("min", (0,)), ("wide",)),
+        Node("product", ops.Multiply(), ("any", "all")),
+        Node("ever", ops.Readout("max"), ("product",)),
+        Node("first", ops.ArgMax(0, keepdims=True), ("both",)),
+        Node("output", ops.Concat(0), ("first", "ever")),
+    )
+    return StateMachine(nodes, (2, 3))
+
+
 def _held_filter() -> StateMachine:
     """Filters without memory but with a number for every step; of one only the first step is ever asked for."""
     window = o.Window(normal(STEPS, 1), normal(STEPS, seed=1), time_invariant=False)
@@ -234,15 +372,44 @@ def _held_filter() -> StateMachine:
     return StateMachine(nodes, (3,))
 
 
+def _functions() -> StateMachine:
+    """Layers whose bounds see their inputs: late ones, held ones, one behind another, and spikes in between."""
+    nodes = (
+        Node("held group norm", ops.GroupNorm(2, 1e-5), ("x",)),
+        Node("held softmax", ops.LogSoftmax(1), ("held group norm",)),
+        Node("held", ops.Hold(), ("held softmax",)),
+        Node("exp", ops.Elementary("exp"), ("held",)),
+        Node("flat", ops.Flatten(), ("exp",)),
+        Node("wait", ops.Wait(1), ("flat",)),
+        Node("changing", ops.Flatten(), ("x",)),
+        Node("late", ops.TimeConv(normal(6, 6, 2), normal(6), 1, lookahead=1), ("changing",)),
+        Node("layer norm", ops.LayerNorm((6,), 1e-5, normal(6), normal(6)), ("late",)),
+        Node("spikes", NEURONS["lif"], ("layer norm",)),
+        Node("softmax", ops.Softmax(0), ("spikes",)),
+        Node("sum", ops.Add(), ("wait", "softmax")),
+        Node("positive", ops.Softplus(), ("sum",)),
+        Node("log", ops.Elementary("log"), ("positive",)),
+        Node("more spikes", NEURONS["psu"], ("log",)),
+        Node("rms norm", ops.RMSNorm((6,), 0.1), ("more spikes",)),
+    )
+    return StateMachine(nodes, (2, 3))
+
+
 NETWORKS = {
     "filters in a row": chain((3,), *(ops.Filter(operator) for operator in (LEAK, LEARNED, STRICT, o.Identity()))),
     "held filter": _held_filter(),
     "residual": _residual(),
     "look-ahead": _look_ahead(),
     "static": _static(),
+    "functions": _functions(),
+    **{name: chain((3,), ops.Softplus(), layer) for name, layer in OF_POSITIVES.items()},
     "input times itself": StateMachine((Node("cube", ops.Multiply(), ("x", "x", "x")),), (3,)),
     "output is a state": _state_is_output(),
     "input twice": StateMachine((Node("double", ops.Add(), ("x", "x")),), (3,)),
+    "broadcast": _broadcast(),
+    "quotient": _quotient(),
+    "attention": _attention(),
+    "spikes that move": _spikes_that_move(),
     "unfolded batch norm": chain(
         (2, 5),
         ops.Conv1d(normal(3, 2, 3), normal(3), (1,), ((1, 1),), (1,), 1),

@@ -16,7 +16,7 @@ from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.ops.context import Context, NeuronStep
 from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.ops.layer import Layer
-from psu_deploy.machine.schedule import walk
+from psu_deploy.machine.schedule import Walked, walk
 
 State = Mapping[str, Tensor]
 
@@ -58,14 +58,18 @@ class Interpreter:
             spikes: neuron layer -> spikes (B, *features) it shall emit instead of its own decision; what it would
                 have decided is still in the margin.
         """
-        forced = {} if spikes is None else spikes
-        done = walk(self._graph.schedule, x, state, _step, lambda name: {"forced": forced.get(name)}, self._constant)
+        done = self.walk(x, state, spikes)
         neurons = {}
         for name in self._graph.spiking:
             own = done.contexts.get(name)
             found = None if own is None else own.neuron
             neurons[name] = NeuronStep(*[done.values[name]] * 5) if found is None else found
         return Step(done.values[self._graph.output], done.state, neurons)
+
+    def walk(self, x: Tensor, state: State, spikes: State | None = None) -> Walked:
+        """The same step, with the value of every layer in it."""
+        forced = {} if spikes is None else spikes
+        return walk(self._graph.schedule, x, state, _step, lambda name: {"forced": forced.get(name)}, self._constant)
 
     def _constant(self, array: Array) -> Tensor:
         """A constant of the graph as a tensor, made once. Kept with the array: an id is only unique while it lives."""

@@ -14,7 +14,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from psu_deploy.errors import Problem, UnsupportedModelError
 from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine.ops import Neuron, TimeConv
+
+
+def check_lookahead(machine: StateMachine) -> None:
+    """Raise `UnsupportedModelError` naming every layer that looks ahead at what neurons emit.
+
+    Its last answers depend on spikes that belong to no step of the sequence, so no aligned trace has them.
+    """
+    fired: set[str] = set()
+    problems = []
+    for node in machine.nodes:
+        seen = not fired.isdisjoint(node.inputs)
+        if seen or isinstance(node.layer, Neuron):
+            fired.add(node.name)
+        if seen and isinstance(node.layer, TimeConv) and node.layer.lookahead:
+            reason = f"looks {node.layer.lookahead} step(s) ahead at what neurons emit: at the end, after the sequence"
+            problems.append(Problem(node.name, "TimeConv", reason, "look ahead before the first neurons only"))
+    if problems:
+        raise UnsupportedModelError(problems, "judge the network by exact arithmetic")
 
 
 def drained(x: Any, latency: int) -> Any:

@@ -19,7 +19,7 @@ from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.ops import Neuron
 from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic
-from psu_deploy.verify.alignment import aligned, drained, in_machine_time
+from psu_deploy.verify.alignment import aligned, check_lookahead, drained, in_machine_time
 from psu_deploy.verify.rounding import Bounds, rounding_bounds
 
 
@@ -82,6 +82,9 @@ class Judge:
         state: where the runs started; None = the initial state.
         precision: of the arithmetic that made the traces, "float32" or "float64".
         arithmetic: in which operations the runs differ from the machine.
+
+    Raises:
+        UnsupportedModelError: if a layer looks ahead at spikes.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Judge:
         *,
         arithmetic: Arithmetic = AS_THE_MACHINE,
     ) -> None:
+        check_lookahead(machine)
         self._machine = machine
         self._x = _exact(x)
         start = machine.initial_state(self._x.shape[1], "float64") if state is None else state

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic, Roundoff
+from psu_deploy.machine.reference import Interpreter
 from psu_deploy.machine.schedule import walk
 
 
@@ -106,18 +108,21 @@ class _Walk:
         self._machine = machine
         self._roundoff = roundoff
         self._state = {name: roundoff.pair(value) for name, value in state.items()}
+        self._inputs = {node.name: node.inputs for node in machine.nodes if node.layer.bound_sees_inputs}
+        self._exact = _ExactRun(machine, state) if self._inputs else None
 
     def step(
         self, x: Tensor, spikes: Mapping[str, Tensor], estimate: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Bounds of every margin, and of the output."""
+        exact = {} if self._exact is None else self._exact.step(x, spikes)
+
+        def context(name: str) -> dict[str, Any]:
+            inputs = [exact[source] for source in self._inputs.get(name, ())]
+            return {"forced": spikes.get(name), "seen": estimate.get(name), "exact": inputs}
+
         done = walk(
-            self._machine.schedule,
-            self._roundoff.pair(x),
-            self._state,
-            self._visit,
-            lambda name: {"forced": spikes.get(name), "seen": estimate.get(name)},
-            self._roundoff.tensor,
+            self._machine.schedule, self._roundoff.pair(x), self._state, self._visit, context, self._roundoff.tensor
         )
         self._state = done.state
         margins = {}
@@ -137,6 +142,20 @@ class _Walk:
     def state_bounds(self) -> dict[str, Tensor]:
         """Bounds of the state as it is now; the step counter is exact."""
         return {name: _known(value.chunk(2)[1]) for name, value in self._state.items() if value.ndim}
+
+
+class _ExactRun:
+    """The same run in float64, for the layers whose bound depends on what they see."""
+
+    def __init__(self, machine: StateMachine, state: Mapping[str, Tensor]) -> None:
+        self._interpreter = Interpreter(machine, torch.float64, torch.device("cpu"))
+        self._state = dict(state)
+
+    def step(self, x: Tensor, spikes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name of every layer -> its value."""
+        done = self._interpreter.walk(x, self._state, spikes)
+        self._state = done.state
+        return done.values
 
 
 __all__ = ["AS_THE_MACHINE", "Arithmetic", "Bounds", "check_kinds", "rounding_bounds"]

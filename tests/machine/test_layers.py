@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from psu_deploy.errors import StateError
 from psu_deploy.machine import Node, StateMachine, ops
 from tests.helpers import ROUNDING, apply, per_step, sigmoid, step_by_step
 from tests.oracles import matrix_of
-from tests.zoo import OPERATORS, STEPS
+from tests.zoo import NETWORKS, OPERATORS, STEPS
 
 
 def one_layer(layer: ops.Layer, features: tuple[int, ...]) -> StateMachine:
@@ -321,6 +322,10 @@ LAYERS = {
     "mean": (ops.Readout("mean"), (5,)),
     "running sum": (ops.Readout("sum"), (5,)),
     "last": (ops.Readout("last"), (5,)),
+    "running max": (ops.Readout("max"), (5,)),
+    "mean of the last": (ops.MeanOfLast(4), (2, 5)),
+    "expand": (ops.Expand((3, 5)), (5,)),
+    "take": (ops.Take(0, (1, 1, 0)), (2, 5)),
 }
 
 
@@ -365,6 +370,13 @@ def test_convolution_agrees_with_torch(name):
         pytest.param(ops.LIFNeuron(2.0, True, 0.1, "hard", ">="), id="lif"),
         pytest.param(ops.Readout("last"), id="last"),
         pytest.param(ops.Flatten(), id="flatten"),
+        pytest.param(ops.Reshape((1, 2)), id="reshape"),
+        pytest.param(ops.Permute((0,)), id="permute"),
+        pytest.param(ops.Expand((3, 2)), id="expand"),
+        pytest.param(ops.Take(0, (0, 1)), id="take"),
+        pytest.param(ops.ConstantPad(((0, 0),)), id="pad of nothing"),
+        pytest.param(ops.Readout("max"), id="max"),
+        pytest.param(ops.MeanOfLast(1), id="mean of the last"),
         pytest.param(ops.Readout("mean"), id="mean"),
         pytest.param(ops.Linear(np.eye(2)), id="linear"),
     ],
@@ -380,3 +392,43 @@ def test_the_caller_may_overwrite_an_output(layer):
     now = state | {f"new {n}": v for n, v in new_state.items()}
     assert torch.equal(x, torch.ones(1, 2))
     assert all(torch.equal(now[name], value) for name, value in kept.items())
+
+
+def test_spikes_stay_spikes_where_they_only_move():
+    """What is 0 or 1 everywhere is known to be, as far as it is so."""
+    machine = NETWORKS["spikes that move"]
+    no_spikes = {"first", "output"}
+    assert machine.binary == {node.name for node in machine.nodes} - no_spikes
+    kept = {"max": True, "min": True, "mean": False, "sum": False}
+    assert {kind: ops.Reduce(kind, (0,)).keeps_spikes for kind in kept} == kept
+    assert {kind: ops.Readout(kind).keeps_spikes for kind in kept} == kept
+    assert [ops.ConstantPad((), value).keeps_spikes for value in (0.0, 1.0, 0.5, -1.0)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 9])
+def test_mean_of_the_last_steps(steps):
+    x = normal(7, 2, 3)
+    expected = [np.mean(x[max(0, t - steps + 1) : t + 1], axis=0) for t in range(7)]
+    np.testing.assert_allclose(one_layer(ops.MeanOfLast(steps), (3,)).run(x), np.stack(expected), **ROUNDING)
+
+
+@pytest.mark.parametrize("kind", ["max", "min"])
+def test_a_running_extreme_starts_with_its_first_step(kind):
+    """Not with the zero that every state starts with, nor with what another run has left."""
+    machine, x = one_layer(ops.Readout(kind), (3,)), normal(5, 2, 3)
+    x = x - 10.0 if kind == "max" else x + 10.0
+    expected = getattr(np, f"{kind}imum").accumulate(x)
+    np.testing.assert_array_equal(machine.run(x), expected)
+    left = machine.initial_state(2, "float64") | {"layer.best": np.full((2, 3), 99.0 if kind == "max" else -99.0)}
+    np.testing.assert_array_equal(machine.run(x, left), expected)
+
+
+def test_the_first_of_equal_ones_is_the_largest():
+    x = np.array([[[1.0, 3.0, 3.0, 0.0], [0.0, 0.0, 0.0, 0.0]]])
+    assert one_layer(ops.ArgMax(0), (4,)).run(x).tolist() == [[1.0, 0.0]]
+
+
+def test_a_division_by_zero_is_said():
+    machine = StateMachine((Node("a", ops.Divide(), ("x", "x")),), (2,))
+    with pytest.raises(StateError, match="the output overflowed in step 1"):
+        machine.run(np.array([[[1.0, 0.0]]]))

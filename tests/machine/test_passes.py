@@ -7,7 +7,15 @@ import pytest
 
 from psu_deploy.errors import InternalError
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.passes import PASSES, FoldChannelAffine, Pass, RemoveDeadLayers, SettleShifts, simplify
+from psu_deploy.machine.passes import (
+    PASSES,
+    FoldChannelAffine,
+    MergeReshapes,
+    Pass,
+    RemoveDeadLayers,
+    SettleShifts,
+    simplify,
+)
 from tests.helpers import ROUNDING
 
 
@@ -36,6 +44,7 @@ def check_same_numbers(before: StateMachine, after: StateMachine) -> None:
 CONV1D = ops.Conv1d(normal(4, 3, 3), None, (1,), ((1, 1),), (1,), 1)
 CONV2D = ops.Conv2d(normal(4, 1, 3, 2), normal(4), (2, 1), ((1, 0), (0, 1)), (1, 1), 2)
 LINEAR = ops.Linear(normal(4, 3), normal(4))
+LINEAR6 = ops.Linear(normal(6, 6), normal(6))
 
 
 class TestFolding:
@@ -199,4 +208,30 @@ class TestPass:
             Keeps()(dead)
 
     def test_order(self):
-        assert [type(one_pass) for one_pass in PASSES] == [RemoveDeadLayers, FoldChannelAffine, SettleShifts]
+        kinds = [type(one_pass) for one_pass in PASSES]
+        assert kinds == [MergeReshapes, RemoveDeadLayers, FoldChannelAffine, SettleShifts]
+
+
+class TestMergeReshapes:
+    def machine(self):
+        nodes = (
+            Node("a", ops.Reshape((2, 3)), ("x",)),
+            Node("b", ops.Reshape((3, 2)), ("a",)),
+            Node("c", ops.Reshape((6,)), ("b",)),
+            Node("d", LINEAR6, ("c",)),
+            Node("e", ops.Flatten(), ("b",)),
+            Node("f", ops.Permute((1, 0)), ("b",)),
+            Node("g", ops.Add(), ("d", "e")),
+        )
+        return StateMachine(nodes, (6,))
+
+    def test_one_instead_of_several_and_none_where_nothing_changes(self):
+        before = self.machine()
+        after = RemoveDeadLayers()(MergeReshapes()(before))
+        assert {node.name: node.inputs for node in after.nodes} == {"d": ("x",), "e": ("x",), "g": ("d", "e")}
+        x = np.random.default_rng(0).standard_normal((2, 3, 6))
+        np.testing.assert_array_equal(after.run(x), before.run(x))
+
+    def test_the_output_keeps_its_name(self):
+        nodes = (Node("a", ops.Reshape((2, 3)), ("x",)), Node("b", ops.Reshape((6,)), ("a",)))
+        assert MergeReshapes()(StateMachine(nodes, (6,))).output == "b"

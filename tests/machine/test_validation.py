@@ -37,8 +37,11 @@ class TestGraph:
             ([Node("a", LINEAR, ())], r"layer 'a': Linear got 0 input\(s\)"),
             ([Node("a", ops.Add(), ("x",))], r"layer 'a': Add got 1 input\(s\)"),
             ([Node("a", BACK, ("x",))], r"layer 'a': Linear needs 2 features in the last axis, got shape \(3,\)"),
-            ([Node("a", LINEAR, ("x",)), Node("b", ops.Add(), ("a", "x"))], "layer 'b': Add needs inputs of one shape"),
-            ([Node("a", LINEAR, ("x",)), Node("b", ops.Multiply(), ("a", "x"))], "layer 'b': Multiply needs inputs of"),
+            (
+                [Node("a", LINEAR, ("x",)), Node("b", ops.Add(), ("a", "x"))],
+                "layer 'b': Add needs features that broadcast",
+            ),
+            ([Node("a", LINEAR, ("x",)), Node("b", ops.Multiply(), ("a", "x"))], "layer 'b': Multiply needs features"),
             (
                 [Node("a", ops.Wait(2), ("x",)), Node("b", ops.Add(), ("a", "x"))],
                 r"layer 'b': its inputs belong to different steps, they lag by {'a': 2, 'x': 0}; put a Wait behind",
@@ -95,6 +98,19 @@ TIME = {"weight": np.ones((4, 2, 3)), "bias": None, "groups": 1}
 LIF = {"tau": 2.0, "decay_input": True, "threshold": 1.0, "reset": "hard", "fire_on": ">="}
 RANDOM = {"integrate": ops.Leak(0.5, 0.5), "seed": 0}
 POOL = {"kernel": (2,), "stride": (2,), "padding": ((0, 0),)}
+TURNED = {
+    "weight": np.ones((2, 4, 3)),
+    "bias": None,
+    "stride": (2,),
+    "padding": ((0, 0),),
+    "output_padding": (0,),
+    "dilation": (1,),
+    "groups": 1,
+}
+PROJECT, TAKE, PADDED = {"matrix": np.ones((2, 3)), "axis": 0}, {"axis": 0, "indices": (0,)}, {"padding": ((0, 1),)}
+REDUCE = {"kind": "mean", "axes": (0,)}
+NORM = {"shape": (3,), "eps": 0.1, "weight": np.ones(3)}
+GROUPS = {"groups": 2, "eps": 0.1, "weight": np.ones(4)}
 SQUARE = {"matrix": np.eye(3), "bias": np.zeros(3)}
 WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": False}
 
@@ -123,9 +139,41 @@ WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": Fal
         (
             ops.MaxPool,
             POOL,
-            {"kernel": (1, 1, 1), "stride": (1, 1, 1), "padding": ((0, 0),) * 3},
-            "MaxPool slides over one or two axes",
+            {"kernel": (1,) * 4, "stride": (1,) * 4, "padding": ((0, 0),) * 4},
+            "MaxPool slides over one, two or three axes",
         ),
+        (ops.ConvTranspose1d, TURNED, {"bias": np.ones(2)}, "ConvTranspose1d: bias has 2 entries for 4 outputs"),
+        (ops.ConvTranspose1d, TURNED, {"groups": 3}, "ConvTranspose1d: groups=3 does not divide 2 channels"),
+        (
+            ops.ConvTranspose1d,
+            TURNED,
+            {"output_padding": (2,)},
+            r"output_padding \(2,\) must be below the stride or the",
+        ),
+        (ops.ConvTranspose2d, TURNED, {}, "ConvTranspose2d.weight must have 4 axes"),
+        (ops.Affine, {"scale": 1.0, "shift": 0.0}, {"scale": [math.nan]}, "Affine.scale holds NaN"),
+        (ops.Project, PROJECT, {"matrix": np.ones(2)}, "Project.matrix must have 2 axes"),
+        (ops.Project, PROJECT, {"axis": -1}, r"Project.axis must be a feature axis in 0..31, got -1"),
+        (ops.Project, PROJECT, {"axis": 32}, r"Project.axis must be a feature axis in 0..31, got 32"),
+        (ops.Reshape, {"shape": (2, 3)}, {"shape": (2, 0)}, "Reshape.shape must be whole numbers in 1"),
+        (ops.Reshape, {"shape": (2, 3)}, {"shape": (1,) * 33}, "Reshape.shape must have at most 32 axes, got 33"),
+        (ops.Permute, {"axes": (1, 0)}, {"axes": (0, 0)}, r"Permute.axes must be different feature axes"),
+        (ops.Permute, {"axes": (1, 0)}, {"axes": (0, 2)}, r"Permute.axes must hold each of 0..1 once, got \(0, 2\)"),
+        (ops.Take, TAKE, {"indices": ()}, "Take.indices must hold at least one index"),
+        (ops.Take, TAKE, {"indices": (-1,)}, "Take.indices must be whole numbers in 0"),
+        (ops.Take, TAKE, {"axis": 1.0}, "Take.axis must be a feature axis"),
+        (ops.Concat, {"axis": 0}, {"axis": None}, "Concat.axis must be a feature axis"),
+        (ops.Expand, {"shape": (2, 3)}, {"shape": 3}, "Expand.shape must be whole numbers"),
+        (ops.ConstantPad, PADDED, {"padding": ((0, -1),)}, "ConstantPad.padding must hold whole numbers in 0"),
+        (ops.ConstantPad, PADDED, {"padding": (1, 2)}, r"ConstantPad.padding must be pairs \(before, after\)"),
+        (ops.ConstantPad, PADDED, {"value": math.inf}, "ConstantPad.value must be a finite number"),
+        (ops.Reduce, REDUCE, {"kind": "prod"}, "Reduce.kind must be one of .*, got 'prod'"),
+        (ops.Reduce, REDUCE, {"axes": ()}, "Reduce.axes must hold at least one axis"),
+        (ops.Reduce, REDUCE, {"axes": (1, 1)}, "Reduce.axes must be different feature axes"),
+        (ops.Reduce, REDUCE, {"keepdims": 1}, "Reduce.keepdims must be True or False, got 1"),
+        (ops.ArgMax, {"axis": 0}, {"axis": -1}, "ArgMax.axis must be a feature axis"),
+        (ops.ArgMax, {"axis": 0}, {"keepdims": None}, "ArgMax.keepdims must be True or False"),
+        (ops.MeanOfLast, {"steps": 1}, {"steps": 0}, "MeanOfLast.steps must be a whole number in 1..100000, got 0"),
         (ops.ChannelAffine, {"scale": np.ones(2), "shift": np.ones(2)}, {"shift": np.ones(3)}, "differ"),
         (ops.Delay, {"steps": 1}, {"steps": 0}, r"Delay.steps must be a whole number in 1..100000, got 0"),
         (ops.Delay, {"steps": 1}, {"steps": 10**9}, r"Delay.steps must be a whole number in 1..100000"),
@@ -138,7 +186,27 @@ WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": Fal
         (ops.TimeConv, TIME, {"lookahead": 3}, r"TimeConv.lookahead must be a whole number in 0..2, got 3"),
         (ops.TimeConv, TIME, {"lookahead": -1}, r"TimeConv.lookahead must be a whole number in 0..2, got -1"),
         (ops.TimeConv, TIME, {"lookahead": 1.0}, r"TimeConv.lookahead must be a whole number"),
-        (ops.Activation, {"kind": "relu"}, {"kind": "tanh"}, "Activation.kind must be one of .*, got 'tanh'"),
+        (ops.Activation, {"kind": "relu"}, {"kind": "atan"}, "Activation.kind must be one of .*, got 'atan'"),
+        (ops.Elementary, {"kind": "exp"}, {"kind": "exp2"}, "Elementary.kind must be one of .*, got 'exp2'"),
+        (ops.Power, {"exponent": 2}, {"exponent": math.inf}, "Power.exponent must be a finite number"),
+        (ops.LeakyReLU, {"slope": 0.1}, {"slope": None}, "LeakyReLU.slope must be a finite number"),
+        (ops.PReLU, {"slopes": [0.1]}, {"slopes": 0.1}, "PReLU.slopes must have 1 axes"),
+        (ops.ELU, {"alpha": 1.0}, {"alpha": math.nan}, "ELU.alpha must be a finite number"),
+        (ops.ELU, {"alpha": 1.0}, {"rate": 0.0}, "ELU.rate must be above 0, got 0.0"),
+        (ops.Softplus, {}, {"beta": 0.0}, "Softplus.beta must not be 0"),
+        (ops.Clamp, {"low": 0.0}, {"low": None}, "Clamp needs low <= high, and one of them at least"),
+        (ops.Clamp, {"low": 0.0, "high": 0.0}, {"high": -1.0}, "Clamp needs low <= high"),
+        (ops.Clamp, {"low": 0.0}, {"low": math.inf}, "Clamp.low must be a finite number"),
+        (ops.Softmax, {"axis": 0}, {"axis": -1}, "Softmax.axis must be a feature axis"),
+        (ops.LogSoftmax, {"axis": 0}, {"axis": 1.0}, "LogSoftmax.axis must be a feature axis"),
+        (ops.LayerNorm, NORM, {"eps": -1.0}, "LayerNorm.eps must be 0 or more, got -1.0"),
+        (ops.LayerNorm, NORM, {"shape": 3}, "LayerNorm.shape must be whole numbers"),
+        (ops.LayerNorm, NORM, {"weight": np.ones(2)}, r"LayerNorm.weight must have shape \(3,\), got \(2,\)"),
+        (ops.LayerNorm, NORM, {"bias": np.ones((1, 3))}, "LayerNorm.bias must have 1 axes"),
+        (ops.RMSNorm, NORM, {"weight": np.ones(2)}, r"RMSNorm.weight must have shape \(3,\), got \(2,\)"),
+        (ops.RMSNorm, NORM, {"eps": None}, "RMSNorm.eps must be a finite number"),
+        (ops.GroupNorm, GROUPS, {"groups": 0}, "GroupNorm.groups must be a whole number >= 1, got 0"),
+        (ops.GroupNorm, GROUPS, {"bias": np.ones(2)}, r"GroupNorm.bias must have shape \(4,\), got \(2,\)"),
         (ops.LIFNeuron, LIF, {"tau": 0.5}, "LIFNeuron.tau is a number of steps and must be at least 1, got 0.5"),
         (ops.LIFNeuron, LIF, {"tau": math.inf}, "LIFNeuron.tau must be a finite number"),
         (ops.LIFNeuron, LIF, {"tau": None}, "without leak .* nothing to divide the input by; decay_input=False"),
@@ -187,14 +255,55 @@ def test_layers_and_operators(kind, good, wrong, message):
         (ops.Conv1d(**CONV), (2, 2), r"a window of \(3,\) does not fit an input of \(2,\)"),
         (ops.AvgPool(**POOL), (3,), "AvgPool needs channels and 1 more axes"),
         (ops.MaxPool(**POOL), (3, 1), "does not fit"),
+        (ops.MaxPool((1,), (1,), ((1, 0),)), (3, 2), r"a window of \(1,\) lies in the padding .* alone"),
+        (ops.MaxPool((1,), (3,), ((0, 1),)), (3, 3), "alone and has no value"),
+        (ops.AvgPool((2,), (2,), ((0, 2),), count_padding=False), (3, 2), "alone and has no value"),
         (ops.ChannelAffine(np.ones(2), np.ones(2)), (3, 2), "ChannelAffine needs 2 channels"),
+        (ops.PReLU([0.1, 0.2]), (3, 2), "PReLU needs 2 channels"),
+        (ops.Softmax(1), (3,), r"Softmax over feature axis 1 does not fit shape \(3,\)"),
+        (ops.LayerNorm(**NORM), (3, 4), r"LayerNorm needs features that end with \(3,\)"),
+        (ops.LayerNorm((), 0.1), (3,), "LayerNorm needs features that end with"),
+        (ops.RMSNorm((2, 3), 0.1), (3,), "RMSNorm needs features that end with"),
+        (ops.GroupNorm(2, 0.1), (3, 2), "GroupNorm needs channels that 2 divides"),
+        (ops.GroupNorm(**GROUPS), (2, 2), "GroupNorm: weight and bias are not of the 2 channels"),
         (ops.TimeConv(**TIME), (3,), "TimeConv needs 2 features in one axis"),
         (ops.TimeConv(**TIME), (2, 1), "TimeConv needs 2 features in one axis"),
+        (ops.ConvTranspose1d(**TURNED), (3, 5), "ConvTranspose1d needs 2 channels and 1 more axes"),
+        (ops.ConvTranspose1d(**TURNED | {"padding": ((2, 1),)}), (2, 1), "nothing is left"),
+        (ops.Affine(np.ones(2), np.ones(2)), (3,), "Affine needs features that broadcast"),
+        (ops.Project(**PROJECT), (2,), "Project needs 3 features in axis 0"),
+        (ops.Project(np.ones((2, 3)), 1), (3,), "Project works over feature axis 1"),
+        (ops.Reshape((2, 3)), (5,), "Reshape to .* needs 6 numbers"),
+        (ops.Permute((1, 0)), (2, 3, 4), "Permute of 2 axes got features"),
+        (ops.Take(0, (3,)), (3,), "Take needs more than 3 entries in axis 0"),
+        (ops.Take(1, (0,)), (3,), "Take works over feature axis 1"),
+        (ops.Expand((2, 3)), (2, 2, 3), "Expand cannot make features"),
+        (ops.Expand((2, 3)), (2,), "Expand needs features that broadcast"),
+        (ops.Expand((1, 3)), (2, 3), "Expand cannot make features"),
+        (ops.ConstantPad(**PADDED), (3, 3), "ConstantPad has 1 pairs for features"),
+        (ops.Reduce("sum", (1,)), (3,), "Reduce works over feature axis 1"),
+        (ops.ArgMax(2), (3, 3), "ArgMax works over feature axis 2"),
     ],
 )
 def test_shapes_must_fit(layer, shape, message):
     with pytest.raises(InputError, match=f"layer 'a': .*{message}"):
         StateMachine((Node("a", layer, ("x",)),), shape)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (ops.Concat(1), "Concat along axis 1 needs all other axes of one size"),
+        (ops.Concat(2), "Concat works over feature axis 2"),
+        (ops.MatMul(), r"MatMul needs features \(..., n, k\) and \(..., k, m\)"),
+        (ops.Subtract(), "Subtract needs features that broadcast"),
+        (ops.Divide(), "Divide needs features that broadcast"),
+    ],
+)
+def test_two_shapes_must_fit(layer, message):
+    taken = Node("a", ops.Take(0, (0, 1)), ("x",))
+    with pytest.raises(InputError, match=f"layer 'b': {message}"):
+        StateMachine((taken, Node("b", layer, ("x", "a"))), (3, 3))
 
 
 NEURON = {

@@ -7,16 +7,16 @@ product of two float32 numbers is exact there, and so is what a fused multiply-a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
-from tests.oracles import estimated
+from tests.oracles import estimated, lined_up, output_of
+from tests.verify.engine_functions import COMPUTED, U
 
-U = 2.0**-24
-"""Unit roundoff of float32."""
+__all__ = ["TO_NEAREST", "Engine", "U", "cut_off", "down", "nearest", "up"]
 
 
 def nearest(x):
@@ -105,8 +105,10 @@ class Engine:
         match layer:
             case ops.Linear():
                 return self.dot(layer.weight, x[..., None, :], layer.bias)
-            case ops.Conv1d() | ops.Conv2d():
+            case ops.Conv1d() | ops.Conv2d() | ops.Conv3d():
                 return self._conv(layer, x)
+            case ops.ConvTranspose1d() | ops.ConvTranspose2d():
+                return self._conv_transpose(layer, x)
             case ops.AvgPool() | ops.SumPool():
                 return self._pool(layer, x)
             case ops.MaxPool():
@@ -117,7 +119,7 @@ class Engine:
                 return self._add_product(shift, scale, x)
             case ops.Activation(kind="relu"):
                 return np.maximum(x, 0.0)
-            case ops.Activation():
+            case ops.Activation(kind="sigmoid"):
                 return self.sigmoid(x)
             case ops.TimeConv():
                 return self._time_conv(layer, x)
@@ -127,18 +129,59 @@ class Engine:
                 return np.concatenate([np.zeros_like(x[:steps]), x])[: len(x)]
             case ops.Readout():
                 return self._readout(layer.kind, x)
-            case ops.Flatten():
-                return x.reshape(*x.shape[:2], -1)
+            case ops.MeanOfLast(steps=steps):
+                return np.stack([self._mean(x[max(0, t + 1 - steps) : t + 1], (0,)) for t in range(len(x))])
+            case ops.Flatten() | ops.Reshape() | ops.Permute() | ops.Take() | ops.Expand() | ops.ArgMax():
+                return output_of(layer, x)
+            case ops.ConstantPad():
+                return np.pad(x, ((0, 0), (0, 0), *layer.padding), constant_values=self.rounded(layer.value))
+            case ops.Affine():
+                one = output_of(replace(layer, shift=0 * layer.shift, scale=0 * layer.scale + 1), x)
+                return self._add_product(self.rounded(layer.shift), self.rounded(layer.scale), one)
+            case ops.Project():
+                y = self.dot(layer.matrix, np.moveaxis(x, 2 + layer.axis, -1)[..., None, :])
+                return np.moveaxis(y, -1, 2 + layer.axis)
+            case ops.Reduce():
+                return self._reduce(layer, x)
             case ops.Hold():
                 return np.broadcast_to(x[:1], x.shape)
+            case _ if type(layer) in COMPUTED:
+                return COMPUTED[type(layer)](self, layer, x)
         raise TypeError(f"{layer}: how it is evaluated in any order is a case of its own here")
 
     def elementwise(self, layer, terms):
-        """Add, Multiply."""
-        result = terms[0]
-        for term in terms[1:]:
-            result = self.rounded(result + term if isinstance(layer, ops.Add) else result * term)
+        """A layer of several inputs; those that combine entries do so two by two."""
+        match layer:
+            case ops.Concat():
+                return output_of(layer, *terms)
+            case ops.MatMul():
+                first, second = (lined_up(term, max(t.ndim for t in terms) - 2) for term in terms)
+                return self._products(first[..., :, None, :], np.swapaxes(second, -1, -2)[..., None, :, :])
+        result, *others = terms
+        for other in others:
+            result = self.rounded(output_of(layer, result, other))
         return result
+
+    def _products(self, first, second):
+        """Sum over the last axis of products of what is float32 already."""
+        return self.dot(*np.broadcast_arrays(first, second))
+
+    def _mean(self, x, axes):
+        total, terms = self._sum(x, axes)
+        return self.rounded(total / terms)
+
+    def _sum(self, x, axes):
+        """Over some axes, and how many numbers that were."""
+        rest = np.moveaxis(x, axes, range(-len(axes), 0))
+        rest = rest.reshape(*rest.shape[: x.ndim - len(axes)], -1)
+        return self.dot(np.ones(rest.shape[-1]), rest), rest.shape[-1]
+
+    def _reduce(self, layer, x):
+        if layer.kind in ("max", "min"):
+            return output_of(layer, x)
+        axes = tuple(2 + axis for axis in layer.axes)
+        total = self._mean(x, axes) if layer.kind == "mean" else self._sum(x, axes)[0]
+        return np.expand_dims(total, axes) if layer.keepdims else total
 
     def _add_product(self, total, a, b):
         return self.rounded(total + (a * b if self.fused else self.rounded(a * b)))
@@ -154,6 +197,23 @@ class Engine:
         weight = layer.weight.reshape(groups, -1, *ones, C // groups * k)
         bias = None if layer.bias is None else layer.bias.reshape(groups, -1, *ones)
         return self.dot(weight, window, bias).reshape(T, B, -1, *size)
+
+    def _conv_transpose(self, layer, x):
+        """As the convolution it is: zeros between the inputs, the kernel turned round, its channels swapped."""
+        axes = range(len(layer.stride))
+        size = [(n - 1) * s + 1 for n, s in zip(x.shape[3:], layer.stride, strict=True)]
+        spread = np.zeros((*x.shape[:3], *size))
+        spread[:, :, :, *(slice(None, None, s) for s in layer.stride)] = x
+        spans = [d * (k - 1) for k, d in zip(layer.weight.shape[2:], layer.dilation, strict=True)]
+        wide = [(0, 0)] * 3 + [(span, span + extra) for span, extra in zip(spans, layer.output_padding, strict=True)]
+        cut = [slice(before, -after or None) for before, after in layer.padding]
+        weight = layer.weight.reshape(layer.groups, -1, *layer.weight.shape[1:])
+        weight = np.flip(weight.swapaxes(1, 2), [3 + axis for axis in axes])
+        weight = weight.reshape(-1, *weight.shape[2:])
+        ones, none = (1,) * len(axes), ((0, 0),) * len(axes)
+        kind = ops.Conv1d if len(axes) == 1 else ops.Conv2d
+        y = self._conv(kind(weight, layer.bias, ones, none, layer.dilation, layer.groups), np.pad(spread, wide))
+        return y[:, :, :, *cut]
 
     def _pool(self, layer, x):
         window = _windows(x, layer, 0.0)
@@ -174,8 +234,8 @@ class Engine:
         return self.dot(weight, window, bias).reshape(T, B, -1)
 
     def _readout(self, kind, x):
-        if kind == "last":
-            return x
+        if kind in ("last", "max", "min"):
+            return output_of(ops.Readout(kind), x)
         total, rows = np.zeros_like(x[0]), []
         for t, x_t in enumerate(x):
             total = self.rounded(total + x_t)

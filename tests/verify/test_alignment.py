@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import psu_deploy as psu
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.verify import certify
 from psu_deploy.verify.alignment import aligned_run, drained, in_machine_time
@@ -99,3 +100,19 @@ def test_what_a_neuron_emits_after_the_sequence_is_not_held_against_it():
     x = inputs(machine, 5, 2)
     certificate = certify(machine, x, aligned_run(machine, machine.trace, x))
     assert certificate.ok, certificate.wrong
+
+
+def test_look_ahead_at_spikes_is_refused(tmp_path):
+    """A neuron that fires on its own does so after the end, where no aligned trace tells: it looked like an error."""
+    nodes = (
+        Node("spikes", NEURONS["sliding"], ("x",)),
+        Node("moved", ops.Permute((0,)), ("spikes",)),
+        Node("look", LOOK, ("moved",)),
+        Node("first", LOOK, ("x",)),
+        Node("sum", ops.Add(), ("first", "look")),
+    )
+    with pytest.raises(psu.UnsupportedModelError) as caught:
+        psu.export(StateMachine(nodes, (3,)), tmp_path / "net.onnx")
+    assert [problem.path for problem in caught.value.problems] == ["look"]
+    assert "looks 2 step(s) ahead at what neurons emit" in str(caught.value)
+    assert not list(tmp_path.iterdir())

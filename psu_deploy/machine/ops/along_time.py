@@ -1,9 +1,10 @@
-"""Layers with a memory of their own that are no neurons: delays, convolutions along time, held values, readouts."""
+"""Layers with a memory of their own that are no neurons: delays, convolutions along time, held values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,17 +12,23 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.ops.context import Context
-from psu_deploy.machine.ops.fields import Array, Shape, freeze, kind_of, one_of
+from psu_deploy.machine.ops.fields import Array, Shape, freeze, kind_of
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.operators import CausalOperator
 from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.numerics.checks import is_whole
 
-__all__ = ["Delay", "Filter", "Hold", "Readout", "TimeConv", "Wait"]
+__all__ = ["Delay", "Filter", "Hold", "TimeConv", "Wait"]
 
 MAX_DELAY = 100_000
 """Steps; more is a mistake, or a file that wants our memory."""
+
+
+def check_steps(layer: Any) -> None:
+    """Raise `InputError` unless `layer.steps` is a number of steps that may be remembered."""
+    if not is_whole(layer.steps) or not 1 <= layer.steps <= MAX_DELAY:
+        raise InputError(f"{type(layer).__name__}.steps must be a whole number in 1..{MAX_DELAY}, got {layer.steps!r}")
 
 
 @op
@@ -38,10 +45,7 @@ class Delay(Layer):
     along_time = True
 
     def __post_init__(self) -> None:
-        if not is_whole(self.steps) or not 1 <= self.steps <= MAX_DELAY:
-            raise InputError(
-                f"{type(self).__name__}.steps must be a whole number in 1..{MAX_DELAY}, got {self.steps!r}"
-            )
+        check_steps(self)
 
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         return {"buffer": (self.steps, *inputs[0])}
@@ -181,37 +185,3 @@ class Hold(Layer):
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
         return self._sum_error(inputs, context, roundoff, 1)
-
-
-@op
-class Readout(Layer):
-    """What the decoder says after every step: the running value of a reduction over time.
-
-    Args:
-        kind: `"mean"` of steps 0..t (state `sum`), `"sum"` of steps 0..t (state `sum`), or `"last"`, the step itself.
-            The value after the last step is the reduction over the whole sequence.
-    """
-
-    kind: str
-
-    along_time = True
-
-    def __post_init__(self) -> None:
-        one_of(self, "kind", ("mean", "sum", "last"))
-
-    @property
-    def uses_step(self) -> bool:
-        return self.kind == "mean"
-
-    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
-        return {} if self.kind == "last" else {"sum": inputs[0]}
-
-    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
-        if self.kind == "last":
-            return inputs[0]
-        total = context.state["sum"] + inputs[0]
-        context.new_state["sum"] = total
-        return total / (context.step + 1) if self.kind == "mean" else total
-
-    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        return self._sum_error(inputs, context, roundoff, context.step + 1)

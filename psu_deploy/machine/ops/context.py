@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ class Context:
         forced: what a neuron layer shall emit instead of its own decision, (B, *features). It still decides, and the
             margin shows how, but what it emits, and what its reset follows, is as told. None = what it decides.
         seen: E of a neuron layer in exact arithmetic, for the bounds of estimators that decide.
+        exact: the layer's inputs in exact arithmetic, float64, for the bounds of layers that ask for it
+            (`Layer.bound_sees_inputs`); () for any other.
         new_state: role -> state after the step; the layer puts it there.
         neuron: what a neuron layer did; it puts it there.
         margin_error: bound of the error of a neuron layer's margin, (B, *features); its bound puts it there.
@@ -44,6 +46,7 @@ class Context:
     name: str = ""
     forced: Tensor | None = None
     seen: Tensor | None = None
+    exact: Sequence[Tensor] = ()
     new_state: dict[str, Tensor] = field(default_factory=dict)
     neuron: NeuronStep | None = None
     margin_error: Tensor | None = None

@@ -46,8 +46,8 @@ def feature_shape(value: Any) -> Shape:
     return tuple(int(n) for n in sizes)
 
 
-def freeze(owner: object, name: str, ndim: int, *, optional: bool = False) -> None:
-    """Turn a field of a frozen dataclass into a read-only, finite float64 array of `ndim` axes.
+def freeze(owner: object, name: str, ndim: int | None, *, optional: bool = False) -> None:
+    """Turn a field of a frozen dataclass into a read-only, finite float64 array of `ndim` axes; None = of any number.
 
     float64 holds every float32 and float16 parameter exactly, so nothing is lost before an exporter rounds.
 
@@ -58,7 +58,7 @@ def freeze(owner: object, name: str, ndim: int, *, optional: bool = False) -> No
     if value is None and optional:
         return
     array = np.array(value, dtype=np.float64)
-    if array.ndim != ndim:
+    if ndim is not None and array.ndim != ndim:
         raise InputError(f"{_label(owner, name)} must have {ndim} axes, got shape {array.shape}")
     if not np.isfinite(array).all():
         raise InputError(f"{_label(owner, name)} holds NaN or infinity")
@@ -86,21 +86,56 @@ def whole_numbers(owner: object, name: str, minimum: int, length: int | None = N
     object.__setattr__(owner, name, numbers)
 
 
-def pairs(owner: object, name: str, length: int) -> None:
+def pairs(owner: object, name: str, length: int | None = None) -> None:
     """Turn a field of a frozen dataclass into a tuple of (before, after) pairs of whole numbers >= 0."""
     value = getattr(owner, name)
-    good = isinstance(value, list | tuple) and len(value) == length
+    good = isinstance(value, list | tuple) and length in (None, len(value))
     if not good or not all(isinstance(p, list | tuple) and len(p) == 2 for p in value):
-        raise InputError(f"{_label(owner, name)} must be {length} pairs (before, after), got {value!r}")
+        count = "" if length is None else f"{length} "
+        raise InputError(f"{_label(owner, name)} must be {count}pairs (before, after), got {value!r}")
     if not all(is_whole(n) and 0 <= n <= LARGEST for pair in value for n in pair):
         raise InputError(f"{_label(owner, name)} must hold whole numbers in 0..{LARGEST}, got {value!r}")
     object.__setattr__(owner, name, tuple(tuple(pair) for pair in value))
+
+
+def sizes_of(owner: object, name: str) -> None:
+    """Turn a field of a frozen dataclass into a tuple of sizes of feature axes."""
+    whole_numbers(owner, name, 1)
+    if len(getattr(owner, name)) > MAX_AXES:
+        raise InputError(f"{_label(owner, name)} must have at most {MAX_AXES} axes, got {len(getattr(owner, name))}")
+
+
+def axes_of(owner: object, name: str) -> None:
+    """Turn a field of a frozen dataclass into a tuple of different feature axes, counted from 0."""
+    whole_numbers(owner, name, 0)
+    axes = getattr(owner, name)
+    if len(set(axes)) != len(axes) or max(axes, default=0) >= MAX_AXES:
+        raise InputError(f"{_label(owner, name)} must be different feature axes in 0..{MAX_AXES - 1}, got {axes}")
+
+
+def axis_of(owner: object, name: str) -> None:
+    """Check that a field of a frozen dataclass can be an axis of features, counted from 0."""
+    value = getattr(owner, name)
+    if not is_whole(value) or not 0 <= value < MAX_AXES:
+        raise InputError(f"{_label(owner, name)} must be a feature axis in 0..{MAX_AXES - 1}, got {value!r}")
+
+
+def check_axes(owner: object, features: Shape, *axes: int) -> None:
+    """Raise `InputError` unless features have these axes."""
+    if max(axes, default=-1) >= len(features):
+        raise InputError(f"{type(owner).__name__} works over feature axis {max(axes)}, got features {features}")
 
 
 def kind_of(owner: object, name: str, kinds: Any) -> None:
     """Check that a field of a frozen dataclass is an instance of the given class or union."""
     if not isinstance(getattr(owner, name), kinds):
         raise InputError(f"{_label(owner, name)} must be {kinds}, got {getattr(owner, name)!r}")
+
+
+def flag(owner: object, name: str) -> None:
+    """Check that a field of a frozen dataclass is True or False."""
+    if not isinstance(getattr(owner, name), bool):
+        raise InputError(f"{_label(owner, name)} must be True or False, got {getattr(owner, name)!r}")
 
 
 def one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:

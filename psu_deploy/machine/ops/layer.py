@@ -24,16 +24,21 @@ class Layer(ABC):
     arity: ClassVar[int | None] = 1
     """Number of inputs; None = two or more."""
 
-    keeps_spikes: ClassVar[bool] = False
-    """Whether what comes out is 0 or 1 everywhere where what goes in is."""
-
     along_time: ClassVar[bool] = False
     """Whether what comes out depends on steps before this one, or on which step it is."""
+
+    bound_sees_inputs: ClassVar[bool] = False
+    """Whether `error` depends on what goes in, in exact arithmetic: then it is in `Context.exact`."""
 
     @property
     def horizon(self) -> int | None:
         """Number of steps the layer is defined for; None = any number."""
         return None
+
+    @property
+    def keeps_spikes(self) -> bool:
+        """Whether what comes out is 0 or 1 everywhere where what goes in is."""
+        return False
 
     @property
     def lookahead(self) -> int:

@@ -21,6 +21,10 @@ from psu_deploy.machine.ops.sliding import Padding, pad, padded_size, slide
 __all__ = ["AvgPool", "MaxPool", "SumPool"]
 
 
+_MEANS: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+_MAXIMA: tuple[Callable[..., Tensor], ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
+
+
 @dataclass(frozen=True, eq=False)
 class _Pool(Layer):
     kernel: tuple[int, ...]
@@ -31,14 +35,29 @@ class _Pool(Layer):
         whole_numbers(self, "kernel", 1)
         whole_numbers(self, "stride", 1, len(self.kernel))
         pairs(self, "padding", len(self.kernel))
-        if len(self.kernel) not in (1, 2):
-            raise InputError(f"{type(self).__name__} slides over one or two axes, got kernel {self.kernel}")
+        if len(self.kernel) not in (1, 2, 3):
+            raise InputError(f"{type(self).__name__} slides over one, two or three axes, got kernel {self.kernel}")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs[0]) != len(self.kernel) + 1:
             raise InputError(f"{type(self).__name__} needs channels and {len(self.kernel)} more axes, got {inputs[0]}")
         spatial = slide(inputs[0][1:], self.kernel, self.stride, self.padding, (1,) * len(self.kernel))
+        if not self._pads_enter and self._sees_padding_alone(inputs[0][1:], spatial):
+            raise InputError(
+                f"{type(self).__name__}: a window of {self.kernel} lies in the padding {self.padding} alone and has no "
+                f"value; pad less than a window"
+            )
         return (inputs[0][0], *spatial)
+
+    @property
+    def _pads_enter(self) -> bool:
+        """Whether padded zeros count as numbers."""
+        return True
+
+    def _sees_padding_alone(self, size: Shape, places: Shape) -> bool:
+        """Whether the first or the last window along an axis meets nothing of the input."""
+        axes = zip(size, places, self.kernel, self.stride, self.padding, strict=True)
+        return any(before >= k or (count - 1) * s >= before + n for n, count, k, s, (before, _) in axes)
 
     def workspace(self, *inputs: Shape) -> int:
         """The input padded."""
@@ -50,7 +69,7 @@ class _Pool(Layer):
 
 @op
 class AvgPool(_Pool):
-    """Mean over a sliding window of one or two axes, padded with zeros.
+    """Mean over a sliding window of one, two or three axes, padded with zeros.
 
     Args:
         kernel: window per axis.
@@ -61,8 +80,12 @@ class AvgPool(_Pool):
 
     count_padding: bool = True
 
+    @property
+    def _pads_enter(self) -> bool:
+        return self.count_padding
+
     def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
-        pool: Callable[..., Tensor] = F.avg_pool1d if len(self.kernel) == 1 else F.avg_pool2d
+        pool = _MEANS[len(self.kernel) - 1]
         mean = pool(pad(inputs[0], self.padding), self.kernel, self.stride)
         if self.count_padding:
             return mean
@@ -71,7 +94,7 @@ class AvgPool(_Pool):
 
 @op
 class SumPool(_Pool):
-    """Sum over a sliding window of one or two axes, padded with zeros.
+    """Sum over a sliding window of one, two or three axes, padded with zeros.
 
     Args:
         kernel: window per axis.
@@ -80,18 +103,18 @@ class SumPool(_Pool):
     """
 
     def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
-        # Two axes always: only avg_pool2d can be told not to divide, and a mean times its size rounds.
+        # Two axes at least: avg_pool1d cannot be told not to divide, and a mean times its size rounds.
         one_axis = len(self.kernel) == 1
         x = pad(inputs[0], self.padding)
         x = x.unsqueeze(-2) if one_axis else x
         kernel, stride = ((1, *self.kernel), (1, *self.stride)) if one_axis else (self.kernel, self.stride)
-        total = F.avg_pool2d(x, kernel, stride, divisor_override=1)
+        total = _MEANS[len(kernel) - 1](x, kernel, stride, divisor_override=1)
         return total.squeeze(-2) if one_axis else total
 
 
 @op
 class MaxPool(_Pool):
-    """Maximum over a sliding window of one or two axes; padding never wins.
+    """Maximum over a sliding window of one, two or three axes; padding never wins.
 
     Args:
         kernel: window per axis.
@@ -101,8 +124,12 @@ class MaxPool(_Pool):
 
     keeps_spikes = True
 
+    @property
+    def _pads_enter(self) -> bool:
+        return False
+
     def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
-        pool: Callable[..., Tensor] = F.max_pool1d if len(self.kernel) == 1 else F.max_pool2d
+        pool = _MAXIMA[len(self.kernel) - 1]
         return pool(pad(inputs[0], self.padding, -torch.inf), self.kernel, self.stride)
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:

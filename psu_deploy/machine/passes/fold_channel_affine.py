@@ -9,12 +9,12 @@ import numpy as np
 
 from psu_deploy.errors import InternalError
 from psu_deploy.machine.graph import Node
-from psu_deploy.machine.ops import ChannelAffine, Conv1d, Conv2d, Layer, Linear
+from psu_deploy.machine.ops import ChannelAffine, Conv1d, Conv2d, Conv3d, Layer, Linear
 from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.passes.base import Pass
 from psu_deploy.machine.state_machine import StateMachine
 
-Foldable = Linear | Conv1d | Conv2d
+Foldable = Linear | Conv1d | Conv2d | Conv3d
 _TOLERANCE = 1e-12
 """Relative; folding is two float64 roundings per weight, each 1e-16."""
 
@@ -45,7 +45,7 @@ def _find(machine: StateMachine) -> tuple[Node, Node] | None:
         readers = sum(node.inputs.count(producer.name) for node in machine.nodes) + (machine.output == producer.name)
         # A Linear over (C, in) mixes the last axis; the affine's channels are the first.
         # By exact type: what a subclass does with its weights is not known here.
-        channels_agree = type(producer.layer) in (Conv1d, Conv2d) or (
+        channels_agree = type(producer.layer) in (Conv1d, Conv2d, Conv3d) or (
             type(producer.layer) is Linear and len(machine.shapes[producer.name]) == 1
         )
         if readers == 1 and channels_agree:
@@ -54,7 +54,7 @@ def _find(machine: StateMachine) -> tuple[Node, Node] | None:
 
 
 def _fold(machine: StateMachine, producer: Node, affine: Node) -> StateMachine:
-    assert isinstance(producer.layer, Linear | Conv1d | Conv2d)
+    assert isinstance(producer.layer, Linear | Conv1d | Conv2d | Conv3d)
     assert isinstance(affine.layer, ChannelAffine)
     layer = _folded(producer.layer, affine.layer)
     _check(machine.shapes[producer.inputs[0]], producer, affine, layer)
@@ -78,7 +78,7 @@ def _folded(layer: Foldable, affine: ChannelAffine) -> Foldable:
 def _check(shape: tuple[int, ...], producer: Node, affine: Node, folded: Foldable) -> None:
     """The folded layer equals layer then affine, on random input, in float64."""
     x: Array = np.random.default_rng(0).standard_normal((1, 2, *shape))
-    assert isinstance(producer.layer, Linear | Conv1d | Conv2d)
+    assert isinstance(producer.layer, Linear | Conv1d | Conv2d | Conv3d)
     assert isinstance(affine.layer, ChannelAffine)
     expected, got = _run((producer.layer, affine.layer), x), _run((folded,), x)
     # What was summed, without the signs: where terms cancel, rounding is relative to them, not to the result.
