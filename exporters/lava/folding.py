@@ -198,6 +198,8 @@ def _divisor(pool: LinearPool | ops.MaxPool) -> float:
 
 
 def _pool_axes(pool: LinearPool | ops.MaxPool) -> tuple[Pair, Pair, Pads]:
+    if len(pool.kernel) > 2:
+        raise Refusal("a pooling over three axes; Lava has one and two", "use fewer axes, or export to ONNX")
     return _pair(pool.kernel, 1), _pair(pool.stride, 1), _pads(pool.padding)
 
 

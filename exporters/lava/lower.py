@@ -38,6 +38,7 @@ from psu_deploy.exporters.lava.refusals import REFUSED, problems_of
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.ops.fields import Shape
+from psu_deploy.runtime.readout import READOUTS
 
 
 def lower(machine: StateMachine) -> Chain:
@@ -166,6 +167,8 @@ class _Walk:
         """Nothing: what is held of a static input is the same in every step anyway."""
 
     def read_out(self, name: str, layer: ops.Readout) -> None:
+        if layer.kind not in READOUTS:
+            raise Refusal(f"the running {layer.kind} of the output", f"read out one of {', '.join(READOUTS)}")
         self.readout = layer.kind
 
     def neuron(self, name: str, neuron: BlockNeuron) -> None:

@@ -13,10 +13,22 @@ from psu_deploy.machine.schedule import INPUT
 
 _CHAIN = "a network in netx is one chain of layers, without branches that meet again"
 
+_PRODUCT = Refusal("netx has no products of signals", "leave the product out, or export to ONNX")
+_NO_LAYER = Refusal("netx has no layer for it", "use a spiking neuron, or export to ONNX")
+_MOVED = Refusal("netx moves features by the weights of a layer only", "use a Linear, or export to ONNX")
+_JOINED = Refusal(_CHAIN, "leave the branch out, or export to ONNX")
+
 REFUSED: dict[type, Refusal] = {
     ops.Add: Refusal(_CHAIN, "leave the skip connection out, or export to ONNX or NIR"),
-    ops.Multiply: Refusal("netx has no products of signals", "leave the product out, or export to ONNX"),
-    ops.Activation: Refusal("netx has no layer for it", "use a spiking neuron, or export to ONNX"),
+    **dict.fromkeys((ops.Subtract, ops.Concat), _JOINED),
+    **dict.fromkeys((ops.Multiply, ops.Divide, ops.MatMul), _PRODUCT),
+    **dict.fromkeys((ops.Activation, ops.Elementary, ops.Power, ops.LeakyReLU, ops.PReLU, ops.ELU), _NO_LAYER),
+    **dict.fromkeys((ops.Softplus, ops.Clamp, ops.LayerNorm, ops.RMSNorm, ops.GroupNorm), _NO_LAYER),
+    **dict.fromkeys((ops.Softmax, ops.LogSoftmax, ops.ArgMax), _NO_LAYER),
+    **dict.fromkeys((ops.Conv3d, ops.ConvTranspose1d, ops.ConvTranspose2d), _NO_LAYER),
+    **dict.fromkeys((ops.Reshape, ops.Permute, ops.Take, ops.Expand, ops.ConstantPad), _MOVED),
+    **dict.fromkeys((ops.Reduce, ops.Project, ops.Affine), _MOVED),
+    ops.MeanOfLast: Refusal("netx keeps no steps to take a mean of", "take the mean of all steps, or export to ONNX"),
     ops.Delay: Refusal("netx has no delay line", "export to ONNX or NIR"),
     ops.Wait: Refusal("netx has no delay line", "export to ONNX"),
     ops.TimeConv: Refusal("netx has no convolution along time", "use SlidingPSN, or export to ONNX"),

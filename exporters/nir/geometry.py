@@ -80,8 +80,11 @@ def pool(layer: ops.AvgPool | ops.SumPool | ops.MaxPool, shape: Shape) -> Pool |
     """A mean or a sum; NIR pools over two axes without padding, anything else is a convolution with one channel each.
 
     Raises:
-        Refusal: if the padding of a mean does not count: its divisor would differ from place to place.
+        Refusal: if there are three axes, or the padding of a mean does not count: its divisor would differ from place
+            to place.
     """
+    if len(layer.kernel) > 2:
+        raise Refusal("a pooling over three axes; NIR has one and two", "use fewer axes, or export to ONNX")
     average, padded = isinstance(layer, ops.AvgPool), any(map(any, layer.padding))
     if isinstance(layer, ops.AvgPool) and not layer.count_padding and padded:
         raise Refusal("AvgPool that does not count its padding", "use count_include_pad=True or no padding")

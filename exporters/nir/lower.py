@@ -34,9 +34,11 @@ from psu_deploy.exporters.nir.primitives import (
     mix,
     scale,
 )
+from psu_deploy.exporters.nir.without_node import WITHOUT_NODE
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.ops.fields import Shape
+from psu_deploy.runtime.readout import READOUTS
 
 
 def lower(machine: StateMachine) -> Network:
@@ -157,6 +159,9 @@ def _filter(layer: ops.Filter, at: _Place) -> str:
 
 def _sum(layer: ops.Add, at: _Place) -> str:
     """A graph has one edge from node to node: a term that is there twice is doubled first."""
+    shapes = {at.walk.machine.shapes[name] for name in at.node.inputs}
+    if len(shapes) > 1:
+        raise Refusal(f"adds features of different shapes {sorted(shapes)}", "bring them to one shape before")
     builder, counts = at.walk.builder, Counter(at.inputs)
     terms = [
         name if count == 1 else builder.add(f"times_{index}", scale(float(count)), name)
@@ -175,6 +180,8 @@ def _hold(layer: ops.Hold, at: _Place) -> str:
 def _read_out(layer: ops.Readout, at: _Place) -> str:
     if at.node.name != at.walk.machine.output:
         raise Refusal("a readout inside the network varies with time", "read out at the network's end only")
+    if layer.kind not in READOUTS:
+        raise Refusal(f"the running {layer.kind} of the output", f"read out one of {', '.join(READOUTS)}")
     at.walk.readout = layer.kind
     return at.inputs[0]
 
@@ -235,8 +242,6 @@ _RULES: dict[type, Callable[[Any, _Place], str] | Refusal] = {
     ops.MaxPool: _max_pool,
     ops.Flatten: _flatten,
     ops.Add: _sum,
-    ops.Multiply: Refusal("NIR has no product of two signals", "leave the gate or the attention out"),
-    ops.Activation: Refusal("NIR has no pointwise nonlinearity but the threshold", "use a neuron layer in its place"),
     ops.Delay: _delay,
     ops.Wait: _delay,  # the same vertices; that the network is late then is refused once, for all of it
     ops.TimeConv: _time_conv,
@@ -245,7 +250,7 @@ _RULES: dict[type, Callable[[Any, _Place], str] | Refusal] = {
     ops.Readout: _read_out,
     ops.SpikingNeuron: _spiking_neuron,
     ops.LIFNeuron: _lif_neuron,
-    ops.BernoulliNeuron: Refusal("it fires at random, and NIR has no random primitive", "train with PSU, IPSU or RPSU"),
+    **WITHOUT_NODE,
 }
 """Kind -> the vertex that is the layer's output, or why there is none."""
 

@@ -105,8 +105,8 @@ class _Graph:
     def _scope(self, node: Node, builder: Builder) -> Scope:
         machine = self._machine
         current = {role: self._states[state_name(node.name, role)] for role in machine.roles(node.name)}
-        features = machine.shapes[node.inputs[0]]
-        return Scope(builder, node.name, features, current, self._states.get(STEP), machine.starts[node.name])
+        shapes = tuple(machine.shapes[name] for name in node.inputs)
+        return Scope(builder, node.name, shapes, current, self._states.get(STEP), machine.starts[node.name])
 
     def _hold(self, node: Node) -> None:
         """`If` it is the first step, compute everything that only this layer reads; else take the state."""
@@ -146,7 +146,7 @@ class _Graph:
             self._following[STEP] = b.op("Add", self._states[STEP], b.integers(1, "one"), name="steps_done")
         y = self._values[machine.output]
         if machine.latency:
-            gate = Scope(b, OUTPUT, machine.shapes[machine.output], {}, self._states[STEP], machine.latency)
+            gate = Scope(b, OUTPUT, (machine.shapes[machine.output],), {}, self._states[STEP], machine.latency)
             y = gate.gated(y, b.floats(0.0, "silence"), "in_time")
         elif self._shared():
             y = b.op("Identity", y, name="copy")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from psu_deploy.errors import InputError, InternalError
+from psu_deploy.errors import InputError, InternalError, StateError
 from psu_deploy.exporters.onnx.emit import emit
 from psu_deploy.exporters.onnx.lower import check
 from psu_deploy.exporters.onnx.metadata import facts_of
@@ -19,6 +22,9 @@ from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import aligned_run, certify
 
+_Run = tuple[NDArray[Any], dict[str, NDArray[Any]]]
+"""Input and state."""
+
 _CHECK_STEPS = 3
 _MUCH_STATE = 2**22
 """Numbers of state per sample from which one sample is enough for the check: exact arithmetic holds it many times."""
@@ -28,7 +34,8 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
     """Write a machine as an ONNX step graph, `(x, state...) -> (y, state...)`, float32.
 
     Before the file is moved into place, onnxruntime loads it and runs a few steps from a random state that is not
-    zero; every spike and output must be what exact arithmetic makes of it.
+    zero; every spike and output must be what exact arithmetic makes of it. Where a function of the network has no value
+    there, it runs from its initial state.
 
     Args:
         machine: what to export.
@@ -63,9 +70,22 @@ def _self_check(machine: StateMachine, runner: OnnxRunner) -> None:
         name: random.standard_normal(value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
         for name, value in machine.initial_state(batch).items()
     }
+    first = machine.initial_state(batch)
+    x, state = _with_values(machine, [(x, state), (x, first), (1 + x, first)])
     certificate = certify(machine, x, aligned_run(machine, runner.trace, x, state), state)
     if not certificate.ok:
         raise InternalError(
             f"the exported graph does not compute what the machine computes: {len(certificate.disputed)} disputed "
             f"spike(s){'; '.join(['', *certificate.wrong])}. Nothing was written; please report this model"
         )
+
+
+def _with_values(machine: StateMachine, runs: list[_Run]) -> _Run:
+    """The first run on which the machine has a value everywhere: a logarithm may have none."""
+    if not any(node.layer.bound_sees_inputs for node in machine.nodes):
+        return runs[0]
+    for x, state in runs[:-1]:
+        with suppress(StateError):
+            aligned_run(machine, machine.trace, x, state)
+            return x, state
+    return runs[-1]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
+from psu_deploy.exporters.onnx import arithmetic, convolution, functions, normalisation, reduction, shape
 from psu_deploy.exporters.onnx.neurons import ESTIMATORS, NeuronValues, bernoulli_neuron, lif_neuron, spiking_neuron
 from psu_deploy.exporters.onnx.operators import OPERATORS, advance
 from psu_deploy.exporters.onnx.scope import Scope
@@ -74,69 +74,11 @@ def _linear(layer: ops.Linear, inputs: Sequence[ir.Value], scope: Scope) -> ir.V
     return product if layer.bias is None else b.op("Add", product, b.floats(layer.bias, f"{name}.bias"), name=name)
 
 
-def _conv(layer: Any, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    b, name = scope.builder, scope.name
-    operands = [inputs[0], b.floats(layer.weight, f"{name}.weight")]
-    if layer.bias is not None:
-        operands.append(b.floats(layer.bias, f"{name}.bias"))
-    return b.op(
-        "Conv",
-        *operands,
-        name=name,
-        kernel_shape=list(layer.weight.shape[2:]),
-        strides=list(layer.stride),
-        pads=_pads(layer.padding),
-        dilations=list(layer.dilation),
-        group=layer.groups,
-    )
-
-
 def _channel_affine(layer: ops.ChannelAffine, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     b, name = scope.builder, scope.name
     channels = (-1, *[1] * (len(scope.features) - 1))
     scaled = b.op("Mul", inputs[0], b.floats(layer.scale.reshape(channels), f"{name}.scale"), name=f"{name}.scaled")
     return b.op("Add", scaled, b.floats(layer.shift.reshape(channels), f"{name}.shift"), name=name)
-
-
-def _avg_pool(layer: ops.AvgPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    count = int(layer.count_padding)
-    return scope.builder.op("AveragePool", inputs[0], name=scope.name, count_include_pad=count, **_window(layer))
-
-
-def _sum_pool(layer: ops.SumPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    """A convolution with ones, channel by channel: a mean times its size would round."""
-    b, name, channels = scope.builder, scope.name, scope.features[0]
-    ones = b.floats(np.ones((channels, 1, *layer.kernel)), f"{name}.ones")
-    return b.op("Conv", inputs[0], ones, name=name, group=channels, **_window(layer))
-
-
-def _max_pool(layer: ops.MaxPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    return scope.builder.op("MaxPool", inputs[0], name=scope.name, **_window(layer))
-
-
-def _flatten(layer: ops.Flatten, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    return scope.builder.op("Flatten", inputs[0], name=scope.name, axis=1)
-
-
-def _add(layer: ops.Add, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    total = inputs[0]
-    for term in inputs[1:]:
-        total = scope.builder.op("Add", total, term, name=scope.name)
-    return total
-
-
-def _multiply(layer: ops.Multiply, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    product = inputs[0]
-    for factor in inputs[1:]:
-        product = scope.builder.op("Mul", product, factor, name=scope.name)
-    return product
-
-
-_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid"}
-
-
-def _activation(layer: ops.Activation, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    return scope.builder.op(_ACTIVATIONS[layer.kind], inputs[0], name=scope.name)
 
 
 def _time_conv(layer: ops.TimeConv, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
@@ -173,46 +115,23 @@ def _delay(layer: ops.Delay, inputs: Sequence[ir.Value], scope: Scope) -> ir.Val
     return b.op("Gather", buffer, b.integers(0, "first"), name=name, axis=1)
 
 
-def _readout(layer: ops.Readout, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    b, name = scope.builder, scope.name
-    if layer.kind == "last":
-        return inputs[0]
-    total = b.op("Add", scope.state("sum"), inputs[0], name=f"{name}.total")
-    scope.set_state("sum", total)
-    if layer.kind == "sum":
-        return total
-    return b.op("Div", total, scope.steps_done(), name=name)
-
-
-def _window(layer: Any) -> dict[str, Any]:
-    return {"kernel_shape": list(layer.kernel), "strides": list(layer.stride), "pads": _pads(layer.padding)}
-
-
-def _pads(padding: ops.Padding) -> list[int]:
-    return [before for before, _ in padding] + [after for _, after in padding]
-
-
 _RULES: dict[type, Rule | Branch] = {
+    **arithmetic.RULES,
+    **convolution.RULES,
+    **reduction.RULES,
+    **shape.RULES,
     ops.Linear: _linear,
-    ops.Conv1d: _conv,
-    ops.Conv2d: _conv,
     ops.ChannelAffine: _channel_affine,
-    ops.AvgPool: _avg_pool,
-    ops.SumPool: _sum_pool,
-    ops.MaxPool: _max_pool,
-    ops.Flatten: _flatten,
-    ops.Add: _add,
-    ops.Multiply: _multiply,
-    ops.Activation: _activation,
     ops.TimeConv: _time_conv,
     ops.Filter: _filter,
     ops.Delay: _delay,
     ops.Wait: _delay,
     ops.Hold: Branch.FIRST_STEP,
-    ops.Readout: _readout,
     ops.SpikingNeuron: spiking_neuron,
     ops.LIFNeuron: lif_neuron,
     ops.BernoulliNeuron: bernoulli_neuron,
+    **functions.RULES,
+    **normalisation.RULES,
 }
 """Kind -> rule."""
 
@@ -222,9 +141,12 @@ VOCABULARY = Vocabulary("the ONNX exporter", _RULES, OPERATORS, ESTIMATORS)
 WRITTEN = frozenset(
     (
         *("Add", "And", "AveragePool", "Cast", "Clip", "Concat", "Conv", "Div", "Equal", "Flatten", "Floor"),
+        *("ArgMax", "ConvTranspose", "Expand", "Min", "ReduceMax", "ReduceMean", "ReduceMin"),
         *("Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity", "If", "IsNaN", "MatMul", "Max", "MaxPool", "Mod"),
         *("Mul", "Pad", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze", "Sub"),
         *("Transpose", "Unsqueeze", "Where"),
+        *functions.WRITTEN,
+        *normalisation.WRITTEN,
     )
 )
 """The operators of ONNX that rules write, here and in this room; a file that holds another one is not ours."""

@@ -90,7 +90,9 @@ def _window(operator: ops.Window, role: str, x: ir.Value, scope: Scope) -> ir.Va
         due = b.op("Gather", pending, b.integers(0, "first"), name=f"{name}.due", axis=1)
         total = b.op("Add", total, due, name=f"{name}.total")
         driven = _spread(x, row(operator.columns[:, 1:], "later"), name, scope)
-        scope.set_state(role, b.op("Add", _shifted(pending, name, scope), driven, name=f"{name}.sums"))
+        if order > 2:  # else nothing is left of what was pending
+            driven = b.op("Add", _shifted(pending, order - 1, name, scope), driven, name=f"{name}.sums")
+        scope.set_state(role, driven)
     if operator.bias.any():
         total = b.op("Add", total, row(operator.bias, "bias"), name=f"{name}.biased")
     return total
@@ -113,11 +115,13 @@ def _spread(x: ir.Value, column: ir.Value, name: str, scope: Scope) -> ir.Value:
     return scope.builder.op("Mul", current, column, name=f"{name}.driven")
 
 
-def _shifted(pending: ir.Value, name: str, scope: Scope) -> ir.Value:
-    """Drop the sum that is due, append a zero: a Pad by -1 in front and 1 behind."""
-    rest = [0] * len(scope.features)
-    pads = scope.builder.integers([0, -1, *rest, 0, 1, *rest], f"{name}.shift")
-    return scope.builder.op("Pad", pending, pads, name=f"{name}.shifted")
+def _shifted(pending: ir.Value, length: int, name: str, scope: Scope) -> ir.Value:
+    """Drop the sum that is due, append a zero. Not by a Pad of -1 alone: not every engine knows that."""
+    b, rest = scope.builder, [0] * len(scope.features)
+    end, axis = b.integers([length], "end"), b.integers([1], "axis_1")
+    later = b.op("Slice", pending, b.integers([1], "start"), end, axis, name=f"{name}.kept")
+    pads = b.integers([0, 0, *rest, 0, 1, *rest], f"{name}.shift")
+    return b.op("Pad", later, pads, name=f"{name}.shifted")
 
 
 def _row(table: Array, name: str, scope: Scope) -> ir.Value:

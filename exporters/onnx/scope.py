@@ -18,7 +18,7 @@ class Scope:
     Args:
         builder: takes the nodes.
         name: of the layer; prefix of all its values.
-        features: shape of its (first) input, per sample.
+        shapes: of every input, per sample.
         current: role -> graph input that carries the layer's state.
         step: graph input with the number of steps done before this one; None if no layer needs it.
         start: the step at which the layer's first input arrives; its state stays as it is until then.
@@ -26,11 +26,16 @@ class Scope:
 
     builder: Builder
     name: str
-    features: Shape
+    shapes: tuple[Shape, ...]
     current: Mapping[str, ir.Value]
     step: ir.Value | None
     start: int = 0
     following: dict[str, ir.Value] = field(default_factory=dict)
+
+    @property
+    def features(self) -> Shape:
+        """Shape of its (first) input, per sample."""
+        return self.shapes[0]
 
     def state(self, role: str) -> ir.Value:
         """The state before this step."""

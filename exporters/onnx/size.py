@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
 import onnx
-from onnx import AttributeProto
+from onnx import AttributeProto, TensorProto
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.onnx.target import TARGET
@@ -21,7 +21,11 @@ _SMALL = 64
 _BYTES = 8
 """Of a number: some are int64."""
 
+_UNFOLDED = {"Conv", "ConvTranspose"}
+
 _ONE = "psu_deploy.one sample"
+
+_COPY = "psu_deploy.copy of "
 
 
 def check_size(path: Path, model: onnx.ModelProto, size: int) -> None:
@@ -46,7 +50,7 @@ def check_size(path: Path, model: onnx.ModelProto, size: int) -> None:
     if unknown:
         raise ArtifactError(f"{path} is damaged: the shape of {unknown[0]!r} in it is known only while it runs")
     numbers = sum(prod(shape) for shape in shapes.values() if shape is not None)
-    room = max((_unfolded(node, shapes) for node in nodes_of(inferred) if node.op_type == "Conv"), default=0)
+    room = max((_unfolded(node, shapes) for node in nodes_of(inferred) if node.op_type in _UNFOLDED), default=0)
     check_memory(_BYTES * (numbers + room), size, f"{path}: one sample of this network, state included,")
 
 
@@ -60,6 +64,7 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.GRAPH:
                 del attribute.g.value_info[:]
+                _give_constants(attribute.g, given.initializer)
     graph.input.extend(given.input)
     graph.output.extend(given.output)
     for value in (*graph.input, *graph.output):
@@ -70,6 +75,17 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             graph.input.append(onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims))
     return result
+
+
+def _give_constants(branch: onnx.GraphProto, constants: Iterable[onnx.TensorProto]) -> None:
+    """Copies of the small whole numbers a branch reads, which inference does not look for outside of it."""
+    small = {c.name: c for c in constants if c.data_type == TensorProto.INT64 and prod(c.dims) <= _SMALL}
+    read = {name for node in branch.node for name in node.input if name in small}
+    for node in branch.node:
+        node.input[:] = [f"{_COPY}{name}" if name in read else name for name in node.input]
+    for name in sorted(read):
+        branch.initializer.add().CopyFrom(small[name])
+        branch.initializer[-1].name = f"{_COPY}{name}"
 
 
 def _one_sample(value: onnx.ValueInfoProto) -> None:
@@ -113,9 +129,10 @@ def _shape(value: onnx.ValueInfoProto) -> Shape | None:
 
 
 def _unfolded(node: onnx.NodeProto, shapes: dict[str, Shape | None]) -> int:
-    """A convolution may copy what every window sees."""
-    weight, result = shapes.get(node.input[1]), shapes.get(node.output[0])
-    if not weight or not result:
+    """A convolution may copy what every window sees; a transposed one every product before it is summed."""
+    places = node.output[0] if node.op_type == "Conv" else node.input[0]
+    weight, windows = shapes.get(node.input[1]), shapes.get(places)
+    if not weight or not windows:
         return 0
     groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-    return prod(weight[1:]) * max(1, groups) * prod(result[2:])
+    return prod(weight[1:]) * max(1, groups) * prod(windows[2:])

@@ -72,13 +72,14 @@ def _differences(model: onnx.ModelProto, expected: onnx.ModelProto, properties: 
 
 
 def _graph_differences(graph: onnx.GraphProto, expected: onnx.GraphProto) -> Iterator[str]:
-    yield from _constant_differences(graph, expected)
+    """Nodes before numbers: layers share numbers, so one that is missing has the name of another layer at times."""
     for node, wanted in zip_longest(graph.node, expected.node):
         if node is None or wanted is None:
             there, what = (wanted, "is missing") if node is None else (node, "should not be there")
-            yield f"node {there.name or there.output[0]!r} ({there.op_type}) {what}"
-            return
+            yield f"node {there.output[0]!r} ({there.op_type}) {what}"
+            break
         yield from _node_differences(node, wanted)
+    yield from _constant_differences(graph, expected)
     for what in ("input", "output"):
         names = [[value.name for value in getattr(g, what)] for g in (graph, expected)]
         if names[0] != names[1]:
@@ -116,7 +117,7 @@ def _number_differences(name: str, constant: onnx.TensorProto, expected: onnx.Te
 
 
 def _node_differences(node: onnx.NodeProto, expected: onnx.NodeProto) -> Iterator[str]:
-    name = expected.name or expected.output[0]
+    name = expected.output[0]  # that of the layer, and what of it
     for what in ("op_type", "domain", "input", "output"):
         is_, should = (getattr(n, what) for n in (node, expected))
         if is_ != should:

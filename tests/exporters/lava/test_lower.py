@@ -360,6 +360,20 @@ REFUSED = {
         "numbers would go on",
         "the network's end",
     ),
+    "running maximum": (
+        (5,),
+        [linear(4, 5), PSU, ops.Readout("max")],
+        "l2",
+        "the running max of the output",
+        "read out one of last, sum, mean",
+    ),
+    "pooling over three axes": (
+        (2, 4, 4, 4),
+        [ops.SumPool((2,) * 3, (2,) * 3, ((0, 0),) * 3), PSU],
+        "l0",
+        "a pooling over three axes",
+        "export to ONNX",
+    ),
     "a growing trace": (
         (5,),
         [zoo.neuron(o.Leak(0.5, 1.5), None, zoo.STRICT)],

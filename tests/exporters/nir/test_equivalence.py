@@ -38,7 +38,7 @@ def check(name, spikes, output):
     np.testing.assert_allclose(read_out(machine, output), trace.output, **ROUNDING)
 
 
-@pytest.mark.rows(40)
+@pytest.mark.rows(30)
 @pytest.mark.parametrize(("name", "dialect", "engine"), READERS)
 def test_every_engine(file_of, run_in, name, dialect, engine):
     output, spikes = run_in(file_of(name, dialect), engine, run_of(name)[0])
@@ -57,7 +57,7 @@ def test_our_executor_reads_the_files_of_the_simulators(file_of, run_in, name, d
 THEMSELVES = [*((name, "canonical") for name in MACHINES), *((name, "portable") for name in PORTABLE[::4])]
 
 
-@pytest.mark.rows(40)
+@pytest.mark.rows(30)
 @pytest.mark.parametrize(("name", "dialect"), THEMSELVES)
 def test_the_file_itself(file_of, graph_of, name, dialect):
     """Read by NIR, run by the specification in numpy."""

@@ -74,6 +74,24 @@ REFUSED = {
         "NIR has no product of two signals",
         "leave the gate or the attention out",
     ),
+    "sum of two shapes": (
+        graph(("a", PSU, ("x",)), ("b", linear(1, 3), ("a",)), ("c", ops.Add(), ("a", "b"))),
+        "c",
+        "adds features of different shapes [(1,), (3,)]",
+        "bring them to one shape before",
+    ),
+    "pooling over three axes": (
+        chain((2, 4, 4, 4), ops.SumPool((2,) * 3, (2,) * 3, ((0, 0),) * 3)),
+        "a",
+        "a pooling over three axes",
+        "export to ONNX",
+    ),
+    "running maximum": (
+        chain((3,), PSU, ops.Readout("max")),
+        "b",
+        "the running max",
+        "read out one of last, sum, mean",
+    ),
     "relu": (chain((3,), ops.Activation("relu")), "a", "no pointwise nonlinearity", "use a neuron layer in its place"),
     "sigmoid layer": (chain((3,), ops.Activation("sigmoid")), "a", "no pointwise nonlinearity", "use a neuron layer"),
     "maximum of numbers": (

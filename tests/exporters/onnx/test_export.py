@@ -271,3 +271,17 @@ def test_ctrl_c_in_the_middle_of_an_export(tmp_path):
     assert process.returncode == 130, (stdout, stderr)
     assert "Traceback" not in stderr
     assert not any(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (ops.Readout("sum"), ops.Power(0.5)),  # no root of the sum of a random state
+        (ops.Power(-1.0),),  # no reciprocal of silence
+        (ops.Readout("sum"), ops.Elementary("log")),  # neither
+    ],
+)
+def test_the_check_looks_for_a_run_that_has_values(layers, tmp_path):
+    machine, x = chain((3,), *layers), np.random.default_rng(0).uniform(0.5, 2.0, (4, 2, 3)).astype(np.float32)
+    runner = psu.load(psu.export(machine, tmp_path / "net.onnx"), threads=1)
+    assert psu.verify(machine, runner, x, allow_silent=True).ok

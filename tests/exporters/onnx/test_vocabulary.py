@@ -118,7 +118,7 @@ FOREIGN = {
         behind(helper.make_node("Inverse", ["before"], ["y"], domain="com.microsoft")),
         "Inverse",
     ),
-    "another operator": (behind(helper.make_node("Abs", ["before"], ["y"])), "operator 'Abs'"),
+    "another operator": (behind(helper.make_node("Atan", ["before"], ["y"])), "operator 'Atan'"),
     "a tensor as attribute": (
         behind(helper.make_node("Identity", ["before"], ["y"], value=constant("c", np.float32([1])))),
         "with a tensor",
@@ -172,6 +172,21 @@ GROWING = {
         np.int64([0, 0, 0, 2**40]),
         helper.make_node("Pad", ["before", "pads"], ["wide"]),
         helper.make_node("ReduceSum", ["wide"], ["y"], keepdims=1),
+    ),
+    "one number everywhere": with_constant(
+        "shape",
+        np.int64([1, 2**20, 2**20, 3]),
+        helper.make_node("Expand", ["before", "shape"], ["wide"]),
+        helper.make_node("Flatten", ["wide"], ["flat"], axis=1),
+        helper.make_node("ReduceSum", ["flat"], ["y"], keepdims=1),
+    ),
+    "a stride as long as a continent": with_constant(
+        "kernel",
+        np.ones((1, 1, 1), np.float32),
+        helper.make_node("Unsqueeze", ["before", "axis_1"], ["row"]),
+        helper.make_node("ConvTranspose", ["row", "kernel"], ["wide"], strides=[2**40]),
+        helper.make_node("Flatten", ["wide"], ["flat"], axis=1),
+        helper.make_node("ReduceSum", ["flat"], ["y"], keepdims=1),
     ),
     "doubled forty times": behind(
         helper.make_node("Concat", ["before", "before"], ["v0"], axis=1),
