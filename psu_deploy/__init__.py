@@ -18,6 +18,7 @@ from psu_deploy.errors import (
     UnsupportedModelError,
 )
 from psu_deploy.machine import StateMachine
+from psu_deploy.nn.along_time import Membrane
 from psu_deploy.nn.containers import Lift, Residual, SpikingSequential
 from psu_deploy.nn.neurons import (
     IPSU,
@@ -58,6 +59,7 @@ __all__ = [
     "InternalError",
     "Lift",
     "MaskedPSN",
+    "Membrane",
     "MissingExtraError",
     "PiecewiseLinear",
     "PsuDeployError",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from psu_deploy.errors import InputError
 from psu_deploy.nn.containers import SpikingSequential
 from psu_deploy.nn.neurons.base import TimeFirst
+from psu_deploy.nn.temporal import Leak
 from psu_deploy.numerics.checks import check_whole
 
 
@@ -61,6 +62,35 @@ class TimeConv1d(TimeFirst):
 
     def extra_repr(self) -> str:
         return f"lookahead={self.lookahead}"
+
+
+class Membrane(TimeFirst):
+    """The potential of a leaky neuron that never fires, as an output: (T, B, ...) -> (T, B, ...).
+
+        V[t] = (1 - 1/tau) V[t-1] + g I[t],    g = 1/tau, or 1 where the input does not decay; V[-1] = 0
+
+    What most spiking networks for regression end with; its last step, `y[-1]`, is what they answer.
+
+    Args:
+        tau: membrane time constant in steps, >= 1.
+        decay_input: whether the input is divided by tau.
+
+    Raises:
+        InputError: if tau is below 1.
+
+    >>> Membrane(tau=2.0)(torch.ones(3, 1, 1)).flatten()
+    tensor([0.5000, 0.7500, 0.8750])
+    """
+
+    def __init__(self, tau: float = 2.0, *, decay_input: bool = True) -> None:
+        super().__init__()
+        if not tau >= 1.0:
+            raise InputError(f"tau must be at least 1 step, got {tau}")
+        self.leak = Leak(1.0 / tau if decay_input else 1.0, 1.0 - 1.0 / tau)
+
+    def forward(self, x: Tensor) -> Tensor:
+        potential: Tensor = self.leak(x)
+        return potential
 
 
 class DirectEncoding(TimeFirst):

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from psu_deploy.nn.transformable import TransformableFunction
+
 LARGEST = 127
 """The largest whole number of a weight; -128 is left out, so that the scale is the same on both sides of 0."""
 
@@ -31,18 +33,24 @@ class Int8Weight(nn.Module):
     """
 
     def forward(self, weight: Tensor) -> Tensor:
-        quantised: Tensor = _Int8Weight.apply(weight)  # type: ignore[no-untyped-call]
+        quantised: Tensor = _Int8Weight.apply(weight)
         return quantised
 
 
-class _Int8Weight(torch.autograd.Function):
+class _Int8Weight(TransformableFunction):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:  # noqa: ARG004  torch's signature
+    def forward(weight: Tensor) -> Tensor:
         wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
         scale = wide.abs().amax(tuple(range(1, wide.ndim)), keepdim=True) / LARGEST
         scale = torch.where(scale == 0, torch.ones_like(scale), scale)
         return (scale * (wide / scale).round().clamp(-LARGEST, LARGEST)).to(weight.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ARG004
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """A gradient passes as it is."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ARG004  torch's signature
         return grads[0]

@@ -73,8 +73,8 @@ class SpikingUnit(Neuron):
         fire_on: ">=" or ">".
         surrogate: gives the gradient of Theta.
 
-    Shapes: (T, B, *features) in and out, any features. Spikes are 0.0 or 1.0 in the input's dtype
-    (float32 where the input is half precision, so that a decision never hangs on 11 bits).
+    Shapes: (T, B, *features) in and out, any features. Spikes are 0.0 or 1.0 in the input's dtype; potentials and
+    the decision are float32 where the input is half precision, so that it never hangs on 11 bits.
     """
 
     integrate: CausalOperator
@@ -115,7 +115,7 @@ class SpikingUnit(Neuron):
 
     def forward(self, x: Tensor) -> Tensor:
         _, _, margin = self.margin(x)
-        return fire(margin, self.surrogate, self.fire_on)
+        return fire(margin, self.surrogate, self.fire_on).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold:g}, fire_on={self.fire_on!r}, surrogate={self.surrogate}"

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
+from psu_deploy.nn.constants import starting_device
+from psu_deploy.nn.transformable import ElementwiseFunction
 from psu_deploy.numerics.checks import check_whole
 from psu_deploy.numerics.sigmoid_table import FIRST, LAST, PER_UNIT, VALUES, sup_error
 from psu_deploy.numerics.staircase import sigmoid_steps
@@ -47,7 +49,7 @@ class Staircase(nn.Module):
         if not 1 <= levels <= MAX_LEVELS:
             raise InputError(f"levels must be a whole number in 1..{MAX_LEVELS}, got {levels}")
         self._numbers = sigmoid_steps(int(levels))
-        self.register_buffer("_steps", self.thresholds.float(), persistent=False)
+        self.register_buffer("_steps", self.thresholds.float().to(starting_device()), persistent=False)
 
     @property
     def levels(self) -> int:
@@ -75,7 +77,7 @@ class Staircase(nn.Module):
         return self._numbers.sup_error
 
     def forward(self, x: Tensor) -> Tensor:
-        value: Tensor = _Staircase.apply(x, self._steps.to(x.dtype), self.height, self.offset)  # type: ignore[no-untyped-call]
+        value: Tensor = _Staircase.apply(x, self._steps.to(x.dtype), self.height, self.offset)
         return value
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
@@ -88,18 +90,25 @@ class Staircase(nn.Module):
         return f"levels={self.levels}"
 
 
-class _Staircase(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, thresholds: Tensor, height: float, offset: float) -> Tensor:
-        ctx.save_for_backward(x)
-        steps_below = torch.bucketize(x.contiguous(), thresholds, right=True)
-        return steps_below.to(x.dtype) * height + offset
+class _Estimator(ElementwiseFunction):
+    """Backwards, the sigmoid itself."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004  torch's signature
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         sigmoid = torch.sigmoid(x)
-        return grads[0] * sigmoid * (1.0 - sigmoid), None, None, None
+        return grads[0] * sigmoid * (1.0 - sigmoid), *[None] * (len(ctx.needs_input_grad) - 1)
+
+
+class _Staircase(_Estimator):
+    @staticmethod
+    def forward(x: Tensor, thresholds: Tensor, height: float, offset: float) -> Tensor:
+        steps_below = torch.bucketize(x.contiguous(), thresholds, right=True)
+        return steps_below.to(x.dtype) * height + offset
 
 
 class SigmoidTable(nn.Module):
@@ -120,7 +129,7 @@ class SigmoidTable(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("_values", _table("cpu"), persistent=False)
+        self.register_buffer("_values", _table(starting_device()), persistent=False)
 
     @property
     def sup_error(self) -> float:
@@ -128,7 +137,7 @@ class SigmoidTable(nn.Module):
         return sup_error()
 
     def forward(self, x: Tensor) -> Tensor:
-        value: Tensor = _SigmoidTable.apply(x, self._values)  # type: ignore[no-untyped-call]
+        value: Tensor = _SigmoidTable.apply(x, self._values)
         return value
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
@@ -138,25 +147,18 @@ class SigmoidTable(nn.Module):
         return moved
 
 
-def _table(device: torch.device | str) -> Tensor:
+def _table(device: torch.device) -> Tensor:
     return torch.from_numpy(VALUES.copy()).to(device)
 
 
-class _SigmoidTable(torch.autograd.Function):
+class _SigmoidTable(_Estimator):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, values: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(x: Tensor, values: Tensor) -> Tensor:
         # Half precision has too few bits for 16384 places. The product is exact, a power of two.
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         place = (wide * PER_UNIT).floor().clamp(FIRST, LAST) - FIRST
         found = values[place.nan_to_num().long()].to(x.dtype)
         return torch.where(x.isnan(), x, found)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        sigmoid = torch.sigmoid(x)
-        return grads[0] * sigmoid * (1.0 - sigmoid), None
 
 
 def check_estimator(estimator: object) -> None:

@@ -78,7 +78,7 @@ class LIF(Neuron):
 
     def forward(self, x: Tensor) -> Tensor:
         spikes, _ = self._loop(x)
-        return spikes
+        return spikes.to(x.dtype)
 
     def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """H, the membrane potential before the reset of the same step, and zero."""

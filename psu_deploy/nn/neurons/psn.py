@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import HorizonError, InputError
-from psu_deploy.nn.neurons.base import SpikingUnit, TimeFirst
+from psu_deploy.nn.neurons.base import SpikingUnit, TimeFirst, at_least_single
 from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
 from psu_deploy.nn.temporal import MaskedMatrix, SlidingWindow
 from psu_deploy.numerics.checks import check_whole
@@ -46,8 +46,11 @@ class PSN(TimeFirst):
     def forward(self, x: Tensor) -> Tensor:
         if len(x) != self.horizon:
             raise HorizonError(f"PSN is defined for exactly {self.horizon} steps, got {len(x)}; x is (T, B, ...)")
-        margin = (self.weight @ x.flatten(1) + self.step_bias[:, None]).view_as(x)
-        return fire(margin, self.surrogate, self.fire_on)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = at_least_single(x)
+            weight, bias = self.weight.to(wide.dtype), self.step_bias.to(wide.dtype)
+            margin = (weight @ wide.flatten(1) + bias[:, None]).view_as(wide)
+            return fire(margin, self.surrogate, self.fire_on).to(x.dtype)
 
 
 class MaskedPSN(SpikingUnit):

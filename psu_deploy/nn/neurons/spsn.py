@@ -80,11 +80,12 @@ class SPSN(Neuron):
         probability = torch.sigmoid(potential)
         noise = torch.rand_like(probability) if self.training else self._noise(probability)
         spikes = (probability > noise).to(probability.dtype)
-        return spikes + (probability - probability.detach())
+        return (spikes + (probability - probability.detach())).to(x.dtype)
 
     def _noise(self, like: Tensor) -> Tensor:
         batch, features = like.shape[1], tuple(like.shape[2:])
-        return torch.stack([uniform(self.seed, t, batch, features, like=like) for t in range(len(like))])
+        return torch.stack([uniform(self.seed_buffer, t, batch, features, like=like) for t in range(len(like))])
 
     def extra_repr(self) -> str:
-        return f"tau={self.tau:g}, seed={self.seed}"
+        seed = "unknown" if self.seed_buffer.is_meta else self.seed
+        return f"tau={self.tau:g}, seed={seed}"

@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor
 
 from psu_deploy.errors import InputError
+from psu_deploy.nn.transformable import ElementwiseFunction
 
 __all__ = ["Atan", "PiecewiseLinear", "Surrogate"]
 
@@ -73,7 +73,7 @@ def fire(margin: Tensor, surrogate: Surrogate, fire_on: FireOn = ">=") -> Tensor
     Returns:
         Spikes, 0.0 or 1.0, same shape and dtype.
     """
-    spikes: Tensor = _Fire.apply(margin, surrogate, fire_on)  # type: ignore[no-untyped-call]
+    spikes: Tensor = _Fire.apply(margin, surrogate, fire_on)
     return spikes
 
 
@@ -83,13 +83,16 @@ def check_fire_on(fire_on: str) -> None:
         raise InputError(f'fire_on must be ">=" or ">", got {fire_on!r}')
 
 
-class _Fire(torch.autograd.Function):
+class _Fire(ElementwiseFunction):
     @staticmethod
-    def forward(ctx: Any, margin: Tensor, surrogate: Surrogate, fire_on: FireOn) -> Tensor:
-        ctx.save_for_backward(margin)
-        ctx.surrogate = surrogate
+    def forward(margin: Tensor, surrogate: Surrogate, fire_on: FireOn) -> Tensor:  # noqa: ARG004  torch's signature
         fired = margin >= 0 if fire_on == ">=" else margin > 0
         return fired.to(margin.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        margin, ctx.surrogate, _ = inputs
+        ctx.save_for_backward(margin)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -50,7 +50,7 @@ class CausalOperator(nn.Module, ABC):
 
     def bias(self, steps: int) -> Tensor:
         """The (steps,) vector b in float64, detached, on the CPU."""
-        return torch.zeros(steps, dtype=torch.float64)
+        return torch.zeros(steps, dtype=torch.float64, device="cpu")
 
     @abstractmethod
     def recurrence(self) -> Recurrence:

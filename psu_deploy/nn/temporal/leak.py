@@ -19,7 +19,7 @@ class Identity(CausalOperator):
         return x
 
     def matrix(self, steps: int) -> Tensor:
-        return torch.eye(steps, dtype=torch.float64)
+        return torch.eye(steps, dtype=torch.float64, device="cpu")
 
     def recurrence(self) -> Recurrence:
         return Recurrence("identity", {})
@@ -57,12 +57,13 @@ class Leak(CausalOperator):
         return leak_scan(x, self.gain, self.decay, strict=self.strict)
 
     def matrix(self, steps: int) -> Tensor:
-        lag = torch.arange(steps)[:, None] - torch.arange(steps)[None, :]
+        step = torch.arange(steps, device="cpu")
+        lag = step[:, None] - step[None, :]
         powers = torch.pow(self.decay, lag.clamp(min=0).to(torch.float64))
         return torch.where(lag >= int(self.strict), self.gain * powers, 0.0)
 
     def recurrence(self) -> Recurrence:
-        gain, decay = (torch.tensor(v, dtype=torch.float64) for v in (self.gain, self.decay))
+        gain, decay = (torch.tensor(v, dtype=torch.float64, device="cpu") for v in (self.gain, self.decay))
         return Recurrence("strict_leak" if self.strict else "leak", {"gain": gain, "decay": decay})
 
     def extra_repr(self) -> str:

@@ -62,7 +62,7 @@ class MaskedMatrix(CausalOperator):
     def forward(self, x: Tensor) -> Tensor:
         steps = len(x)
         self._check_horizon(steps)
-        if self.lambda_ < 1.0 and steps != self.steps:
+        if steps != self.steps and self.lambda_ < 1.0:
             raise HorizonError(
                 f"with lambda_ = {self.lambda_:g} < 1 a row looks ahead and needs all {self.steps} steps, got {steps}"
             )
@@ -104,7 +104,9 @@ class MaskedMatrix(CausalOperator):
     def _masked(self, weight: Tensor) -> Tensor:
         ones = torch.ones_like(weight)
         band = ones.tril() - ones.tril(-self.order)
-        return weight * (band if self.lambda_ >= 1.0 else self.lambda_ * band + (1.0 - self.lambda_))
+        lambda_ = self.lambda_buffer.to(weight)  # not read as a number: a GPU would be waited for, vmap has many
+        return weight * (lambda_ * band + (1.0 - lambda_))
 
     def extra_repr(self) -> str:
-        return f"steps={self.steps}, order={self.order}, lambda_={self.lambda_:g}"
+        lambda_ = "unknown" if self.lambda_buffer.is_meta else f"{self.lambda_:g}"
+        return f"steps={self.steps}, order={self.order}, lambda_={lambda_}"

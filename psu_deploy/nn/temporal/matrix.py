@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
+from psu_deploy.nn.constants import starting_device
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
 from psu_deploy.nn.temporal.leak import Leak
 from psu_deploy.numerics.checks import check_whole
@@ -54,13 +56,12 @@ class CausalMatrix(CausalOperator):
             raise InputError(f"need steps >= 1 and 1 <= order <= steps, got steps={steps}, order={order}")
         self.steps = steps
         self.order = order
-        rows, columns = torch.tril_indices(steps, steps)
-        band = rows - columns < order
-        self.register_buffer("_rows", rows[band], persistent=False)
-        self.register_buffer("_columns", columns[band], persistent=False)
+        rows, columns = _places(steps, order).to(starting_device())
+        self.register_buffer("_rows", rows, persistent=False)
+        self.register_buffer("_columns", columns, persistent=False)
         self._rows: Tensor
         self._columns: Tensor
-        self.entries = nn.Parameter(torch.empty(len(self._rows)))
+        self.entries = nn.Parameter(torch.empty(len(rows)))
         self.step_bias = nn.Parameter(torch.zeros(steps)) if bias else None
         self._initialise(init, gain, decay)
 
@@ -72,7 +73,13 @@ class CausalMatrix(CausalOperator):
         else:
             raise InputError(f'init must be "leak" or "kaiming", got {init!r}')
         with torch.no_grad():
-            self.entries.copy_(start[self._rows, self._columns])
+            self.entries.copy_(start[self._rows.to(start.device), self._columns.to(start.device)])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # to_empty() would lose them: the numbers stay, the device changes.
+        self._rows, self._columns = _places(self.steps, self.order).to(self._rows.device)
+        return moved
 
     @property
     def horizon(self) -> int:
@@ -136,12 +143,18 @@ class CausalMatrix(CausalOperator):
         return f"steps={self.steps}, order={self.order}, bias={self.step_bias is not None}"
 
 
+def _places(steps: int, order: int) -> Tensor:
+    """(2, n): rows and columns of the n entries under the mask, row by row, on the CPU."""
+    places = torch.tril_indices(steps, steps, device="cpu")
+    return places[:, places[0] - places[1] < order]
+
+
 def banded(matrix: Tensor, bias: Tensor, order: int) -> Recurrence:
     """The serial form of a causal matrix (T, T) whose rows look at `order` steps: partial sums, or a window of them."""
     steps = len(matrix)
     if order == steps:
         return Recurrence("partial_sums", {"matrix": matrix, "bias": bias}, horizon=steps)
-    columns = torch.zeros(steps, order, dtype=torch.float64)
+    columns = torch.zeros(steps, order, dtype=torch.float64, device="cpu")
     for lag in range(order):
         columns[: steps - lag, lag] = torch.diagonal(matrix, -lag)
     return Recurrence("window", {"columns": columns, "bias": bias}, horizon=steps)

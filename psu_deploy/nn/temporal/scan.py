@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from psu_deploy.nn.transformable import TransformableFunction
+
 CHUNK = 64
 """Steps per matrix product on an accelerator: T launches become T / 64."""
 
@@ -36,22 +38,30 @@ def leak_scan(x: Tensor, gain: float, decay: float, *, strict: bool = False) -> 
     Returns:
         Sequence of the same shape. Differentiable in x, any number of times.
     """
-    result: Tensor = _LeakScan.apply(x, gain, decay, strict, False)  # type: ignore[no-untyped-call]
+    result: Tensor = _LeakScan.apply(x, gain, decay, strict, False)
     return result
 
 
-class _LeakScan(torch.autograd.Function):
+class _LeakScan(TransformableFunction):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: float, decay: float, strict: bool, backwards: bool) -> Tensor:
-        ctx.coefficients = (gain, decay, strict, backwards)
+    def forward(x: Tensor, gain: float, decay: float, strict: bool, backwards: bool) -> Tensor:
         scan = _stepwise if x.device.type == "cpu" else _chunked
         return scan(x, gain, decay, strict, backwards)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004  torch's signature
+        _, *ctx.coefficients = inputs
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, ...], x: Tensor, *coefficients: Any) -> tuple[Tensor, int]:  # noqa: ARG004
+        """Every sample is a row of its own; time stays in front."""
+        return _LeakScan.apply(x.movedim(in_dims[0], 1), *coefficients), 1
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         gain, decay, strict, backwards = ctx.coefficients
         # The transpose of a lower triangular Toeplitz matrix is the same scan with time reversed.
-        grad_x = _LeakScan.apply(grads[0], gain, decay, strict, not backwards)  # type: ignore[no-untyped-call]
+        grad_x: Tensor = _LeakScan.apply(grads[0], gain, decay, strict, not backwards)
         return grad_x, None, None, None, None
 
 
@@ -74,7 +84,7 @@ def _chunked(x: Tensor, gain: float, decay: float, strict: bool, backwards: bool
     starts = range(0, len(x), CHUNK)
     for start in reversed(starts) if backwards else starts:
         rows = slice(start, min(start + CHUNK, len(x)))
-        steps = torch.arange(rows.stop - rows.start)
+        steps = torch.arange(rows.stop - rows.start, device="cpu")
         lag = steps[:, None] - steps[None, :]
         lag = lag.T if backwards else lag
         kernel = gain * _powers(decay, lag, lag > 0 if strict else lag >= 0).to(x)

@@ -44,7 +44,7 @@ class SlidingWindow(CausalOperator):
         return y if self.step_bias is None else y + self.step_bias.to(x.dtype)
 
     def matrix(self, steps: int) -> Tensor:
-        matrix = torch.zeros(steps, steps, dtype=torch.float64)
+        matrix = torch.zeros(steps, steps, dtype=torch.float64, device="cpu")
         for lag, weight in enumerate(self.weight.detach().double().cpu()[:steps]):
             matrix += torch.diag(weight.expand(steps - lag), -lag)
         return matrix

@@ -112,10 +112,10 @@ def test_everything_learns(unit, bias):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_decided_in_float32(unit, dtype):
     neuron, x = make(unit, True, 9)[0].float(), torch.from_numpy(currents(9, 2, (3,))).to(dtype)
-    assert torch.equal(neuron(x), neuron(x.float()))
+    assert torch.equal(neuron(x).float(), neuron(x.float()))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(neuron(x.float()), neuron(x))
-    assert neuron.to(dtype)(x).dtype == torch.float32
+        assert torch.equal(neuron(x.float()), neuron(x).float())
+    assert neuron.to(dtype)(x).dtype == dtype
 
 
 @every_unit

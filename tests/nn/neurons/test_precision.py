@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
-from psu_deploy.nn.neurons import PSU
+from psu_deploy.nn.along_time import TimeConv1d
+from psu_deploy.nn.containers import SpikingSequential
+from psu_deploy.nn.neurons import IPSU, PSN, PSU, RPSU, Atan, SigmoidTable, Staircase
 from tests.helpers import EVERY_NEURON, NeuronCase, currents
 
 HALF = [torch.float16, torch.bfloat16]
+
+MORE = {
+    "psn": lambda T: PSN(T),
+    "staircase": lambda T: RPSU(T, estimator=Staircase(3)),
+    "table": lambda T: RPSU(T, bias=True, estimator=SigmoidTable()),
+    "exponentials": lambda T: IPSU(T, bias=True, temporal="exponentials"),
+}
+"""Beside those that have a row of their own: T -> module."""
+
+MAKERS = {case.name: lambda T, case=case: case.make(T, tau=3.0)[0].float() for case in EVERY_NEURON} | MORE
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -17,8 +32,8 @@ def test_half_precision_input_is_decided_in_float32(case: NeuronCase, dtype):
     neuron = case.make(9)[0].float()
     x = torch.from_numpy(currents(9, 2, (3,))).to(dtype)
     spikes = neuron(x)
-    assert spikes.dtype == torch.float32
-    assert torch.equal(spikes, neuron(x.float()))
+    assert spikes.dtype == dtype
+    assert torch.equal(spikes.float(), neuron(x.float()))
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -31,7 +46,7 @@ def test_margins_that_half_precision_cannot_hold(dtype):
     exact = PSU()(x.double())
     in_half = (x[0] / 2 + x[1]) / 2 - torch.sigmoid(x[0] / 2) / 2 - 1 >= 0
     assert not torch.equal(in_half.double(), exact[1]), "half precision must get some of them wrong"
-    assert torch.equal(PSU()(x).double(), exact)
+    assert torch.equal(PSU()(x).double(), exact), "and the neuron none"
 
 
 @pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
@@ -46,10 +61,56 @@ def test_autocast_does_not_reach_the_decision(case: NeuronCase):
 
 
 @pytest.mark.parametrize("dtype", HALF)
-@pytest.mark.parametrize("case", EVERY_NEURON, ids=str)
-def test_a_model_cast_to_half_precision(case: NeuronCase, dtype):
-    neuron = case.make(5)[0].to(dtype)
-    assert neuron(torch.from_numpy(currents(5, 2, (3,))).to(dtype)).dtype == torch.float32
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_model_cast_to_half_precision_fires_as_its_rounded_numbers_do(name, dtype):
+    """The parameters rounded once, everything else in float32; gradients have the parameters' dtype."""
+    torch.manual_seed(0)
+    T = 9
+    cast = MAKERS[name](T).to(dtype)
+    rounded = copy.deepcopy(cast).float()
+    x = torch.from_numpy(currents(T, 4, (64,))).to(dtype).requires_grad_()
+    torch.manual_seed(1)  # of the neuron that fires at random
+    spikes = cast(x)
+    torch.manual_seed(1)
+    expected = rounded(x.detach().float())
+    assert spikes.dtype == dtype
+    assert torch.equal(spikes.float(), expected)
+    assert 0 < float(spikes.detach().mean()) < 1
+    spikes.sum().backward()
+    for gradient in (x.grad, *(p.grad for p in cast.parameters())):
+        assert gradient.dtype == dtype
+        assert gradient.isfinite().all()
+        assert gradient.any()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_autocast_hands_half_precision_in_and_gets_it_back(name):
+    """Between two linear layers, as in training; the gradients of the float32 parameters are float32."""
+    torch.manual_seed(0)
+    net = SpikingSequential(nn.Linear(6, 32), MAKERS[name](5), nn.Linear(32, 3))
+    x = torch.from_numpy(currents(5, 4, (6,))).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        current = net[0](x)
+        spikes, y = net[1](current), net(x)
+    assert current.dtype == spikes.dtype == y.dtype == torch.bfloat16
+    y.float().sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_the_gradient_of_a_model_in_half_precision(dtype):
+    """dL/dI = A^T (g s'), computed in float32 and rounded once."""
+    psu = PSU(threshold=100.0)  # the reset, scaled by it, takes part
+    x = torch.tensor([[[198.0]], [[3.0]]], dtype=dtype, requires_grad=True)
+    psu(x).sum().backward()
+    wide = x.detach().float().requires_grad_()
+    margin = psu.margin(wide)[2]
+    margin.backward(Atan().derivative(margin.detach()))
+    assert torch.equal(x.grad, wide.grad.to(dtype))
+
+
+def test_a_convolution_over_neighbouring_steps_keeps_half_precision():
+    assert TimeConv1d(3, 2, 3).bfloat16()(torch.zeros(5, 2, 3, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("case", EVERY_NEURON, ids=str)

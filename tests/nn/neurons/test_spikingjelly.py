@@ -93,7 +93,7 @@ def gradients(module, x, weights):
     return torch.autograd.grad((module(x) * weights).sum(), [x, *module.parameters()])
 
 
-@pytest.mark.rows(80)
+@pytest.mark.rows(40)
 @ALL_STEPS
 @PRECISIONS
 @DECAY_INPUT

@@ -140,7 +140,7 @@ def test_matrix_and_bias(case: OperatorCase, T):
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)
 
 
-@pytest.mark.rows(100)
+@pytest.mark.rows(50)
 @every_operator
 @pytest.mark.parametrize("T", [1, 2, 7, 63])
 @pytest.mark.parametrize("features", [(), (1,), (5,), (2, 3)])
