@@ -3,8 +3,10 @@
 from psu_deploy.models.cifarnet import CIFARNet, repeated
 from psu_deploy.models.digits import DigitsNet
 from psu_deploy.models.neurons import CAUSAL, NEURONS
+from psu_deploy.models.resnet import ResNet18
 from psu_deploy.models.sequential_cifar import SequentialCIFARNet, columns
 from psu_deploy.models.shd import SHDNet
+from psu_deploy.models.spikformer import Spikformer
 from psu_deploy.models.vggsnn import VGGSNN
 
 __all__ = [
@@ -13,8 +15,10 @@ __all__ = [
     "VGGSNN",
     "CIFARNet",
     "DigitsNet",
+    "ResNet18",
     "SHDNet",
     "SequentialCIFARNet",
+    "Spikformer",
     "columns",
     "repeated",
 ]

@@ -12,6 +12,10 @@ from psu_deploy.models.arguments import check_dropout, check_sizes
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
 from psu_deploy.nn.along_time import TimeConv1d
 from psu_deploy.nn.containers import Lift, SpikingSequential
+from psu_deploy.nn.neurons import Atan
+
+THRESHOLD = 0.3
+"""V_th of the authors' script for spoken digits."""
 
 
 class TemporalAttention(nn.Module):
@@ -48,7 +52,8 @@ class SHDNet(nn.Module):
         [TemporalAttention,] 2 x [Linear, Dropout, BatchNorm, neuron], Linear, mean over t
 
     Args:
-        neuron: a name in `psu_deploy.models.NEURONS`, or a function that makes one neuron layer.
+        neuron: a name in `psu_deploy.models.NEURONS`, made with the paper's Atan surrogate and the authors' threshold
+            0.3 where it has one; or a function that makes one neuron layer.
         T: number of time steps.
         inputs: number of input channels.
         hidden: neurons of every spiking layer.
@@ -78,7 +83,7 @@ class SHDNet(nn.Module):
         batch_norm: bool = True,
     ) -> None:
         super().__init__()
-        make = neuron_maker(neuron, T)
+        make = neuron_maker(neuron, T, threshold=THRESHOLD, surrogate=Atan(2.0))
         check_sizes(inputs=inputs, classes=classes, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
         check_dropout(dropout)
         if not hidden:

@@ -10,8 +10,15 @@ from psu_deploy.models.arguments import check_multiple, check_sizes
 from psu_deploy.models.blocks import convolutions
 from psu_deploy.models.neurons import NeuronMaker, neuron_maker
 from psu_deploy.nn.containers import SpikingSequential
+from psu_deploy.nn.neurons import PiecewiseLinear
 
 WIDTHS = (64, 128, 256, 256, 512, 512, 512, 512)
+
+THRESHOLD = 0.5
+"""V_th of the authors' script for event data."""
+
+SURROGATE = PiecewiseLinear(2.0)
+"""Of Table I, in the authors' code `QGateGrad`."""
 
 
 class VGGSNN(nn.Module):
@@ -20,7 +27,8 @@ class VGGSNN(nn.Module):
     Every convolution is followed by BatchNorm and a neuron layer.
 
     Args:
-        neuron: a name in `psu_deploy.models.NEURONS`, or a function that makes one neuron layer.
+        neuron: a name in `psu_deploy.models.NEURONS`, made with the paper's piecewise linear surrogate and the
+            authors' threshold 0.5 where it has one; or a function that makes one neuron layer.
         T: number of time steps.
         classes: number of classes.
         size: height and width of a frame, a multiple of 16.
@@ -52,7 +60,8 @@ class VGGSNN(nn.Module):
         check_multiple("size", size, 16)
         self.input_shape = (frame_channels, size, size)
         pools = [nn.AvgPool2d(2) for _ in range(4)]
-        self.feature = convolutions(frame_channels, widths, neuron_maker(neuron, T), pools, bias=bias)
+        make = neuron_maker(neuron, T, threshold=THRESHOLD, surrogate=SURROGATE)
+        self.feature = convolutions(frame_channels, widths, make, pools, bias=bias)
         self.fc = SpikingSequential(nn.Flatten(), nn.Linear(widths[-1] * (size // 16) ** 2, classes))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,8 +31,11 @@ def exported(tmp_path_factory):
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in NEED_A_FILE])
-def test_example_runs_and_reports_equivalence(name):
-    assert "EQUIVALENT: " in run(ROOT / "examples" / name)
+def test_example_runs_and_reports_equivalence(name, tmp_path):
+    text = (ROOT / "examples" / name).read_text()
+    shorter = tmp_path / name  # as it stands, but for the epochs that make it accurate
+    shorter.write_text(text.replace("EPOCHS, BATCH = 4, 5, 64", "EPOCHS, BATCH = 4, 1, 64"))
+    assert "EQUIVALENT: " in run(shorter)
 
 
 @pytest.mark.full

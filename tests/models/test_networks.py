@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.errors import InputError
-from psu_deploy.models import CAUSAL, NEURONS, VGGSNN, CIFARNet, SequentialCIFARNet, SHDNet
+from psu_deploy.models import CAUSAL, NEURONS, VGGSNN, CIFARNet, ResNet18, SequentialCIFARNet, SHDNet
 from psu_deploy.models.cifarnet import repeated
 from psu_deploy.models.sequential_cifar import columns
+from tests.helpers import enlivened, spikes_by_hook
 
 T, B = 5, 3
 WIDTHS = (3, 3, 4, 4, 4, 4, 5, 5)
@@ -20,6 +20,7 @@ def still(*features):
 
 NETWORKS = {
     "cifarnet": (lambda n: CIFARNet(n, T=T, widths=WIDTHS, classes=4), lambda: still(3, 16, 16)),
+    "resnet18": (lambda n: ResNet18(n, T=T, width=2, classes=4), lambda: still(3, 9, 8)),
     "vggsnn": (lambda n: VGGSNN(n, T=T, widths=WIDTHS, size=16, classes=4), lambda: torch.rand(T, B, 2, 16, 16)),
     "sequential": (
         lambda n: SequentialCIFARNet(n, T=T, channels=4, height=8, classes=4),
@@ -38,15 +39,10 @@ def lively(name, neuron):
     """A network that fires, with BatchNorm statistics that are not the ones it was born with."""
     torch.manual_seed(1)
     make, data = NETWORKS[name]
-    net = make(neuron)
-    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)):
-        nn.init.constant_(norm.weight, 3.0)
-        nn.init.constant_(norm.bias, 2.0)
-    for _ in range(5):
-        net(data())
-    return net
+    return enlivened(make(neuron), data, bias=1.0 if "shd" in name else 2.0)
 
 
+@pytest.mark.rows(9)
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_trains(name, neuron):
@@ -92,6 +88,57 @@ def test_its_own_neurons():
     assert len(made) == 3
 
 
+WITH_THRESHOLD = ("psu", "ipsu", "rpsu", "ppsu", "lif", "plif")
+
+AS_PUBLISHED = {
+    "resnet18": (0.5, psu.Atan(2.0)),
+    "vggsnn": (0.5, psu.PiecewiseLinear(2.0)),
+    "shd": (0.3, psu.Atan(2.0)),
+    "shd, attention": (0.3, psu.Atan(2.0)),
+}
+"""Threshold and surrogate of the authors' scripts and of the paper's Table I."""
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("name", AS_PUBLISHED)
+def test_neurons_by_name_are_those_of_the_paper(name, neuron):
+    threshold, surrogate = AS_PUBLISHED[name]
+    neurons = [m for m in NETWORKS[name][0](neuron).modules() if isinstance(m, psu.nn.neurons.base.Neuron | psu.PSN)]
+    assert neurons
+    for made in neurons:
+        if neuron != "spsn":
+            assert made.surrogate == surrogate
+        if neuron != "psn":
+            assert made.threshold == (threshold if neuron in WITH_THRESHOLD else 0.0)
+
+
+@pytest.mark.parametrize("name", AS_PUBLISHED)
+def test_neurons_of_a_function_stay_what_they_are(name):
+    neurons = [m for m in NETWORKS[name][0](psu.PSU).modules() if isinstance(m, psu.PSU)]
+    assert {(neuron.threshold, neuron.surrogate) for neuron in neurons} == {(1.0, psu.Atan(2.0))}
+
+
+def firing_rates(net, x):
+    return [float(spikes.mean()) for spikes in spikes_by_hook(net, x)[1]]
+
+
+@pytest.mark.parametrize("neuron", [name for name in CAUSAL if name != "masked_psn"])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda n: VGGSNN(n, widths=(8, 8, 12, 12, 16, 16, 16, 16), size=32), (10, 4, 2, 32, 32)),
+        (lambda n: SHDNet(n, inputs=100, hidden=(64, 64)), (15, 8, 100)),
+        (lambda n: SHDNet(n, inputs=100, hidden=(64, 64), attention=True), (15, 8, 100)),
+    ],
+    ids=["vggsnn", "shd", "shd, attention"],
+)
+def test_an_untrained_network_is_neither_silent_nor_saturated(make, shape, neuron):
+    """Between 2 % and 60 % in every layer. A masked PSN has no threshold; it starts as its authors say."""
+    torch.manual_seed(0)
+    events = torch.poisson(torch.full(shape, 0.3))
+    assert all(0.02 < rate < 0.6 for rate in firing_rates(make(neuron), events))
+
+
 def test_columns_are_time():
     images = torch.rand(B, 3, 8, 6)
     assert torch.equal(columns(images)[4, 1], images[1, :, :, 4])
@@ -114,6 +161,8 @@ def test_an_image_that_moves_is_refused():
         (lambda: SHDNet(hidden=()), "hidden must be one number of neurons or more"),
         (lambda: SHDNet(dropout=1.0), "dropout is a probability"),
         (lambda: SHDNet(classes=0), "classes must be at least 1"),
+        (lambda: ResNet18("gru"), "neuron must be one of psu, ipsu"),
+        (lambda: ResNet18(width=0), "width must be at least 1"),
     ],
 )
 def test_refusals(make, message):
