@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.capture import to_state_machine
-from psu_deploy.capture.layers import Converter
+from psu_deploy.capture.conversion import Converter
 from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine
 

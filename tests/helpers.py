@@ -346,6 +346,11 @@ class Forward(nn.Module):
         return self.call(self, x)
 
 
+def axes_of(x, lead):
+    """Axes of a tensor: time and batch as given, then one per feature axis."""
+    return (*lead, *((size,) for size in x.shape[len(lead) :]))
+
+
 def linear(*sizes):
     return Lift(nn.Linear(*sizes))
 
@@ -360,6 +365,16 @@ def spikes_by_hook(model, x):
     for handle in handles:
         handle.remove()
     return output, seen
+
+
+def enlivened(net, data, bias=1.0):
+    """A network that fires, with BatchNorm statistics that are not the ones it was born with."""
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)):
+        nn.init.constant_(norm.weight, 3.0)
+        nn.init.constant_(norm.bias, bias)
+    for _ in range(5):
+        net(data())
+    return net
 
 
 def followed_by_silence(x, steps):

@@ -1,6 +1,6 @@
 """The bridge: torch modules on one side, state machines on the other."""
 
-from psu_deploy.capture.layers import Converter
+from psu_deploy.capture.conversion import Converter
 from psu_deploy.capture.modes import floating_like
 from psu_deploy.capture.module_trace import trace_module
 from psu_deploy.capture.trace import to_state_machine

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from psu_deploy.capture.layers import Converter, array, nothing
+from psu_deploy.capture.conversion import Converter, array, nothing
 from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
 from psu_deploy.machine.ops import SpikingNeuron
 from psu_deploy.machine.ops.fields import Shape
-from psu_deploy.nn.along_time import Hold, Static, TimeConv1d
+from psu_deploy.nn.along_time import Hold, Membrane, Static, TimeConv1d
 from psu_deploy.nn.neurons import (
     LIF,
     PLIF,
@@ -124,6 +124,11 @@ def time_conv(module: TimeConv1d, features: Shape) -> ops.TimeConv:
     return ops.TimeConv(array(conv.weight), bias, conv.groups, module.lookahead)
 
 
+def membrane(module: Membrane, features: Shape) -> ops.Filter:
+    """Membrane: its leak, and nothing that fires."""
+    return ops.Filter(operator(module.leak))
+
+
 def hold(module: Hold, features: Shape) -> ops.Hold:
     """Hold."""
     return ops.Hold()
@@ -144,6 +149,7 @@ CONVERTERS: dict[type[nn.Module], Converter] = {
     LIF: lif,
     PLIF: lif,
     TimeConv1d: time_conv,
+    Membrane: membrane,
     Static: nothing,
     Hold: hold,
 }

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from psu_deploy.capture.modes import eval_mode
+from psu_deploy.capture.leaves import unwrapped
+from psu_deploy.capture.modes import eagerly, eval_mode, in_float32, sole_output
 from psu_deploy.capture.spikingjelly import at_rest
-from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine import StateMachine, Trace, ops
+from psu_deploy.nn.along_time import Hold
 from psu_deploy.nn.neurons import Neuron
 
 
@@ -28,18 +30,34 @@ def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
         gives one output for the whole sequence: `output` is then (1, B, ...).
     """
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    with eval_mode(model), at_rest(model), torch.no_grad(), _recording(model, machine, seen):
-        output = model(x)
+    model = unwrapped(model)
+    with eval_mode(model), at_rest(model), torch.no_grad(), eagerly(), _recording(model, machine, seen):
+        output = sole_output(in_float32(model, x[0] if _takes_a_picture(model, machine) else x))
     output = output if output.ndim == 2 + len(machine.shapes[machine.output]) else output[None]
     trace = Trace(output)
     for name in machine.spiking:
         path, _, use = name.partition("#")
-        current, spikes = seen[path][int(use or 1) - 1]
-        trace.spikes[name] = spikes
+        whole = 2 + len(machine.shapes[name])
+        current, spikes = _use(seen[path], int(use or 1) - 1, len(x), whole)
+        trace.spikes[name] = spikes.sign()  # some neurons scale what they emit
         module = _module(model, name)
         if isinstance(module, Neuron):
             _add_potentials(trace, name, module, current)
     return trace
+
+
+def _takes_a_picture(model: nn.Module, machine: StateMachine) -> bool:
+    """Whether the module repeats its input by itself."""
+    holds = any(isinstance(node.layer, ops.Hold) for node in machine.nodes)
+    return holds and not any(isinstance(module, Hold) for module in model.modules())
+
+
+def _use(calls: list[tuple[Tensor, Tensor]], use: int, steps: int, whole: int) -> tuple[Tensor, Tensor]:
+    """What a layer was fed and gave: in one call, of so many axes, or in one per step of a loop."""
+    if calls[0][1].ndim == whole:
+        return calls[use]
+    own = calls[use * steps : (use + 1) * steps]
+    return torch.stack([current for current, _ in own]), torch.stack([spikes for _, spikes in own])
 
 
 def _add_potentials(trace: Trace, name: str, module: Neuron, current: Tensor) -> None:

@@ -1,43 +1,42 @@
-"""Walks a torch network on an example input and writes down the state machine it computes.
+"""Writes down the state machine that a torch network computes, and holds it against the network.
 
-torch.fx turns forward() into a graph of calls. Every call is executed on the example, so that shapes are known,
-and converted, so that a node of the machine stands for it. What cannot be converted is noted, and the walk goes on:
-the caller sees everything that stands in the way at once.
+The network is run three times, on inputs of other numbers and other sizes, the last of them long. All runs must give
+the same machine: what was taken from the input into a constant, or from T and B into the arithmetic, is another number
+then. The machine is run on the second input, and every layer of it must give what it gave in the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.parametrize import type_before_parametrizations as type_of
+from torch import Tensor, nn
 
-from psu_deploy.capture import functions, placement, spikingjelly
+from psu_deploy.capture import spikingjelly
 from psu_deploy.capture.alignment import aligned
-from psu_deploy.capture.along_time import CONVERTERS, check_computes_as_its_base, spiking_unit
-from psu_deploy.capture.check import check_layer, check_neuron
-from psu_deploy.capture.examples import EXAMPLE_STEPS, examples_for
-from psu_deploy.capture.functions import Call, Converted
-from psu_deploy.capture.layers import STATELESS, Converter
-from psu_deploy.capture.modes import eval_mode, floating_like
-from psu_deploy.capture.random_spikes import random_spikes, spiking_at_random
-from psu_deploy.capture.tracer import NEURONS, ROOT, Root, Tracer
-from psu_deploy.capture.values import Example, Layout, Value
+from psu_deploy.capture.along_time import CONVERTERS
+from psu_deploy.capture.axes import BATCH, SEQUENCE, STEP, TIME, is_feature, whole
+from psu_deploy.capture.comparison import check_same, check_whole
+from psu_deploy.capture.conversion import Converter
+from psu_deploy.capture.examples import examples_for
+from psu_deploy.capture.layers import STATELESS
+from psu_deploy.capture.leaves import unwrapped
+from psu_deploy.capture.modes import eagerly, eval_mode, floating_like, in_float32, sole_output
+from psu_deploy.capture.modules import ModuleConverter
+from psu_deploy.capture.recording import ModelFailureError, Recording
+from psu_deploy.capture.rules.reducing import complete
+from psu_deploy.capture.values import ALWAYS, EVERY, UNKNOWN, Example, MoreStepsError, OtherStepsError, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, Refusal, UnsupportedModelError
-from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.ops.fields import Shape, feature_shape
 from psu_deploy.machine.passes import RemoveDeadLayers, simplify
-from psu_deploy.machine.schedule import INPUT, STEP
+from psu_deploy.machine.schedule import INPUT
 from psu_deploy.nn.along_time import Hold
-from psu_deploy.nn.neurons import Neuron, SpikingUnit
 
 ACTION = "turn the model into a state machine"
-_UNKNOWN = "?"
-_NEURONS_CHECKED = 16
 
 
 def to_state_machine(
@@ -50,14 +49,15 @@ def to_state_machine(
     """Turn a network over sequences (T, B, ...) into the serial state machine that computes the same.
 
     The model is captured in its eval form, whatever mode it is in, and is left as it was: BatchNorm is folded
-    into the layer before it, Dropout is dropped, a mean over time becomes the readout.
+    into the layer before it, Dropout is dropped, a mean over time becomes the readout. `forward` is run as it is, so
+    loops over layers and steps, and branches on shapes, are followed; a branch on numbers is refused.
 
     Args:
-        model: any module whose forward takes one sequence, made of this package's neurons and containers and of
-            torch layers; containers, `Lift`, `+`, reshapes and a mean, sum or last step over time are understood.
+        model: any module whose forward takes one sequence, or one picture (B, ...) that it repeats by itself, made of
+            this package's neurons and containers and of torch layers and functions.
         input_shape: features of one step, such as (700,) or (3, 32, 32): no time, no batch.
-        converters: module type -> function(module, features) returning a layer of `psu_deploy.machine.ops`, or None
-            where the module does nothing. They win over the built-in ones.
+        converters: module type -> function(module, features) returning a layer of `psu_deploy.machine.ops`, some to
+            be put one behind the other, or None where the module does nothing. They win over the built-in ones.
         simplified: run the passes; False leaves BatchNorm a layer of its own, as the module computes it.
 
     Returns:
@@ -68,244 +68,185 @@ def to_state_machine(
         InputError: if the model itself fails on an input of this shape.
     """
     features = feature_shape(input_shape)
-    with eval_mode(model), spikingjelly.at_rest(model), torch.no_grad():
-        machine = _capture(model, features, STATELESS | CONVERTERS | dict(converters or {}))
+    model = unwrapped(model)
+    converter = ModuleConverter(STATELESS | CONVERTERS | dict(converters or {}))
+    with eval_mode(model), spikingjelly.at_rest(model), torch.inference_mode(False), torch.no_grad(), eagerly():
+        machine = _capture(model, features, converter)
     return simplify(machine) if simplified else RemoveDeadLayers()(machine)
 
 
-def _capture(model: nn.Module, features: Shape, converters: dict[type[nn.Module], Converter]) -> StateMachine:
-    """Walk on the shortest example that the model runs on."""
-    *shorter, longest = examples_for(model)
-    for example in shorter:
-        with suppress(_ModelFailureError, UnsupportedModelError):  # code that names T needs the longest
-            return _Walker(Root(model), converters, example).capture(features)
-    walker = _Walker(Root(model), converters, longest)
+def _capture(model: nn.Module, features: Shape, converter: ModuleConverter) -> StateMachine:
+    """Run on the shortest example that the model takes."""
+    examples = examples_for(model)
+    failures: list[tuple[Example, Exception]] = []
+    for example in examples:
+        try:
+            return _confirmed(model, features, converter, example)
+        except OtherStepsError as other:  # a picture, shown as often as the network says
+            examples.append(replace(example, steps=other.steps, fixed=True, most=None))
+        except MoreStepsError as more:
+            if more.steps > example.steps:
+                examples.append(replace(example, steps=more.steps))
+            else:
+                failures.append((example, UnsupportedModelError([_too_short(more)], ACTION)))
+        except (ModelFailureError, UnsupportedModelError) as error:
+            failures.append((example, error))
+    # A refusal says more than a failure, a longer example more than a shorter one, and most networks take sequences.
+    failures.sort(key=lambda found: (isinstance(found[1], UnsupportedModelError), not found[0].image))
+    example, failure = failures[-1]
+    if isinstance(failure, UnsupportedModelError):
+        raise failure
+    raise _explained(example, failure, features) from failure.__cause__
+
+
+def _too_short(more: MoreStepsError) -> Problem:
+    return Problem("forward", "getitem", f"{more}, about as many as there may be", "take fewer, or allow more steps")
+
+
+def _confirmed(model: nn.Module, features: Shape, converter: ModuleConverter, example: Example) -> StateMachine:
+    machine, _, _ = _record(model, features, converter, example)
+    for other in example.others():
+        with suppress(ModelFailureError):  # code that names T runs on no other
+            again, recording, x = _record(model, features, converter, other)
+            check_same(machine, again, recording)
+            check_whole(again, recording, x)
+            _check_longest(model, features, converter, example.longest(other), machine)
+            _check_batch_of_one(model, features, recording, other)
+            return machine
+    raise InputError(f"the model runs on (T, B) = {example.steps, example.batch} but on no other batch size")
+
+
+def _check_longest(
+    model: nn.Module, features: Shape, converter: ModuleConverter, example: Example, machine: StateMachine
+) -> None:
+    with suppress(ModelFailureError):
+        again, recording, _ = _record(model, features, converter, example)
+        check_same(machine, again, recording)
+
+
+def _check_batch_of_one(model: nn.Module, features: Shape, recording: Recording, example: Example) -> None:
+    """Raise unless one sample gives as many numbers as one of several: `squeeze()` drops a batch of one too."""
+    several, one = recording.given / example.batch, _numbers_of_one(model, features, replace(example, batch=1))
+    if one is not None and several != one:
+        reason = f"gives {one} numbers for a batch of one sample, and {several:g} per sample for a batch of more"
+        problem = Problem("forward", type(model).__name__, reason, "write squeeze(dim), not squeeze()")
+        raise UnsupportedModelError([problem], ACTION)
+
+
+def _numbers_of_one(model: nn.Module, features: Shape, example: Example) -> int | None:
+    """Of its output; None if the model does not run on a batch of one."""
+    with suppress(Exception):
+        output: Tensor = sole_output(in_float32(model, _input(model, features, example).tensor))
+        return output.numel()
+    return None
+
+
+def _record(
+    model: nn.Module, features: Shape, converter: ModuleConverter, example: Example
+) -> tuple[StateMachine, Recording, Tensor]:
+    recording = Recording(model, converter, example)
+    value = _input(model, features, example)
+    output = sole_output(_failing_clearly(recording, value, model))
+    if _shows_nothing(recording):
+        raise ModelFailureError("it does not show its input at every step")
+    node = _output_of(recording, output)
+    if recording.problems:
+        raise UnsupportedModelError(recording.problems, ACTION)
+    assert node is not None
+    recording.given = output.tensor.numel()
+    machine = StateMachine(aligned(recording.nodes.nodes), features, node)
+    if machine.shapes[node] != output.features:
+        raise InternalError(f"captured output shape {machine.shapes[node]}, model gives {output.features}")
+    return machine, recording, value.tensor
+
+
+def _failing_clearly(recording: Recording, value: Value, model: nn.Module) -> Any:
+    """Run; a model that fails behind something that was refused fails because of it."""
+    copy = replace(value, tensor=value.tensor.clone())
     try:
-        return walker.capture(features)
-    except _ModelFailureError as failure:
-        raise walker.explain(failure, features) from failure.__cause__
-
-
-class _Walker(fx.Interpreter):
-    def __init__(self, root: Root, converters: dict[type[nn.Module], Converter], example: Example) -> None:
-        self._example = example
-        self._root = root
-        self._converters = converters
-        self._nodes: list[Node] = []
-        self._problems: list[Problem] = []
-        self._uses: dict[str, int] = {}
-        tracer = Tracer(tuple(converters))
-        try:
-            graph = tracer.trace(root)
-        except Exception as error:
-            problem = Problem(
-                type(root.model).__name__,
-                "forward",
-                f"could not be traced: {_first_line(error)}",
-                "no loops or branches on tensor values in forward(): give every module the whole sequence, and wrap "
-                "stateless layers in psu.Lift",
+        return recording.run(copy, lambda x: in_float32(model, x))
+    except ModelFailureError as failure:
+        if isinstance(failure.__cause__, OtherStepsError | MoreStepsError):
+            raise failure.__cause__ from None
+        if recording.problems and not _shows_nothing(recording):
+            recording.note(
+                "forward", type(model).__name__, Refusal(f"stopped there: {failure}", "mend the above first")
             )
-            raise UnsupportedModelError([problem], ACTION) from error
-        super().__init__(fx.GraphModule(root, graph))
-        self.extra_traceback = False
-        self._literals: tuple[Any, ...] = ()
-
-    def capture(self, features: Shape) -> StateMachine:
-        """Walk the graph on the example and build the machine."""
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(self._example.steps, self._example.batch, *features, generator=generator)
-        x = x.to(floating_like(self._root))
-        if any(isinstance(module, Hold) for module in self._root.modules()):
-            x = x[:1].expand_as(x).contiguous()  # such a network takes nothing else
-        output = self.run(Value(x, INPUT, Layout.SEQUENCE))
-        self._compare_graph_with_model(x)
-        return self._machine(output, features)
-
-    def run_node(self, n: fx.Node) -> Any:
-        self._literals = tuple(a for a in n.args if isinstance(a, int | float))
-        return super().run_node(n)
-
-    def _compare_graph_with_model(self, x: Tensor) -> None:
-        """The traced graph must compute what forward() computes, whatever the neurons emit."""
-        paths = [node.name.partition("#")[0] for node in self._nodes if isinstance(node.layer, ops.Neuron)]
-        seen = []
-        for run in (self._root, self.module):
-            with spiking_at_random(self._root.model, paths) as currents:
-                currents.append(_execute(run, x.clone()))
-            seen.append(currents)
-        if not self._problems and not all(map(_same, *seen)):
-            reason = "forward() computes something else than its trace: a tensor changed in place, or randomness"
-            self._note("forward", type(self._root.model).__name__, reason, "write y = y + x instead of y += x")
-
-    def explain(self, failure: _ModelFailureError, features: Shape) -> BaseException:
-        """The model itself failed: on what was refused before, or else on the input."""
-        shape = (self._example.steps, self._example.batch, *features)
-        reason = str(failure)
-        if not self._problems and isinstance(failure.__cause__, PsuDeployError):
-            return failure.__cause__
-        if not self._problems:
-            return InputError(
-                f"the model fails on an example x of shape (T, B, *input_shape) = {shape}: {reason}; "
-                "input_shape is the features of one step, without time and batch, and a layer without time needs "
-                "psu.Lift around it or psu.SpikingSequential instead of nn.Sequential"
-            )
-        self._note("forward", type(self._root.model).__name__, f"stopped there: {reason}", "mend the above first")
-        return UnsupportedModelError(self._problems, ACTION)
-
-    def _machine(self, output: Any, features: Shape) -> StateMachine:
-        if not isinstance(output, Value):
-            self._note("forward", type(output).__name__, "the model must return one tensor", "return the logits only")
-        elif output.layout is Layout.FOLDED:
-            self._note("forward", "output", "the output has T and B folded together", "unflatten it to (T, B, ...)")
-        elif output.node == "x":
-            self._note("forward", "output", "the output is the input: there is no layer", "add one")
-        if self._problems:
-            raise UnsupportedModelError(self._problems, ACTION)
-        machine = StateMachine(aligned(self._nodes), features, output.node)
-        if machine.shapes[output.node] != output.features:
-            raise InternalError(f"captured output shape {machine.shapes[output.node]}, model gives {output.features}")
-        return machine
-
-    # -- what fx calls ------------------------------------------------------------------------------------------
-
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        module, path = self.fetch_attr(target), _path(target)
-        values = functions.find_values((args, kwargs))
-        overwritten = any(value.overwritten for value in values)
-        name, kind = path or type_of(module).__name__.lower(), type_of(module).__name__
-        try:
-            placement.check_place(module, values)
-            result = _execute(module, *_concrete(args), **_concrete(kwargs))
-        except (Refusal, _ModelFailureError) as error:
-            if not (isinstance(module, NEURONS) or spikingjelly.is_neuron(module)) or not values:
-                if not isinstance(error, Refusal):
-                    raise
-                self._note(path, kind, error.reason, error.remedy)  # there is no result to go on with
-                raise _ModelFailureError(error.reason) from error
-            refusal = error if isinstance(error, Refusal) else Refusal(str(error), "see its arguments")
-            return self._refuse(path, kind, refusal, values, values[0].tensor)  # a neuron keeps the shape
-        try:
-            placement.check_intact(overwritten)
-            if spikingjelly.is_neuron(module) and name in self._uses:
-                raise Refusal(
-                    "is called twice: its second call goes on from the membrane of the first", "use two neurons"
-                )
-            return self._emit(name, self._convert_module(module, values, result), result)
-        except Refusal as error:
-            return self._refuse(path, kind, error, values, result)
-
-    def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._call(super().call_method, target, args, kwargs)
-
-    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._call(super().call_function, target, args, kwargs)
-
-    def _call(self, run: Callable[..., Any], target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        overwritten = any(value.overwritten for value in functions.find_values((args, kwargs)))
-        result = _execute(run, target, _concrete(args), _concrete(kwargs))
-        call = Call(target, args, kwargs, result, self._example, self._literals)
-        if not call.values or not _holds_tensors(result):
-            return result
-        try:
-            placement.check_intact(overwritten)
-            if not isinstance(result, Tensor):
-                raise Refusal("returns several tensors", "a layer has one output")
-            return self._emit(functions.short_name(target), functions.convert_call(call), result)
-        except Refusal as error:
-            return self._refuse("forward", functions.describe(target), error, call.values, result)
-
-    # -- book-keeping -------------------------------------------------------------------------------------------
-
-    def _convert_module(self, module: nn.Module, values: list[Value], result: Any) -> Converted:
-        if len(values) != 1 or not isinstance(result, Tensor):
-            raise Refusal("needs one tensor in and one out", "split the module")
-        value = values[0]
-        converter = self._converter(module)
-        if converter is None and isinstance(module, nn.Flatten | nn.Unflatten):
-            return functions.reshape(value, result, self._example)
-        if converter is None:
-            raise Refusal("no converter for this type", "replace it, or pass converters={type: function}")
-        placement.check_batched(module, value.layout)
-        try:
-            layer = converter(module, value.features)
-        except InputError as error:
-            raise Refusal(str(error), "give it finite numbers and sizes it supports") from error
-        placement.check_along_time(layer, value.layout)
-        placement.check_lookahead(layer, value)
-        if isinstance(layer, ops.Neuron):
-            like = value.tensor
-            if isinstance(module, Neuron):  # works on any features: a few, but along its whole horizon
-                like = like.new_empty(module.horizon or EXAMPLE_STEPS, 2, _NEURONS_CHECKED)
-            check_neuron(layer, like, lambda current: _execute(module, current))
-        return Converted(layer, (value,), value.layout)
-
-    def _converter(self, module: nn.Module) -> Converter | None:
-        """That of its exact type; of a neuron somebody built on a `SpikingUnit`, that of what it was built on."""
-        kind = type_of(module)
-        found = self._converters.get(kind) or spikingjelly.converter(kind)
-        if found is not None or not isinstance(module, SpikingUnit):
-            return found
-        check_computes_as_its_base(kind)
-        return next((self._converters[base] for base in kind.__mro__ if base in self._converters), spiking_unit)
-
-    def _emit(self, path: str, converted: Converted, result: Tensor) -> Value:
-        if converted.layer is None:
-            return Value(result, converted.inputs[0].node, converted.layout)
-        value = Value(result, self._unique(path), converted.layout)
-        if all(v.node != _UNKNOWN for v in converted.inputs):
-            check_layer(converted.layer, converted.inputs, value)
-        self._nodes.append(Node(value.node, converted.layer, tuple(v.node for v in converted.inputs)))
-        if isinstance(converted.layer, ops.Neuron):
-            # What follows is checked on spikes at random: on this example the neurons may well be silent.
-            return replace(value, tensor=random_spikes(result, len(self._nodes)))
-        return value
-
-    def _unique(self, path: str) -> str:
-        self._uses[path] = self._uses.get(path, 0) + 1
-        first = self._uses[path] == 1 and path not in (INPUT, STEP)
-        return path if first else f"{path}#{self._uses[path]}"
-
-    def _refuse(self, path: str, kind: str, error: Refusal, values: list[Value], result: Any) -> Any:
-        """Note the problem and go on with the concrete result, to find the next one."""
-        self._note(path, kind, error.reason, error.remedy)
-        if not isinstance(result, Tensor):
-            return result
-        layout = self._example.layout_of(result, values[0].layout if values else Layout.SEQUENCE)
-        return Value(result, _UNKNOWN, layout or Layout.STEP)
-
-    def _note(self, path: str, kind: str, reason: str, remedy: str) -> None:
-        self._problems.append(Problem(path or "(root)", kind, reason, remedy))
+            raise UnsupportedModelError(recording.problems, ACTION) from failure
+        raise
 
 
-class _ModelFailureError(Exception):
-    """The model's own code raised."""
+def _shows_nothing(recording: Recording) -> bool:
+    """Whether a network that was given a picture has not repeated it: it takes sequences."""
+    nodes = recording.nodes
+    held = [value for node in nodes.nodes if isinstance(node.layer, ops.Hold) for value in nodes.seen[node.name]]
+    return recording.example.image and all(value.when == range(1) for value in held)
 
 
-def _execute(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return call(*args, **kwargs)
-    except Exception as error:
-        raise _ModelFailureError(_first_line(error)) from error
+def _input(model: nn.Module, features: Shape, example: Example) -> Value:
+    generator = torch.Generator().manual_seed(example.seed)
+    lead = (example.batch,) if example.image else (example.steps, example.batch)
+    like = floating_like(model)
+    x = torch.randn(*lead, *features, generator=generator).to(like.device, _runs_in(like.dtype))
+    if example.image:
+        return Value(x, INPUT, (*STEP, *whole(features)), ALWAYS)
+    if any(isinstance(module, Hold) for module in model.modules()):
+        x = x[:1].expand_as(x).contiguous()  # such a network takes nothing else
+    return Value(x, INPUT, (*SEQUENCE, *whole(features)), EVERY)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def _runs_in(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-def _same(first: Any, second: Any) -> bool:
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or first.shape != second.shape:
-        return type(first) is type(second) and not isinstance(first, Tensor)
-    tolerance = 1e-4 * (1 + float(first.abs().max()))
-    return torch.allclose(first, second, rtol=0, atol=tolerance, equal_nan=True)
+def _output_of(recording: Recording, output: Any) -> str | None:
+    """The node of the network's output; notes what is wrong with it."""
+
+    def wrong(kind: str, reason: str, remedy: str) -> None:
+        recording.note("forward", kind, Refusal(reason, remedy))
+
+    if not isinstance(output, Value):
+        wrong(type(output).__name__, "the model must return one tensor that depends on its input", "return the logits")
+        return None
+    if output.overwritten:
+        wrong("output", "the output was changed in place", "use y = y + x for y += x")
+        return None
+    if output.node == UNKNOWN:
+        if not recording.problems:
+            wrong("output", "the output depends on the places of maxima, max(dim).indices", "use the values, or argmax")
+        return None
+    last = recording.example.steps - 1
+    if output.when == range(last + 1) and last:
+        output = complete(recording, output)
+    elif output.when == range(last, last + 1):
+        output = recording.emit("last()", ops.Readout("last"), (output,), output.tensor, output.axes, "the end")
+    elif isinstance(output.when, range) and recording.example.image:
+        raise OtherStepsError(output.when.stop)
+    elif isinstance(output.when, range):
+        wrong("output", "the output is of one step in the middle", "return the last step, or all of them")
+    if (TIME, BATCH) in output.axes or (BATCH, TIME) in output.axes:
+        wrong("output", "the output has T and B folded together", "unflatten it to (T, B, ...)")
+    elif output.span != (0, 0):
+        wrong("output", "the output is of some of the steps", "return all of them, or the last, x[-1]")
+    elif output.node == INPUT:
+        wrong("output", "the output is the input: there is no layer", "add one")
+    elif not _leads(output):
+        wrong("output", f"the output is {output.layout}", "return (T, B, ...), or (B, ...) behind a readout")
+    return str(output.node)
 
 
-def _holds_tensors(result: Any) -> bool:
-    return isinstance(result, Tensor) or (isinstance(result, tuple | list) and any(map(_holds_tensors, result)))
+def _leads(output: Value) -> bool:
+    lead = STEP if output.when != EVERY else SEQUENCE
+    return output.axes[: len(lead)] == lead and all(map(is_feature, output.axes[len(lead) :]))
 
 
-def _concrete(arguments: Any) -> Any:
-    return fx.node.map_aggregate(arguments, lambda a: a.tensor if isinstance(a, Value) else a)
-
-
-def _path(target: str) -> str:
-    return target.removeprefix(ROOT).removeprefix(".")
+def _explained(example: Example, failure: Exception, features: Shape) -> PsuDeployError:
+    """The model itself failed, on every example."""
+    if isinstance(failure.__cause__, PsuDeployError):
+        return failure.__cause__
+    shape = (example.steps, example.batch, *features)
+    return InputError(
+        f"the model fails on an example x of shape (T, B, *input_shape) = {shape}: {failure}; "
+        "input_shape is the features of one step, without time and batch, and a layer without time needs "
+        "psu.Lift around it or psu.SpikingSequential instead of nn.Sequential"
+    )

@@ -95,7 +95,7 @@ def _resnet(checkpoint: Checkpoint) -> Problem:
     steps = checkpoint.args.get("step")
     found = f"; here they are for {sizes} steps and the script was called with T = {steps}" if sizes else ""
     reason = f"its neurons ignore -T and always have 8 steps, so other T mix the samples of a batch{found}"
-    return Problem("(network)", "ResNet18", reason, "train CIFARNet, VGGSNN, SequentialCIFARNet or SHDNet")
+    return Problem("(network)", "ResNet18", reason, "train psu_deploy.models.ResNet18, whose steps are its own")
 
 
 def _square(value: Tensor) -> bool:

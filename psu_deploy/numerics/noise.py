@@ -24,11 +24,11 @@ SCALE = 2.0**-24
 """Makes a number in [0, 1) of one of 24 bits."""
 
 
-def uniform(seed: int, step: int, batch: int, features: tuple[int, ...], *, like: Tensor) -> Tensor:
+def uniform(seed: int | Tensor, step: int, batch: int, features: tuple[int, ...], *, like: Tensor) -> Tensor:
     """Uniform numbers in [0, 1), one per neuron.
 
     Args:
-        seed: >= 0.
+        seed: >= 0; a whole number or a tensor () of one, which need not be read then.
         step: >= 0.
         batch: B.
         features: of one sample; the number of a neuron in a sample does not depend on B.
@@ -43,7 +43,7 @@ def uniform(seed: int, step: int, batch: int, features: tuple[int, ...], *, like
     return ((mixed >> BITS_DROPPED).to(like.dtype) * SCALE).view(batch, *features)
 
 
-def keys(seed: int, step: int) -> tuple[int, ...]:
+def keys(seed: int | Tensor, step: int) -> tuple[int | Tensor, ...]:
     """Keys of the rounds, in order."""
     return (SALTS[0], step % PRIME, SALTS[1], seed % PRIME, SALTS[2])
 

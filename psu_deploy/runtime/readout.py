@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 ReadoutKind = Literal["last", "sum", "mean"]
+
+READOUTS: tuple[str, ...] = get_args(ReadoutKind)
+"""What it can do."""
 
 
 class RunningReadout:

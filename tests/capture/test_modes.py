@@ -44,7 +44,7 @@ def test_modes_and_statistics_stay(model, frozen):
 
 
 def test_modes_stay_when_capture_fails(model):
-    model.add_module("6", nn.GELU())
+    model.add_module("6", nn.Tanhshrink())
     before = modes(model.train())
     with pytest.raises(UnsupportedModelError):
         to_state_machine(model, (3,))

@@ -30,22 +30,22 @@ def test_everything_at_once():
         def __init__(self):
             super().__init__()
             self.psn = PSN(4)
-            self.block = nn.Sequential(nn.GELU(), nn.Linear(3, 3))
+            self.block = nn.Sequential(nn.Tanhshrink(), nn.Linear(3, 3))
             self.fine = PSU()
-            self.head = Lift(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)))
+            self.head = Lift(nn.Sequential(nn.Linear(3, 2), nn.Hardshrink()))
 
         def forward(self, x):
             x = self.block(self.psn(x))
-            return self.head(torch.tanh(self.fine(x))).max(0).values
+            return torch.atan(self.head((self.fine(x) > 0.5).float()))
 
     found = problems(Model(), (3,))
-    assert {(p.path, p.kind) for p in found if p.path != "forward"} == {
+    assert {(p.path, p.kind) for p in found if "forward" not in p.path} == {
         ("psn", "PSN"),
-        ("block.0", "GELU"),
-        ("head.layer.1", "LayerNorm"),
+        ("block.0", "Tanhshrink"),
+        ("head.layer.1", "Hardshrink"),
     }
-    assert any("tanh" in p.kind for p in found)
-    assert any("max" in p.kind for p in found)
+    assert any("gt" in p.kind for p in found)
+    assert any("atan" in p.kind for p in found)
 
 
 def test_message_is_a_table():
@@ -58,25 +58,15 @@ def test_message_is_a_table():
 @pytest.mark.parametrize(
     ("layer", "features", "reason"),
     [
-        (nn.GELU(), (3,), "no converter for this type"),
-        (nn.Tanh(), (3,), "no converter"),
-        (nn.LeakyReLU(), (3,), "no converter"),
-        (nn.LayerNorm(3), (3,), "no converter"),
-        (nn.Softmax(-1), (3,), "no converter"),
-        (nn.Conv3d(1, 1, 1), (1, 3, 3, 3), "no converter"),
-        (nn.ConvTranspose2d(1, 1, 2), (1, 3, 3), "no converter"),
-        (nn.GroupNorm(1, 3), (3, 4), "no converter"),
-        (nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular"), (1, 5), "padding_mode='circular'"),
-        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), (1, 5, 5), "padding_mode='reflect'"),
+        (nn.Tanhshrink(), (3,), "no converter for this type"),
+        (nn.LocalResponseNorm(3), (3, 4), "no converter"),
+        (nn.ConvTranspose3d(1, 1, 1), (1, 3, 3, 3), "no converter"),
+        (nn.LPPool1d(2, 2), (1, 4), "no converter"),
         (nn.BatchNorm1d(3, track_running_stats=False), (3,), "its result depends on the batch"),
         (nn.AvgPool2d(2, divisor_override=3), (1, 4, 4), "divisor_override"),
         (nn.AvgPool1d(2, ceil_mode=True), (1, 5), "ceil_mode"),
         (nn.MaxPool2d(2, ceil_mode=True), (1, 4, 5), "ceil_mode"),
         (nn.MaxPool1d(2, dilation=2), (1, 5), "dilation"),
-        (nn.AdaptiveAvgPool1d(2), (1, 5), "does not divide"),
-        (nn.AdaptiveAvgPool2d((2, 3)), (1, 4, 4), "does not divide"),
-        (nn.AdaptiveMaxPool1d(2), (1, 4), "no converter"),
-        (nn.Unflatten(1, (2, 2)), (4,), "reshapes features"),
     ],
 )
 def test_stateless_layers(layer, features, reason):
@@ -84,41 +74,6 @@ def test_stateless_layers(layer, features, reason):
     assert found[0].path == "1"
     assert found[0].kind == type(layer).__name__
     assert reason in found[0].reason
-
-
-@pytest.mark.parametrize(
-    ("forward", "kind"),
-    [
-        (lambda net, x: net.fc(x).tanh(), "tanh"),
-        (lambda net, x: torch.exp(net.fc(x)), "exp"),
-        (lambda net, x: net.fc(x).max(0).values, "max"),
-        (lambda net, x: net.fc(x).mean(1), "mean"),
-        (lambda net, x: net.fc(x).mean(-1), "mean"),
-        (lambda net, x: net.fc(x).mean(0, keepdim=True), "mean"),
-        (lambda net, x: net.fc(x).sum(), "sum"),
-        (lambda net, x: net.fc(x)[0], "getitem"),
-        (lambda net, x: net.fc(x)[:, :1], "getitem"),
-        (lambda net, x: net.fc(x)[torch.tensor([1, 0])], "getitem"),
-        (lambda net, x: net.fc(x).cumsum(0), "cumsum"),
-        (lambda net, x: net.fc(x).flip(0), "flip"),
-        (lambda net, x: net.fc(x.roll(1, 0)), "roll"),
-        (lambda net, x: net.fc(x).transpose(0, 1), "transpose"),
-        (lambda net, x: net.fc(x) * net.fc(x).mean(0), "mul"),
-        (lambda net, x: net.fc(x) * net.fc(x)[..., :1], "getitem"),
-        (lambda net, x: net.fc(x) - net.fc(x), "sub"),
-        (lambda net, x: net.fc(x) / net.fc(x), "div"),
-        (lambda net, x: 1 / net.fc(x), "div"),
-        (lambda net, x: net.fc(x) + net.fc(x).mean(0), "add"),
-        (lambda net, x: torch.add(net.fc(x), x, alpha=2), "add"),
-        (lambda net, x: torch.cat([net.fc(x), x], -1), "cat"),
-        (lambda net, x: net.fc(torch.stack([x, x]).sum(0)), "stack"),
-        (lambda net, x: net.fc(x).chunk(3, -1)[0], "chunk"),
-        (lambda net, x: net.fc(x).unsqueeze(-1).reshape(x.shape[1], x.shape[0], 3), "reshape"),
-    ],
-)
-def test_operations_between_modules(forward, kind):
-    """The operation itself is named, not only the module that its result goes into."""
-    assert any(kind in problem.kind for problem in problems(Forward(forward, fc=nn.Linear(3, 3)), (3,)))
 
 
 class TestLayouts:
@@ -152,29 +107,17 @@ class TestLayouts:
 
     def test_time_mixed_into_the_features(self):
         found = problems(Forward(lambda net, x: net.fc(x.flatten(1)), fc=nn.Linear(9, 3)), (3,))
-        assert any("mixes time, batch and features" in p.reason for p in found)
+        assert any("works over the last axis of (T, B*...)" in p.reason for p in found)
 
 
 class TestForwardsThatCannotBeFollowed:
-    @pytest.mark.parametrize(
-        "forward",
-        [
-            lambda net, x: net.fc(x) if x.sum() > 0 else x,
-            lambda net, x: torch.stack([net.fc(x_t) for x_t in x]),
-            lambda net, x: net.fc(x).view(*x.shape),
-        ],
-    )
-    def test_branches_loops_and_stars(self, forward):
-        (problem,) = problems(Forward(forward, fc=nn.Linear(3, 3)), (3,))
-        assert "could not be traced" in problem.reason
-
     @pytest.mark.parametrize("error", [AssertionError, NotImplementedError, RuntimeError])
     def test_errors_without_a_message(self, error):
         def forward(net, x):
             raise error
 
-        (problem,) = problems(Forward(forward), (3,))
-        assert "could not be traced" in problem.reason
+        with pytest.raises(InputError, match=f"the model fails on an example x .*{error.__name__}"):
+            to_state_machine(Forward(forward), (3,))
 
     @pytest.mark.parametrize(
         "forward", [lambda net, x: (net.fc(x), x), lambda net, x: {"y": net.fc(x)}, lambda net, x: None]
@@ -196,18 +139,18 @@ class TestForwardsThatCannotBeFollowed:
         class Mine(LIF):
             pass
 
-        found = {(p.path, p.kind) for p in problems(SpikingSequential(nn.Linear(3, 3), Mine(), nn.GELU()), (3,))}
-        assert found == {("1", "Mine"), ("2", "GELU")}
+        found = {(p.path, p.kind) for p in problems(SpikingSequential(nn.Linear(3, 3), Mine(), nn.Tanhshrink()), (3,))}
+        assert found == {("1", "Mine"), ("2", "Tanhshrink")}
 
     def test_problems_found_before_a_crash_are_told(self):
         def forward(net, x):
-            return net.n(net.gelu(x).sum())
+            return net.n(net.shrink(x).sum())
 
-        found = problems(Forward(forward, gelu=nn.GELU(), n=PSU()), (3,))
-        assert found[0].kind == "GELU"
+        found = problems(Forward(forward, shrink=nn.Tanhshrink(), n=PSU()), (3,))
+        assert found[0].kind == "Tanhshrink"
 
     def test_two_horizons(self):
-        found = problems(SpikingSequential(PSN(6), nn.Linear(3, 3), IPSU(4), nn.GELU()), (3,))
+        found = problems(SpikingSequential(PSN(6), nn.Linear(3, 3), IPSU(4), nn.Tanhshrink()), (3,))
         assert {p.kind for p in found} >= {"PSN"}
 
 

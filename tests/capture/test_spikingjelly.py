@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import random
 import sys
 from copy import deepcopy
@@ -15,86 +13,23 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.capture.spikingjelly import at_rest
+from tests.capture.jelly import (
+    check_everywhere,
+    check_machine,
+    currents,
+    fires,
+    functional,
+    layer,
+    multi_step,
+    neuron,
+    spikes_of,
+    spikingjelly,
+    surrogate,
+    trained,
+)
 from tests.helpers import Forward
 
-
-def spikingjelly(room):
-    """A module of SpikingJelly; without SpikingJelly its tests are skipped, unless it is said to be there."""
-    name = f"spikingjelly.activation_based.{room}"
-    required = "spikingjelly" in os.environ.get("PSU_DEPLOY_REQUIRE", "").split(",")
-    return importlib.import_module(name) if required else pytest.importorskip(name)
-
-
-functional, layer, neuron, surrogate = map(spikingjelly, ("functional", "layer", "neuron", "surrogate"))
-
 STEPS = (1, 2, 7, 33, 64)
-
-
-def trained(net):
-    """A net as training leaves it: statistics and numbers of BatchNorm are not those it was born with."""
-    for module in net.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            nn.init.normal_(module.running_mean, std=0.3)
-            nn.init.uniform_(module.running_var, 0.3, 1.5)
-            nn.init.uniform_(module.weight, 0.7, 1.5)
-            nn.init.normal_(module.bias, 0.3, 0.3)
-    return net
-
-
-def multi_step(*layers):
-    """The net of SpikingJelly's tutorials."""
-    net = nn.Sequential(*layers)
-    functional.set_step_mode(net, "m")
-    return trained(net)
-
-
-def currents(T, features, B=3, scale=2.0, dtype=torch.float32):
-    return scale * (torch.randn(T, B, *features, dtype=dtype) + 0.3)
-
-
-def spikes_of(net, x):
-    """Output of a net that was reset, and the spikes of its neurons by path, seen by our own hooks."""
-    seen = {}
-    nodes = {path: m for path, m in net.named_modules() if type(m).__module__.startswith(neuron.__name__)}
-    handles = [
-        node.register_forward_hook(lambda _, i, spikes, path=path: seen.update({path: spikes}))
-        for path, node in nodes.items()
-    ]
-    functional.reset_net(net)
-    with torch.no_grad():
-        output = net(x)
-    functional.reset_net(net)
-    for handle in handles:
-        handle.remove()
-    return output, seen
-
-
-def check_machine(net, features, T, seed=0, scale=2.0):
-    """In float64 the machine spikes exactly as SpikingJelly does. Returns the spikes by path."""
-    net = deepcopy(net).double().eval()
-    machine = psu.to_state_machine(net, input_shape=features)
-    x = currents(T, features, scale=scale, dtype=torch.float64)
-    output, expected = spikes_of(net, x)
-    trace = machine.trace(x)
-    serial = trace.output if trace.output.ndim == output.ndim else trace.output[-1]
-    torch.testing.assert_close(serial, output, rtol=1e-11, atol=1e-11)
-    assert sorted(trace.spikes) == sorted(path or type(net).__name__.lower() for path in expected)
-    for path, spikes in expected.items():
-        assert torch.equal(trace.spikes[path or type(net).__name__.lower()], spikes), path
-    return expected
-
-
-def check_everywhere(net, features, T, folder, scale=2.0):
-    """In float32, the module, its machine and the artifact in onnxruntime: not one flip."""
-    artifact = psu.export(net, folder / "net.onnx", input_shape=features)
-    report = psu.verify(net, artifact, currents(T, features, scale=scale), allow_silent=True)
-    assert report.ok, report.verdict
-    assert report.spikes_compared > 0
-    assert report.spike_flips == 0
-
-
-def fires(spikes):
-    return all(0 < s.mean() < 1 for s in spikes.values())
 
 
 # -- random networks ----------------------------------------------------------------------------------------------
@@ -151,7 +86,7 @@ KINDS = pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode
 ALL_STEPS = pytest.mark.parametrize("T", STEPS)
 
 
-@pytest.mark.rows(30)
+@pytest.mark.rows(15)
 @KINDS
 @ALL_STEPS
 @pytest.mark.parametrize("seed", range(4))
@@ -161,7 +96,7 @@ def test_not_one_spike_differs(kind, T, seed):
     assert T <= 2 or any(0 < s.mean() < 1 for s in spikes.values())
 
 
-@pytest.mark.rows(10)
+@pytest.mark.rows(3)
 @pytest.mark.full
 @KINDS
 @pytest.mark.parametrize("T", [pytest.param(T, marks=pytest.mark.nightly) if T in (2, 33) else T for T in STEPS])
@@ -365,6 +300,110 @@ def test_residual_blocks_of_the_library(blocks, connect, tmp_path):
     check_everywhere(net, (2, 6, 6), 7, tmp_path)
 
 
+# -- loops over time, and pictures that a network shows by itself ---------------------------------------------------
+
+
+def summed(net, picture, steps):
+    total = 0
+    for _ in range(steps):
+        total = total + net.fc(net.sn(net.bn(net.conv(picture))).flatten(1))
+    return total / steps
+
+
+def stacked(net, picture, steps):
+    still = net.bn(net.conv(picture))
+    return torch.stack([net.fc(net.sn(still).flatten(1)) for _ in range(steps)]).mean(0)
+
+
+def last_of(net, picture, steps):
+    still = net.bn(net.conv(picture))
+    for _ in range(steps):
+        out = net.sn2(net.fc(net.sn(still).flatten(1)))
+    return out
+
+
+@pytest.mark.parametrize("steps", [2, 4, 9])
+@pytest.mark.parametrize("forward", [summed, stacked, last_of], ids=lambda forward: forward.__name__)
+def test_a_picture_shown_in_a_loop_of_single_steps(forward, steps, tmp_path):
+    """The number of steps is nowhere but in the network's own loop."""
+    parts = {"conv": nn.Conv2d(2, 4, 3), "bn": nn.BatchNorm2d(4), "sn": neuron.LIFNode(), "fc": nn.Linear(64, 5)}
+    parts |= {"sn2": neuron.IFNode(v_threshold=0.2)} if forward is last_of else {}
+    net = trained(Forward(lambda net, picture: forward(net, picture, steps), **parts))
+    spikes = check_machine(net, (2, 6, 6), steps, scale=3.0, picture=True)
+    assert 0 < spikes["sn"].mean() < 1
+    check_everywhere(net, (2, 6, 6), steps, tmp_path, picture=True)
+
+
+def test_two_neurons_alike_of_one_input_are_two():
+    def forward(net, x_seq):
+        return torch.stack([net.b(net.sn(x)) + net.a(net.other(x)) for x in x_seq])
+
+    parts = {"sn": neuron.IFNode(), "other": neuron.IFNode(), "a": nn.Linear(5, 3), "b": nn.Linear(5, 3)}
+    spikes = check_machine(Forward(forward, **parts), (5,), 7)
+    assert spikes.keys() == {"sn", "other"}
+    assert fires(spikes)
+
+
+def test_an_output_beside_nothing(tmp_path):
+    net = Forward(lambda net, x_seq: (net.sn(net.fc(x_seq)), None), fc=nn.Linear(5, 3), sn=neuron.IFNode(step_mode="m"))
+    assert fires(check_machine(net, (5,), 7))
+    check_everywhere(net, (5,), 7, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        layer.MultiStepContainer,
+        lambda *layers: layer.StepModeContainer(True, "m", *layers),
+    ],
+    ids=["MultiStepContainer", "StepModeContainer"],
+)
+def test_containers_that_loop_over_time(container, tmp_path):
+    net = container(nn.Linear(5, 8), nn.BatchNorm1d(8), neuron.LIFNode(v_reset=0.1), nn.Linear(8, 3), neuron.IFNode())
+    assert fires(check_machine(trained(net), (5,), 9))
+    check_everywhere(net, (5,), 9, tmp_path)
+
+
+def test_a_container_with_time_last():
+    def forward(net, x_seq):
+        return net.last(x_seq.permute(1, 2, 0)).permute(2, 0, 1)
+
+    net = Forward(forward, last=layer.TLastMultiStepContainer(nn.Linear(5, 3), neuron.IFNode()))
+    assert fires(check_machine(net, (5,), 9))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("mode", ["s", "m"])
+def test_delays(steps, mode):
+    layers = layer.Linear(5, 5), neuron.IFNode(), layer.Delay(steps), layer.Linear(5, 3), neuron.IFNode()
+    net = multi_step(*layers) if mode == "m" else layer.MultiStepContainer(*layers)
+    assert fires(check_machine(net, (5,), 9))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("layers", "features"),
+    [
+        (lambda: [layer.WSConv2d(2, 4, 3), neuron.IFNode(), layer.Flatten(), layer.WSLinear(64, 5)], (2, 6, 6)),
+        (lambda: [layer.WSConv2d(2, 4, 3, gain=False, bias=False)], (2, 6, 6)),
+        (
+            lambda: [layer.Conv3d(2, 4, 3, padding=1), layer.BatchNorm3d(4), neuron.IFNode(), layer.MaxPool3d(2)],
+            (2, 4, 4, 4),
+        ),
+        (lambda: [layer.Conv3d(2, 4, 3), layer.ThresholdDependentBatchNorm3d(1.0, 1.0, 4)], (2, 4, 4, 4)),
+        (lambda: [neuron.IFNode(), layer.AvgPool3d(2), layer.AdaptiveAvgPool3d(1)], (2, 4, 4, 4)),
+        (lambda: [layer.ConvTranspose1d(2, 4, 3)], (2, 5)),
+        (lambda: [layer.ConvTranspose2d(2, 4, 3), layer.Upsample(scale_factor=2), layer.GroupNorm(2, 4)], (2, 4, 4)),
+        (lambda: [layer.PrintShapeModule(), layer.Linear(5, 3)], (5,)),
+    ],
+)
+def test_layers_that_torch_has_too(layers, features, tmp_path):
+    torch.manual_seed(0)
+    net = multi_step(*layers(), neuron.IFNode(v_threshold=0.5))
+    assert fires(check_machine(net, features, 7))
+    check_everywhere(net, features, 7, tmp_path)
+
+
 # -- what a neuron remembers --------------------------------------------------------------------------------------
 
 
@@ -406,8 +445,8 @@ def use(net, folder):
 
 
 def refuse(net, folder):
-    net.append(nn.GELU())
-    with pytest.raises(psu.UnsupportedModelError, match="GELU"):
+    net.append(nn.Tanhshrink())
+    with pytest.raises(psu.UnsupportedModelError, match="Tanhshrink"):
         psu.to_state_machine(net, (2, 6, 6))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import subprocess
 import sys
 
@@ -13,25 +11,10 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.machine import ops
+from tests.capture.jelly import layer, multi_step, neuron, surrogate
 from tests.helpers import Forward
 
-
-def spikingjelly(room):
-    """A module of SpikingJelly; without SpikingJelly its tests are skipped, unless it is said to be there."""
-    name = f"spikingjelly.activation_based.{room}"
-    required = "spikingjelly" in os.environ.get("PSU_DEPLOY_REQUIRE", "").split(",")
-    return importlib.import_module(name) if required else pytest.importorskip(name)
-
-
-functional, layer, neuron, surrogate = map(spikingjelly, ("functional", "layer", "neuron", "surrogate"))
-
 SET_STEP_MODE = 'spikingjelly.activation_based.functional.set_step_mode(net, "m")'
-
-
-def multi_step(*layers):
-    net = nn.Sequential(*layers)
-    functional.set_step_mode(net, "m")
-    return net
 
 
 def problem(net, features):
@@ -104,40 +87,20 @@ def test_neurons_of_one_step(node, inside):
 
 
 @pytest.mark.parametrize(
-    ("norm", "mode", "applied_to"),
+    ("norm", "path", "mode", "applied_to"),
     [
-        (layer.BatchNorm1d(3), "s", "(T, B, ...)"),
-        (layer.Flatten(), "s", "(T, B, ...)"),
-        (layer.Flatten(step_mode="m"), "m", "(T*B, ...)"),
+        (layer.BatchNorm1d(3), "norm", "s", "(T, B, ...)"),
+        (layer.Flatten(), "sn", "m", "(T, B*...)"),
     ],
-    ids=["norm", "flatten", "flatten a step"],
+    ids=["norm", "flatten"],
 )
-def test_layers_of_the_other_step_mode(norm, mode, applied_to):
-    def forward(net, x_seq):
-        return net.sn(net.norm(x_seq) if mode == "s" else net.norm(x_seq.flatten(0, 1)).unflatten(0, x_seq.shape[:2]))
-
-    net = Forward(forward, norm=norm, sn=neuron.IFNode(step_mode="m"))
+def test_layers_of_the_other_step_mode(norm, path, mode, applied_to):
+    net = Forward(lambda net, x_seq: net.sn(net.norm(x_seq)), norm=norm, sn=neuron.IFNode(step_mode="m"))
     with pytest.raises(psu.UnsupportedModelError) as caught:
         psu.to_state_machine(net, (3,) if isinstance(norm, layer.BatchNorm1d) else (3, 4))
     found = caught.value.problems[0]
-    assert (found.path, found.reason) == ("norm", f'step_mode="{mode}" is applied to {applied_to}')
+    assert (found.path, found.reason) == (path, f'step_mode="{mode}" is applied to {applied_to}')
     assert found.remedy == f"call {SET_STEP_MODE}"
-
-
-@pytest.mark.parametrize(
-    "container",
-    [
-        lambda *layers: layer.MultiStepContainer(*layers),
-        lambda *layers: layer.StepModeContainer(True, "m", *layers),
-    ],
-    ids=["MultiStepContainer", "StepModeContainer"],
-)
-def test_containers_that_loop_over_time(container):
-    path, kind, reason, remedy = problem(nn.Sequential(container(nn.Linear(5, 3), neuron.IFNode())), (5,))
-    assert (path, kind) == ("0", type(container()).__name__)
-    assert reason == "runs its modules step by step"
-    assert "SeqToANNContainer" in remedy
-    assert SET_STEP_MODE in remedy
 
 
 @pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode", "SlidingPSN", "MaskedPSN"])
@@ -157,22 +120,12 @@ def starting_from(value, **options):
     return node
 
 
-@pytest.mark.parametrize(
-    ("node", "potential"),
-    [
-        (starting_from(0.5), "0"),
-        (starting_from(0.5, v_reset=None), "0"),
-        (starting_from(0.5, v_reset=0.25), "0.25"),
-        (changed(neuron.LIFNode(), v_reset=-0.5), "-0.5"),  # it still starts from the 0 it was made with
-        (starting_from(torch.tensor([0.0, 0.1, 0.0])), "0"),
-    ],
-    ids=["hard", "soft", "reset", "reset changed", "per neuron"],
-)
-def test_neurons_that_start_elsewhere(node, potential):
+def test_neurons_that_start_from_a_potential_each():
+    node = starting_from(torch.tensor([0.0, 0.1, 0.0]))
     _, kind, reason, remedy = problem(multi_step(nn.Linear(5, 3), node), (5,))
     assert kind == "LIFNode"
-    assert reason == f"v starts from another potential than the reset potential {potential}"
-    assert remedy == f'call neuron.set_reset_value("v", {potential})'
+    assert reason == "v starts from a tensor of potentials"
+    assert remedy == 'call neuron.set_reset_value("v", one number)'
 
 
 def test_neurons_told_to_start_where_they_reset():
@@ -180,6 +133,7 @@ def test_neurons_told_to_start_where_they_reset():
     node.set_reset_value("v", -0.5)
     machine = psu.to_state_machine(multi_step(nn.Linear(5, 3), node), (5,))
     assert machine.nodes[-1].layer.threshold == 1.5
+    assert len(machine.nodes) == 2
 
 
 def test_numbers_per_neuron():
@@ -196,22 +150,74 @@ class Fast(neuron.LIFNode):
         super().__init__(tau=1.5)
 
 
-UNKNOWN = [
-    lambda: neuron.KLIFNode(),
-    lambda: neuron.QIFNode(),
-    lambda: neuron.HalfThresholdIFNode(),
-    lambda: Fast(),
-    lambda: layer.WSLinear(3, 3),
-    lambda: layer.SynapseFilter(),
+def test_what_nobody_knows_how_to_convert():
+    path, kind, reason, remedy = problem(multi_step(nn.Linear(5, 3), Fast()), (5,))
+    assert (path, kind) == ("1", "Fast")
+    assert reason == "no converter for this type"
+    assert "converters={type: function}" in remedy
+
+
+def few_spikes():
+    return neuron.FewSpikeNode(neuron.FewSpikeTable([1.0, 0.5], [1.0, 0.5], [1.0, 0.5]))
+
+
+def folded(**options):
+    node = neuron.MPBNLIFNode(out_features=3, **{"v_reset": 0.0} | options).eval()
+    node.re_parameterize_v_threshold()
+    return node
+
+
+REASONS = [
+    (neuron.QIFNode, "quadratic in V"),
+    (neuron.EIFNode, "exponential in V"),
+    (neuron.IzhikevichNode, "quadratic in V, beside a second state that adapts"),
+    (neuron.KLIFNode, "cut off at 0"),
+    (neuron.RAFNode, "oscillates"),
+    (neuron.ComplementaryLIFNode, "a second memory"),
+    (lambda: neuron.GatedLIFNode(4), "mixed anew by every spike"),
+    (lambda: neuron.LIAFNode(nn.ReLU(), False), "an activation of its membrane instead of spikes"),
+    (neuron.ILIFNode, "emits counts"),
+    (neuron.TernaryIFNode, "spikes of -1"),
+    (neuron.TernaryLIFNode, "spikes of -1"),
+    (lambda: neuron.STBIFNode(1.0, 4), "spikes of -1"),
+    (few_spikes, "its first step needs the last input"),
+    (lambda: neuron.ILCIFNode(1, 3), "feeds its spikes back"),
+    (lambda: neuron.NoisyCUBALIFNode(3, T=4), "adds noise"),
+    (lambda: neuron.NonSpikingLIFNode(decode="max-abs-mem"), "keeps two extremes"),
+    (lambda: neuron.MPBNLIFNode(out_features=3), "normalises its membrane in every step"),
+    (lambda: folded(v_reset=None), "reset by another potential than it fires at"),
+    (lambda: folded(v_reset=1.5), "fires below its reset potential"),
+    (lambda: neuron.CUBALIFNode(v_decay=1.5), "v_decay = 1.5 is no leak"),
+    (lambda: neuron.LIFNode(v_threshold=float("inf"), v_reset=None), "0 * inf"),
+    (lambda: starting_from(0.5, v_threshold=float("inf")), "starts from another potential than it leaks to"),
+    (layer.SynapseFilter, "leaks only where no spike arrives"),
+    (lambda: layer.LinearRecurrentContainer(nn.Identity(), 3, 3), "feeds its output back"),
+    (lambda: layer.ElementWiseRecurrentContainer(nn.Identity(), torch.add), "feeds its output back"),
+    (lambda: layer.DropConnectLinear(3, 3), "draws its weights at random"),
+    (lambda: layer.SpikeCountToBinary(2), "turns one step into several"),
+    (lambda: layer.TemporalBinSum(2), "sums up several steps"),
+    (lambda: layer.TemporalWiseAttention(4, 2, 2), "attends over time"),
 ]
 
 
-@pytest.mark.parametrize("build", UNKNOWN, ids=lambda build: type(build()).__name__)
-def test_what_nobody_knows_how_to_convert(build):
-    path, kind, reason, remedy = problem(multi_step(nn.Linear(5, 3), build()), (5,))
-    assert (path, kind) == ("1", type(build()).__name__)
-    assert reason == "no converter for this type"
-    assert "converters={type: function}" in remedy
+@pytest.mark.parametrize(("build", "said"), REASONS)
+def test_what_has_no_serial_form_is_refused_for_what_it_does(build, said):
+    module = build()
+    with pytest.raises(psu.UnsupportedModelError) as caught:
+        psu.to_state_machine(multi_step(nn.Linear(5, 3), module), (5,))
+    found = caught.value.problems[0]
+    assert (found.path, found.kind) == ("1", type(module).__name__)
+    assert said in found.reason
+    assert found.remedy
+
+
+def test_a_membrane_of_a_neuron_that_fires_is_not_there_to_be_read():
+    def forward(net, x_seq):
+        return net.sn(net.fc(x_seq)) + net.sn.v_seq
+
+    net = Forward(forward, fc=nn.Linear(5, 3), sn=neuron.LIFNode(store_v_seq=True, step_mode="m"))
+    with pytest.raises(psu.UnsupportedModelError):
+        psu.to_state_machine(net, (5,))
 
 
 def test_a_converter_of_ones_own():
@@ -220,6 +226,14 @@ def test_a_converter_of_ones_own():
     machine = psu.to_state_machine(net, (5,), converters=converters)
     x = 3 * torch.randn(33, 2, 5)
     assert torch.equal(machine.run(x), net(x))
+
+
+def test_a_converter_of_ones_own_wins_over_a_refusal():
+    net = multi_step(nn.Linear(5, 3), neuron.KLIFNode())
+    converters = {neuron.KLIFNode: lambda node, features: ops.LIFNeuron(node.tau, True, 1.0, "hard", ">=")}
+    with pytest.raises(psu.UnsupportedModelError) as caught:
+        psu.to_state_machine(net, (5,), converters=converters)
+    assert "fires differently from its equations" in str(caught.value)  # it was looked at, and does not fit
 
 
 def test_everything_at_once():

@@ -1,0 +1,42 @@
+"""Networks that do on many steps, or on another batch, what a short example does not show."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from psu_deploy.capture import to_state_machine
+from psu_deploy.errors import UnsupportedModelError
+from psu_deploy.nn.neurons import LIF, RPSU
+from tests.helpers import Forward, check_capture
+
+
+def shifted_by_half(net, x):
+    half = len(x) // 2
+    return net.n(torch.cat([torch.zeros_like(x[:half]), x[: len(x) - half]]))
+
+
+OTHERWISE = {
+    "first steps": lambda net, x: net.n(x)[:8].mean(0),
+    "shift": shifted_by_half,
+    "branch": lambda net, x: net.n(x * 2 if len(x) > 8 else x),
+    "no more than": lambda net, x: net.n(x).sum(0) / max(len(x), 10),
+    "root": lambda net, x: net.n(x * int(len(x) ** 0.5)),
+    "loop that ends": lambda net, x: sum(y for t, y in enumerate(net.n(x)) if t < 6),
+    "batch": lambda net, x: net.n(x * min(x.shape[1], 3)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_another_network_on_other_sizes_is_refused(name):
+    with pytest.raises(UnsupportedModelError):
+        to_state_machine(Forward(OTHERWISE[name], n=LIF()), (4,))
+
+
+@pytest.mark.parametrize("T", [4, 10, 30])
+def test_the_mean_of_more_steps_than_a_short_example_has(T):
+    check_capture(Forward(lambda net, x: net.n(x)[-10:].mean(0), n=LIF()), (4,), T=T)
+
+
+def test_steps_beyond_the_horizon_do_not_count():
+    check_capture(Forward(lambda net, x: net.n(x)[-10:].mean(0), n=RPSU(8)), (4,), T=8)
