@@ -59,7 +59,7 @@ TESTS = {
     ),
     "psu_deploy/verify/*": ("tests/verify", "tests/exporters/nir/test_verify.py"),
     "exporters/nir/importing/*": ("tests/exporters/nir/importing", "tests/exporters/nir/test_reading.py"),
-    "psu_deploy/capture/spikingjelly.py": ("tests/capture/test_spikingjelly*.py",),
+    "psu_deploy/capture/spikingjelly/*": ("tests/capture/test_spikingjelly*.py",),
     "psu_deploy/capture/*": (
         "tests/capture/test_[!ns]*.py",
         "tests/capture/test_spikingjelly*.py",
