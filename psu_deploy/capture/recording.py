@@ -8,7 +8,7 @@ What cannot be converted is noted, and the run goes on: the caller sees everythi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -20,19 +20,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from psu_deploy.capture import rules, spikingjelly, steps
-from psu_deploy.capture.axes import Axes
 from psu_deploy.capture.calls import Call, find_values
-from psu_deploy.capture.check import check_layers
 from psu_deploy.capture.leaves import is_leaf, unwrapped
 from psu_deploy.capture.modules import ConverterError, ModuleConverter
-from psu_deploy.capture.nodes import Nodes
-from psu_deploy.capture.origins import Origins
+from psu_deploy.capture.notebook import Notebook
 from psu_deploy.capture.patches import forward_replaced, without_inference_mode
-from psu_deploy.capture.random_spikes import random_spikes
-from psu_deploy.capture.source import source_line
-from psu_deploy.capture.values import ALWAYS, UNKNOWN, Example, Value, When
-from psu_deploy.errors import Problem, Refusal
-from psu_deploy.machine import ops
+from psu_deploy.capture.values import UNKNOWN, Example, Value
+from psu_deploy.errors import Refusal
 
 _OUT_OF_SIGHT = (
     "takes a tensor that was made of the input out of sight: by TorchScript, torch.vmap, or another view of its memory",
@@ -44,7 +38,7 @@ class ModelFailureError(Exception):
     """The model's own code raised."""
 
 
-class Recording(TorchFunctionMode):
+class Recording(Notebook, TorchFunctionMode):
     """One run of a network.
 
     Args:
@@ -54,22 +48,14 @@ class Recording(TorchFunctionMode):
     """
 
     def __init__(self, model: nn.Module, modules: ModuleConverter, example: Example) -> None:
-        super().__init__()
-        self.example = example
-        self.nodes = Nodes()
-        self.problems: list[Problem] = []
-        self.given = 0
-        """Numbers in the network's output."""
+        Notebook.__init__(self, example, self._read_out_of_sight)
+        TorchFunctionMode.__init__(self)
         self.calls: dict[int, list[Value]] = {}
         self.memories = spikingjelly.Memories()
-        self._model = model
         self._modules = modules
         self._paths = {id(module): name for name, module in model.named_modules()}
-        self._values: dict[int, Value] = {}
-        self._kept: list[Tensor] = []  # an id is only unique while its tensor lives
         self._paused = False
         self._in_sight = False
-        self._origins = Origins(self._read_out_of_sight)
         self._rows = rules.over_time.Rows()
 
     def run(self, x: Value, call: Callable[[Tensor], Any]) -> Any:
@@ -79,15 +65,15 @@ class Recording(TorchFunctionMode):
             ModelFailureError: if the network itself fails.
         """
         self.keep(x.tensor, x)
-        self._input = x
+        self.input = x
         try:
-            with self._seeing_modules(), self._origins, self:
+            with self._seeing_modules(), self.origins, self:
                 result = call(x.tensor)
         except ConverterError as failure:
             raise failure.error from None
         except Exception as error:
             raise ModelFailureError(first_line(error)) from error
-        return tree_map(self._known, result)
+        return tree_map(self.known, result)
 
     # -- calls of modules -----------------------------------------------------------------------------------------
 
@@ -113,20 +99,20 @@ class Recording(TorchFunctionMode):
             return self._module(module, forward, args, kwargs)
 
     def _module(self, module: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        args, kwargs = self._unwrap(args), self._unwrap(kwargs)
+        args, kwargs = self.unwrap(args), self.unwrap(kwargs)
         values = find_values((args, kwargs))
         path = self._paths.get(id(module), "")
         kind = type_of(module).__name__
         if not values:
             return call(*args, **kwargs)
         try:
-            if any(map(self._hidden, (*module.parameters(), *module.buffers(), *tree_leaves((args, kwargs))))):
+            if any(map(self.hidden, (*module.parameters(), *module.buffers(), *tree_leaves((args, kwargs))))):
                 raise Refusal(*_OUT_OF_SIGHT)
             found, result = self._modules.convert(self, module, path or kind.lower(), call, args, kwargs)
         except Refusal as error:
             self.note(path or "(root)", kind, error)
-            return self._unknown(self._result_of(call, args, kwargs, values, module), values)
-        self._keep_all(result, found)
+            return self.unknown(self._result_of(call, args, kwargs, values, module), values)
+        self.keep_all(result, found)
         return result
 
     def _result_of(
@@ -157,11 +143,11 @@ class Recording(TorchFunctionMode):
             self._in_sight = before
 
     def _seen(self, func: Any, args: Any, kwargs: Any) -> Any:
-        seen = self._unwrap(args), self._unwrap(kwargs)
+        seen = self.unwrap(args), self.unwrap(kwargs)
         values = find_values(seen)
         name = name_of(func)
         if not values:
-            if name in rules.READS_NUMBERS and any(map(self._hidden, tree_leaves(seen))):
+            if name in rules.READS_NUMBERS and any(map(self.hidden, tree_leaves(seen))):
                 self.note_call(name, Refusal(*rules.READS_NUMBERS_REASON))
             return func(*args, **kwargs)
         if name == "__setitem__":
@@ -175,12 +161,12 @@ class Recording(TorchFunctionMode):
 
     def _function(self, name: str, func: Any, args: Any, kwargs: Any, seen: Any, values: list[Value]) -> Any:
         overwritten = any(value.overwritten for value in values)
-        if name in rules.DECOMPOSITIONS and not overwritten and not any(map(self._hidden, tree_leaves(seen))):
+        if name in rules.DECOMPOSITIONS and not overwritten and not any(map(self.hidden, tree_leaves(seen))):
             try:
                 return self._decomposed(name, func, args, kwargs, values)
             except Refusal as error:
                 self.note_call(name, error)
-                return self._unknown(func(*args, **kwargs), values)
+                return self.unknown(func(*args, **kwargs), values)
         if name == "data":  # the same memory, but one that counts how often it is written
             func = Tensor.detach
         plain = rules.plain_name(name)
@@ -192,9 +178,9 @@ class Recording(TorchFunctionMode):
             self.note_call(name, Refusal("no serial form known", "use modules, +, reshapes, x.mean(0)"))
             return result
         if plain != name:  # the tensor holds the result now; the rule wants what it was
-            seen = self._with_tensors(seen, values, before)
+            seen = self.with_tensors(seen, values, before)
         try:
-            if any(map(self._hidden, tree_leaves(seen))):
+            if any(map(self.hidden, tree_leaves(seen))):
                 raise Refusal(*_OUT_OF_SIGHT)
             if overwritten:
                 raise Refusal("reads a tensor that was changed in place", "use inplace=False, and y = y + x for y += x")
@@ -204,8 +190,8 @@ class Recording(TorchFunctionMode):
             # Of axes that are guessed, only this is certain.
             if all(value.node != UNKNOWN for value in values) or not rules.known(plain):
                 self.note_call(name, error)
-            return self._unknown(result, values)
-        self._keep_all(result, found)
+            return self.unknown(result, values)
+        self.keep_all(result, found)
         return result
 
     def _write(self, func: Any, args: Any, seen: Any) -> None:
@@ -218,7 +204,7 @@ class Recording(TorchFunctionMode):
             whole = self._rows.write(target, index, value, self.example.steps)
         except Refusal as error:
             self.note_call("__setitem__", error)
-            self._unknown(args[0], find_values(seen))
+            self.unknown(args[0], find_values(seen))
             return
         if whole is not None:
             self.keep(target, whole)
@@ -229,117 +215,16 @@ class Recording(TorchFunctionMode):
         with self:
             result = rules.DECOMPOSITIONS[name](*args, **kwargs)
         for one, other in zip(tree_leaves(result), tree_leaves(expected), strict=True):
-            known = self._known(one)
+            known = self.known(one)
             if not isinstance(one, Tensor) or (isinstance(known, Value) and known.node == UNKNOWN):
                 continue
             if one.shape != other.shape or not torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True):
                 raise Refusal("does not compute what it is taken for", "write it in simpler operations")
         return result
 
-    # -- what rules call -------------------------------------------------------------------------------------------
-
-    def emit(
-        self,
-        name: str,
-        layers: ops.Layer | Sequence[ops.Layer],
-        inputs: Sequence[Value],
-        result: Tensor,
-        axes: Axes,
-        when: When | None = None,
-        *,
-        key: object = None,
-    ) -> Value:
-        """Write down layers, one behind the other, the first of which reads the inputs."""
-        layers = (layers,) if isinstance(layers, ops.Layer) else tuple(layers)
-        when = steps.common(inputs) if when is None else when
-        if any(value.node == UNKNOWN for value in inputs):
-            return Value(result, UNKNOWN, axes, when)
-        steps.check_sizes(Value(result, name, axes, when), self.example)
-        if self.example.first:
-            check_layers(layers, inputs, Value(result, UNKNOWN, axes, when), self.example)
-        sources = tuple(value.node for value in inputs)
-        for layer in layers:
-            path = name if layer is layers[-1] else f"{name}.{type(layer).__name__.lower()}"
-            known = self.nodes.find(path, layer, sources) if isinstance(when, range) or when == ALWAYS else None
-            node = known or self.nodes.add(path, layer, sources, source_line())
-            sources = (node,)
-        value = Value(result, sources[0], axes, when)
-        self.nodes.seen.setdefault(value.node, []).append(value)
-        return value
-
-    def layer_of(self, value: Value) -> ops.Layer | None:
-        """What computes a value; None for the network's input."""
-        return self.nodes[value.node].layer if value.node in self.nodes else None
-
-    def source_of(self, value: Value) -> Value:
-        """What the layer that computes a value reads, if it reads one thing."""
-        (source,) = self.nodes[value.node].inputs
-        return self.nodes.seen[source][0] if source in self.nodes.seen else self._input
-
-    def spiking(self, value: Value) -> Value:
-        """Spikes at random instead of those of a neuron layer: on this example it may well be silent."""
-        self.nodes.spikes.setdefault(value.node, [])
-        drawn = self.nodes.spikes[value.node]
-        seed = 1000 * len(self.nodes.spikes) + len(drawn) + self.example.seed
-        spikes = Value(random_spikes(value.tensor, seed), value.node, value.axes, value.when)
-        drawn.append(spikes)
-        return spikes
-
-    # -- book-keeping ----------------------------------------------------------------------------------------------
-
-    def note(self, path: str, kind: str, error: Refusal) -> None:
-        """Something stands in the way."""
-        problem = Problem(path, kind, error.reason, error.remedy)
-        if problem not in self.problems:  # a loop meets it at every step
-            self.problems.append(problem)
-
-    def note_call(self, name: str, error: Refusal) -> None:
-        """A call between the modules stands in the way."""
-        self.note(f"forward ({source_line()})", name.strip("_"), error)
-
-    def _unwrap(self, arguments: Any) -> Any:
-        return tree_map(self._known, arguments)
-
-    def _known(self, leaf: Any) -> Any:
-        return self._values.get(id(leaf), leaf) if isinstance(leaf, Tensor) else leaf
-
-    def _hidden(self, leaf: Any) -> bool:
-        """Whether this was made of the input by something that no rule has seen."""
-        return self._origins.made_of_input(leaf) and id(leaf) not in self._values
-
     def _read_out_of_sight(self) -> None:
         if not self._in_sight and not self._paused:
             self.note_call("item", Refusal(*rules.READS_NUMBERS_REASON))
-
-    def keep(self, tensor: Tensor, value: Value) -> None:
-        """Know a tensor that the network may come across."""
-        self._origins.mark(tensor)
-        self._kept.append(tensor)
-        self._values[id(tensor)] = value
-        if value.node != UNKNOWN:
-            self.nodes.claims.append(value)
-
-    def _keep_all(self, result: Any, found: Any) -> None:
-        """What rules say of each tensor of a result; None: it is a constant."""
-        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        values = [found] if isinstance(found, Value) or found is None else list(found)
-        for tensor, value in zip(tensors, values, strict=True):
-            if value is None:
-                self._values.pop(id(tensor), None)
-                self._origins.clear(tensor)
-            else:
-                self.keep(tensor, Value(tensor, value.node, value.axes, value.when, value.span))
-
-    def _unknown(self, result: Any, values: list[Value]) -> Any:
-        """Go on with the concrete result, to find the next problem."""
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self.keep(tensor, steps.guess(tensor, values, self.example))
-        return result
-
-    def _with_tensors(self, seen: Any, values: list[Value], tensors: list[Tensor]) -> Any:
-        swapped = {id(v): Value(t, v.node, v.axes, v.when) for v, t in zip(values, tensors, strict=True)}
-        return tree_map(lambda leaf: swapped.get(id(leaf), leaf), seen)
 
     @contextmanager
     def _paused_here(self) -> Iterator[None]:
