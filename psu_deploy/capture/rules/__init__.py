@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from psu_deploy.capture.calls import RULES, Call, find_values
+from psu_deploy.capture.calls import RULES, Call
 from psu_deploy.capture.rules import (
     arithmetic,
     decisions,
@@ -19,7 +19,6 @@ from psu_deploy.capture.rules import (
 from psu_deploy.capture.rules.decompositions import DECOMPOSITIONS
 from psu_deploy.capture.rules.facts import FACTS, READS_NUMBERS, READS_NUMBERS_REASON
 from psu_deploy.capture.rules.layers import FUNCTION_RULES, apply_function
-from psu_deploy.capture.values import Value
 from psu_deploy.errors import Refusal
 
 
@@ -56,11 +55,9 @@ __all__ = [
     "FACTS",
     "READS_NUMBERS",
     "READS_NUMBERS_REASON",
-    "Value",
     "apply",
     "arithmetic",
     "decisions",
-    "find_values",
     "indexing",
     "joining",
     "known",
