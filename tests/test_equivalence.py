@@ -93,14 +93,14 @@ def as_last(example, y):
 
 @pytest.mark.full
 @given(example=examples())
-@settings(max_examples=10, **RANDOM)
+@settings(max_examples=6, **RANDOM)
 def test_module_machine_and_onnxruntime_spike_alike(example, tmp_path):
     check_float32(example, tmp_path / "net.onnx")
 
 
 @pytest.mark.full
 @given(example=examples())
-@settings(max_examples=40, **RANDOM)
+@settings(max_examples=15, **RANDOM)
 def test_module_and_machine_are_equal_in_float64(example):
     check_float64(example)
 
@@ -114,7 +114,7 @@ def test_many_random_networks(example, tmp_path):
     check_float64(example)
 
 
-@pytest.mark.rows(14)
+@pytest.mark.rows(6)
 @pytest.mark.full
 @pytest.mark.parametrize("name", NEURONS)
 @pytest.mark.parametrize("T", [1, 2, 40])

@@ -30,7 +30,14 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in NEED_A_FILE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.nightly if name == "fixed_point_in_lava.py" else ())
+        for name in EXAMPLES
+        if name not in NEED_A_FILE
+    ],
+)
 def test_example_runs_and_reports_equivalence(name, tmp_path):
     text = (ROOT / "examples" / name).read_text()
     shorter = tmp_path / name  # as it stands, but for the epochs that make it accurate

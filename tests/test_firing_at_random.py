@@ -31,6 +31,7 @@ def forms(model, features, tmp_path):
     }
 
 
+@pytest.mark.rows(2)
 @pytest.mark.parametrize("steps", [1, 2, 63])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_every_form_draws_the_same(steps, batch, tmp_path):

@@ -143,6 +143,7 @@ def training(recipe: Recipe, folder: Path, **options: bool) -> str:
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("deploy_for", [None, "nir"])
 def test_training_and_tuning(server, tmp_path, deploy_for):
     """Who goes on gets the very weights that would have been there."""

@@ -52,6 +52,7 @@ class Recording(Notebook, TorchFunctionMode):
         TorchFunctionMode.__init__(self)
         self.calls: dict[int, list[Value]] = {}
         self.memories = spikingjelly.Memories()
+        spikingjelly.rest(model)
         self._modules = modules
         self._paths = {id(module): name for name, module in model.named_modules()}
         self._paused = False

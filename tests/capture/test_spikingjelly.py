@@ -86,7 +86,7 @@ KINDS = pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode
 ALL_STEPS = pytest.mark.parametrize("T", STEPS)
 
 
-@pytest.mark.rows(15)
+@pytest.mark.rows(8)
 @KINDS
 @ALL_STEPS
 @pytest.mark.parametrize("seed", range(4))
@@ -106,7 +106,7 @@ def test_not_one_spike_differs_in_onnxruntime(kind, T, seed, tmp_path):
     check_everywhere(net, features, T, tmp_path)
 
 
-@pytest.mark.rows(30)
+@pytest.mark.rows(10)
 @pytest.mark.parametrize("tau", [None, 1.5, 2.0, 3.3, 100.0])
 @pytest.mark.parametrize("v_reset", [None, 0.0, 0.4, -0.7])
 @pytest.mark.parametrize("decay_input", [False, True], ids=["raw", "decay"])
@@ -322,6 +322,7 @@ def last_of(net, picture, steps):
     return out
 
 
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("steps", [2, 4, 9])
 @pytest.mark.parametrize("forward", [summed, stacked, last_of], ids=lambda forward: forward.__name__)
 def test_a_picture_shown_in_a_loop_of_single_steps(forward, steps, tmp_path):

@@ -88,6 +88,7 @@ class TestOneSentence:
             Path(words[-1]).write_bytes(before)
         return words, Path(words[-1])
 
+    @pytest.mark.rows(3)
     def test_a_full_disk(self, kind, before, disk):
         words, file = self.command(kind, disk, before)
         fill(disk)
@@ -98,6 +99,7 @@ class TestOneSentence:
         assert (result.code, "Traceback" in result.err) == (2, False)
         assert content(disk) == kept
 
+    @pytest.mark.rows(3)
     def test_a_limit_on_the_size_of_a_file(self, kind, before, tmp_path):
         place = tmp_path / "place"
         place.mkdir()

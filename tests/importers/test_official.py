@@ -38,7 +38,7 @@ def check(network, path, tmp_path, neuron=None):
     return machine
 
 
-@pytest.mark.rows(4)
+@pytest.mark.rows(2)
 @pytest.mark.full
 @pytest.mark.parametrize("kind", NODE_TYPES)
 @pytest.mark.parametrize("name", NETWORKS)
@@ -52,7 +52,7 @@ def test_the_four_networks(name, kind, tmp_path):
     assert machine.horizon == steps
 
 
-@pytest.mark.rows(4)
+@pytest.mark.rows(2)
 @pytest.mark.full
 @pytest.mark.parametrize("kind", NODE_TYPES)
 @pytest.mark.parametrize(("tau", "threshold", "T"), [(1.5, 0.3, 4), (4.0, 0.5, 32), (3.0, 1.0, 1)])
@@ -86,6 +86,7 @@ def test_the_network_of_the_psn_authors(tmp_path):
     assert check(network, tmp_path / "m.pth", tmp_path).horizon is None
 
 
+@pytest.mark.rows(2)
 @pytest.mark.full
 @pytest.mark.parametrize("wrapper", ["state_dict", "state_dict_ema", "net", "model"])
 def test_every_wrapper(wrapper, tmp_path):

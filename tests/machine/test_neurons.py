@@ -40,7 +40,7 @@ def machine_of(
     return to_state_machine(neuron, features), raw
 
 
-@pytest.mark.rows(24)
+@pytest.mark.rows(8)
 @every_neuron
 @pytest.mark.parametrize(("tau", "threshold"), [(1.5, 1.0), (2.0, 0.5), (4.0, 0.3)])
 @pytest.mark.parametrize("T", [1, 2, 7, 63])

@@ -55,7 +55,7 @@ def test_it_trains(name, neuron):
     assert not silent
 
 
-@pytest.mark.rows(9)
+@pytest.mark.rows(4)
 @pytest.mark.full
 @pytest.mark.parametrize("neuron", CAUSAL)
 @pytest.mark.parametrize("name", NETWORKS)

@@ -86,7 +86,7 @@ def test_samples_do_not_meet():
         torch.testing.assert_close(net(x[:, sample : sample + 1])[0], together[sample])
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.full
 @pytest.mark.parametrize("neuron", CAUSAL)
 def test_the_machine_is_the_module(neuron):

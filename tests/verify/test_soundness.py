@@ -224,7 +224,7 @@ def behind_a_sum(layer, features, terms=64):
     return chain((*features[:-1], terms), ops.Linear(positive(features[-1], terms, seed=5)), layer)
 
 
-@pytest.mark.rows(8)
+@pytest.mark.rows(4)
 @pytest.mark.full
 @pytest.mark.parametrize(("layer", "features", "alone", "behind"), (LAYERS | STEEP).values(), ids=LAYERS | STEEP)
 def test_no_engine_gets_beyond_it(layer, features, alone, behind):

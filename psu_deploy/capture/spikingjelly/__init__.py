@@ -17,7 +17,7 @@ from psu_deploy.capture.spikingjelly.layers import ANY_LAYOUT, LAYERS, as_torch
 from psu_deploy.capture.spikingjelly.names import SET_MULTI_STEP, has_memory, is_neuron, name_of
 from psu_deploy.capture.spikingjelly.neurons import NEURONS, never_fires, remember_potentials
 from psu_deploy.capture.spikingjelly.refused import REFUSED, refusal
-from psu_deploy.capture.spikingjelly.state import Memories, afresh, at_rest
+from psu_deploy.capture.spikingjelly.state import Memories, afresh, at_rest, rest
 from psu_deploy.capture.values import EVERY, Value
 from psu_deploy.errors import Refusal
 
@@ -33,6 +33,7 @@ __all__ = [
     "never_fires",
     "refusal",
     "remember_potentials",
+    "rest",
     "sees_one_step",
 ]
 

@@ -36,6 +36,13 @@ def at_rest(model: nn.Module) -> Iterator[None]:
             vars(module).update(attributes)
 
 
+def rest(model: nn.Module) -> None:
+    """Put all SpikingJelly modules to rest."""
+    for module in model.modules():
+        if has_memory(module):
+            module.reset()  # type: ignore[operator]
+
+
 class Memories:
     """What neurons kept when their last call ended: nobody may change it until the next."""
 
@@ -64,6 +71,8 @@ def _memory(module: Any) -> dict[str, Any]:
 
 
 def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
     if isinstance(first, Tensor) or isinstance(second, Tensor):
         return first is not None and second is not None and bool((torch.as_tensor(first) == second).all())
     return bool(first == second)

@@ -279,6 +279,7 @@ def test_an_unknown_range():
 # -- what came of it ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(1)
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ["binary", "counts", "real"])
 def test_few_spikes_of_random_networks_flip(kind):
