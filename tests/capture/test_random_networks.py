@@ -91,7 +91,7 @@ def networks(draw):
 @pytest.mark.full
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @given(networks(), st.integers(0, 99))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_not_one_spike_differs(network, seed):
     model, features, T, B = network
     check_capture(model, features, T, B, seed)
