@@ -39,7 +39,7 @@ SLOW = {"lava_python", "trained"}
 """Fixtures that start Lava or train a network."""
 
 
-ROWS = 12
+ROWS = 6
 """Of a test without that mark."""
 
 

@@ -89,7 +89,7 @@ AT_ONCE = [name for name, machine in MACHINES.items() if not any(machine.starts.
 """Where no layer waits for its first input: the engines know nothing of that."""
 
 
-@pytest.mark.rows(120)
+@pytest.mark.rows(60)
 @pytest.mark.parametrize("engine", TO_NEAREST)
 @pytest.mark.parametrize("name", AT_ONCE)
 def test_rounding_in_any_order_is_forgiven(name, engine):
@@ -108,7 +108,7 @@ def exported(machine, target, folder, x):
         return refusal
 
 
-@pytest.mark.rows(120)
+@pytest.mark.rows(90)
 @each_machine
 @pytest.mark.parametrize("target", EXPORTERS)
 def test_a_target_runs_it_or_says_why_not(target, name, tmp_path):

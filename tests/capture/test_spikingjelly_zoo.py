@@ -121,7 +121,7 @@ def check(build, features, T, folder, picture=False):
     check_everywhere(net, features, T, folder, picture=picture, flips=20)
 
 
-@pytest.mark.rows(2)
+@pytest.mark.rows(1)
 @pytest.mark.full
 @pytest.mark.parametrize("name", CI)
 def test_small_networks_of_the_zoo(name, tmp_path):

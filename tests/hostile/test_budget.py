@@ -38,7 +38,7 @@ def outcomes(tmp_path_factory):
     return {Path(found["path"]).stem: found for found in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.rows(3)
+@pytest.mark.rows(1)
 @pytest.mark.full
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_one_sentence(outcomes, name):

@@ -99,7 +99,7 @@ def test_the_machine_is_the_module(neuron):
     assert all(lively) or (neuron == "masked_psn" and sum(lively) > len(lively) / 2)
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_the_exported_network_is_the_module(tmp_path):
     net = network("rpsu", scale=0.5).eval()
     artifact = psu.export(net, tmp_path / "net.onnx", input_shape=(2, 8, 8))

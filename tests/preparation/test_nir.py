@@ -125,7 +125,7 @@ def test_equals_its_matrices(name, levels):
     np.testing.assert_array_equal(neuron(torch.from_numpy(current)).detach(), margin >= 0)
 
 
-@pytest.mark.rows(12)
+@pytest.mark.rows(5)
 @pytest.mark.full
 @every_neuron
 @pytest.mark.parametrize("steps", [1, 2, 9, 63])

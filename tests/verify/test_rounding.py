@@ -52,7 +52,7 @@ def test_it_holds_for_module_and_machine(example):
     assert excess(machine, x, trace_module(example.model, machine, example.x)) <= 0
 
 
-@pytest.mark.rows(25)
+@pytest.mark.rows(12)
 @pytest.mark.parametrize("name", MACHINES)
 def test_it_holds_for_onnxruntime_from_any_state(name, tmp_path):
     machine = MACHINES[name]

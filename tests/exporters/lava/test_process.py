@@ -139,6 +139,7 @@ def test_states_saturate_at_24_bits(lava_python, tmp_path):
     assert_exact(lava_python, tmp_path, layers, x, GRADED)
 
 
+@pytest.mark.nightly
 def test_weights_of_every_sign(lava_python, tmp_path):
     """Lava treats matrices of one sign in another way than those of both. Spikes go into each."""
     n = Numbers(7, 16)

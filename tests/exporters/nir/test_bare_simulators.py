@@ -52,7 +52,7 @@ print(json.dumps(found))
 NAMES = ("captured, dense", "window with reset", "captured, image")
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_three_simulators_two_hash_seeds(file_of, tmp_path):
     for simulator in ("norse", "snntorch", "spikingjelly"):
         optional(simulator)

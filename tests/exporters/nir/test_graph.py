@@ -47,7 +47,7 @@ FILES = [
 ]
 
 
-@pytest.mark.rows(40)
+@pytest.mark.rows(12)
 @pytest.mark.parametrize(("name", "dialect"), FILES)
 def test_standard_nodes_with_full_parameters(file_of, graph_of, name, dialect):
     """NIR itself reads the file, with all its checks; no parameter relies on broadcasting."""
@@ -73,7 +73,7 @@ def test_standard_nodes_with_full_parameters(file_of, graph_of, name, dialect):
             assert len(set(node.weight.shape[2:])) == 1
 
 
-@pytest.mark.rows(40)
+@pytest.mark.rows(12)
 @pytest.mark.parametrize(("name", "dialect"), FILES)
 def test_names_and_order(file_of, graph_of, name, dialect):
     graph = graph_of(file_of(name, dialect))

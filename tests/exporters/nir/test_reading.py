@@ -167,6 +167,7 @@ class TestDamage:
             file.write_bytes(whole[:end])
             refusal(file, "is truncated, damaged or not an HDF5 file")
 
+    @pytest.mark.nightly
     def test_bytes_that_fell_over(self, file, monkeypatch):
         """Each is read, or refused; none hangs, none is another error."""
         monkeypatch.setenv("PSU_DEPLOY_MAX_SECONDS", "5")

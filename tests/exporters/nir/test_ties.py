@@ -129,7 +129,7 @@ def _cases():
         yield pytest.param(name, threshold, fire_on, *reader, marks=marks)
 
 
-@pytest.mark.rows(30)
+@pytest.mark.rows(15)
 @pytest.mark.parametrize(("name", "threshold", "fire_on", "dialect", "engine"), [*_cases()])
 def test_a_tie_is_decided_as_the_neuron_says(file_with_ties, run_in, name, threshold, fire_on, dialect, engine):
     unit = replace(NEURONS[name], threshold=threshold, fire_on=fire_on)

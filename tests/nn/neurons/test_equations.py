@@ -23,7 +23,7 @@ def check(neuron, raw, current):
     return S
 
 
-@pytest.mark.rows(60)
+@pytest.mark.rows(30)
 @pytest.mark.parametrize("T", [1, 2, 7, 63])
 @pytest.mark.parametrize("threshold", [0.5, 1.0, 0.3])
 @pytest.mark.parametrize("tau", [1.5, 2.0, 4.0])
