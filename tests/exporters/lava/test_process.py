@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from psu_deploy.exporters.lava import fixed_point as fx
 from psu_deploy.exporters.lava import integer_network as ir
