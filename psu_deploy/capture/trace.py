@@ -28,7 +28,7 @@ from psu_deploy.capture.modes import eagerly, eval_mode, floating_like, in_float
 from psu_deploy.capture.modules import ModuleConverter
 from psu_deploy.capture.recording import ModelFailureError, Recording
 from psu_deploy.capture.rules.reducing import complete
-from psu_deploy.capture.values import ALWAYS, EVERY, UNKNOWN, Example, MoreStepsError, OtherStepsError, Value
+from psu_deploy.capture.values import ALWAYS, END, EVERY, UNKNOWN, Example, MoreStepsError, OtherStepsError, Value
 from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, Refusal, UnsupportedModelError
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.ops.fields import Shape, feature_shape
@@ -107,13 +107,21 @@ def _confirmed(model: nn.Module, features: Shape, converter: ModuleConverter, ex
     machine, _, _ = _record(model, features, converter, example)
     for other in example.others():
         with suppress(ModelFailureError):  # code that names T runs on no other
-            again, recording, x = _record(model, features, converter, other)
-            check_same(machine, again, recording)
-            check_whole(again, recording, x)
+            given = _check_against(model, features, converter, other, machine)
             _check_longest(model, features, converter, example.longest(other), machine)
-            _check_batch_of_one(model, features, recording, other)
+            _check_batch_of_one(model, features, given / other.batch, other)
             return machine
     raise InputError(f"the model runs on (T, B) = {example.steps, example.batch} but on no other batch size")
+
+
+def _check_against(
+    model: nn.Module, features: Shape, converter: ModuleConverter, example: Example, machine: StateMachine
+) -> int:
+    """Raise unless another run gives the same machine, and that what the run gave. Returns how many numbers it gave."""
+    again, recording, x = _record(model, features, converter, example)
+    check_same(machine, again, recording)
+    check_whole(again, recording, x)
+    return recording.given  # all else of the run, every tensor of it, goes
 
 
 def _check_longest(
@@ -124,9 +132,9 @@ def _check_longest(
         check_same(machine, again, recording)
 
 
-def _check_batch_of_one(model: nn.Module, features: Shape, recording: Recording, example: Example) -> None:
+def _check_batch_of_one(model: nn.Module, features: Shape, several: float, example: Example) -> None:
     """Raise unless one sample gives as many numbers as one of several: `squeeze()` drops a batch of one too."""
-    several, one = recording.given / example.batch, _numbers_of_one(model, features, replace(example, batch=1))
+    one = _numbers_of_one(model, features, replace(example, batch=1))
     if one is not None and several != one:
         reason = f"gives {one} numbers for a batch of one sample, and {several:g} per sample for a batch of more"
         problem = Problem("forward", type(model).__name__, reason, "write squeeze(dim), not squeeze()")
@@ -219,7 +227,7 @@ def _output_of(recording: Recording, output: Any) -> str | None:
     if output.when == range(last + 1) and last:
         output = complete(recording, output)
     elif output.when == range(last, last + 1):
-        output = recording.emit("last()", ops.Readout("last"), (output,), output.tensor, output.axes, "the end")
+        output = recording.emit("last()", ops.Readout("last"), (output,), output.tensor, output.axes, END)
     elif isinstance(output.when, range) and recording.example.image:
         raise OtherStepsError(output.when.stop)
     elif isinstance(output.when, range):

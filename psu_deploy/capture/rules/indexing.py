@@ -11,7 +11,7 @@ from torch import Tensor
 from psu_deploy.capture.axes import BATCH, TIME, is_feature
 from psu_deploy.capture.calls import Call, rule
 from psu_deploy.capture.rules import over_time
-from psu_deploy.capture.values import EVERY, Value
+from psu_deploy.capture.values import END, EVERY, Value
 from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
 
@@ -66,7 +66,7 @@ def _step(call: Call, value: Value, axis: int, one: Any) -> Value:
     axes = (*value.axes[:axis], *value.axes[axis + 1 :])
     tensor = value.tensor.select(axis, one)
     if one == -1:
-        return call.record.emit(f"{call.name.strip('_')}()", ops.Readout("last"), (value,), tensor, axes, "the end")
+        return call.record.emit(f"{call.name.strip('_')}()", ops.Readout("last"), (value,), tensor, axes, END)
     step = one % call.example.steps
     return Value(tensor, value.node, axes, range(step, step + 1))
 

@@ -20,6 +20,7 @@ from psu_deploy.capture.conversion import array
 from psu_deploy.capture.values import END, EVERY, MOST_STEPS, MoreStepsError, Value
 from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
+from psu_deploy.machine.schedule import INPUT
 
 KNOW_SPANS = frozenset(
     ("__getitem__", "getitem", "narrow", "cat", "concat", "concatenate", "pad", "conv1d", "mean", "sum")
@@ -123,7 +124,7 @@ def convolved(call: Call, value: Value, conv: Any, result: Tensor) -> Value:
     if first - ahead:
         raise Refusal("loses the first steps, or is moved against them", "pad by (kernel_size - 1) * dilation in front")
     layer = ops.TimeConv(wide, None if conv.bias is None else array(conv.bias), conv.groups, ahead)
-    if ahead and value.node != "x":
+    if ahead and value.node != INPUT:
         raise Refusal(f"looks {ahead} step(s) ahead at the result of another layer", "look ahead at the input only")
     axes = (value.axes[0], (int(weight.shape[0]),), value.axes[2])
     whole = result[..., : call.example.steps]

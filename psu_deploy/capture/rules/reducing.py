@@ -11,7 +11,7 @@ from psu_deploy.capture.axes import BATCH, TIME, Axes, is_feature
 from psu_deploy.capture.calls import Call, rule
 from psu_deploy.capture.rules import over_time as over_time_rules
 from psu_deploy.capture.steps import added
-from psu_deploy.capture.values import END, EVERY, OtherStepsError, Value
+from psu_deploy.capture.values import END, EVERY, UNKNOWN, OtherStepsError, Value
 from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
 
@@ -45,7 +45,7 @@ def _dims(dim: Any = None, keepdim: bool = False, axis: Any = None) -> tuple[Any
 
 def _nobody(call: Call, value: Value) -> Value:
     """The places of maxima: numbers that no layer gives."""
-    return Value(call.result[1], "?", value.axes[: call.result[1].ndim], value.when)
+    return Value(call.result[1], UNKNOWN, value.axes[: call.result[1].ndim], value.when)
 
 
 @rule("cumsum", "cummax", "cummin")
