@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 from psu_deploy.errors import InputError, StateError
 from psu_deploy.machine.inputs import check_counter, check_numbers, state_shape
-from psu_deploy.machine.ops import Hold, Layer, Neuron
-from psu_deploy.machine.ops.fields import Shape, feature_shape
-from psu_deploy.machine.schedule import INPUT, STEP, Turn, state_name
+from psu_deploy.machine.ops import Hold, Layer, Neuron, Outputs
+from psu_deploy.machine.ops.fields import Shape, feature_shape, is_text
+from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP, Turn, state_name
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Graph:
     Args:
         nodes: layers in an order in which every input is computed before it is used.
         input_shape: features of one input step, no time, no batch.
-        output: name of the node that is the network's output; "" = the last one.
+        output: name of the node that is the network's output; "" = the last one. A network with several ends in
+            `ops.Outputs`.
 
     A layer that looks ahead answers late: its value at step t belongs to step t - lookahead. `latencies` adds that up.
     A layer behind it starts when its first input arrives: until then its state stays as it is and its output is zero.
@@ -66,6 +69,10 @@ class Graph:
         object.__setattr__(self, "output", self.output or self.nodes[-1].name)
         if self.output not in self.shapes or self.output == INPUT:
             raise InputError(f"output {self.output!r} is not a layer; layers are {[n.name for n in self.nodes]}")
+        read = {name for node in self.nodes for name in node.inputs}
+        ends = {node.name for node in self.nodes if isinstance(node.layer, Outputs)}
+        if ends - {self.output} or ends & read:
+            raise InputError("Outputs is the last layer of a network, which no other reads")
         latency = self.latency  # refuses inputs that belong to different steps
         if self.horizon is not None and self.horizon <= latency:
             raise InputError(f"the machine ends after {self.horizon} steps, before its first answer")
@@ -77,7 +84,7 @@ class Graph:
         for node in self.nodes:
             if not node.name or node.name in shapes or node.name == STEP:
                 raise InputError(f"layer name {node.name!r} is empty, reserved or used twice")
-            if not _is_text(node.name):
+            if not is_text(node.name):
                 raise InputError(f"layer name {node.name!r} is no text that a file could hold; give the layer another")
             unknown = [name for name in node.inputs if name not in shapes]
             if unknown:
@@ -89,6 +96,31 @@ class Graph:
             except InputError as error:
                 raise InputError(f"layer {node.name!r}: {error}") from error
         return shapes
+
+    @cached_property
+    def end(self) -> Node:
+        """The node that is the network's output."""
+        return next(node for node in self.nodes if node.name == self.output)
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Name of every output -> the layer that computes it, or `"x"`."""
+        if not isinstance(self.end.layer, Outputs):
+            return {OUTPUT: self.output}
+        return dict(zip(self.end.layer.names, self.end.inputs, strict=True))
+
+    @cached_property
+    def outputs(self) -> dict[str, Shape]:
+        """Name -> features of every output of one step; the only one is called `"y"`."""
+        return {name: self.shapes[source] for name, source in self.sources.items()}
+
+    def split(self, y: Any) -> dict[str, Any]:
+        """Name -> numbers of every output, (..., *features), from what the last layer gives, numpy or torch."""
+        if not isinstance(self.end.layer, Outputs):
+            return {OUTPUT: y}
+        ends = list(accumulate(map(prod, self.outputs.values()), initial=0))
+        parts = zip(self.outputs.items(), pairwise(ends), strict=True)
+        return {name: y[..., start:end].reshape(*y.shape[:-1], *shape) for (name, shape), (start, end) in parts}
 
     @cached_property
     def horizon(self) -> int | None:
@@ -195,11 +227,6 @@ class Graph:
 
     def _layer_state(self, node: Node) -> dict[str, Shape]:
         return node.layer.state_shapes(*(self.shapes[name] for name in node.inputs))
-
-
-def _is_text(name: str) -> bool:
-    """No lone surrogate, which is what Python makes of bytes that are none, and no zero, where names of C end."""
-    return "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def check_state(state: Mapping[str, Any], spec: Mapping[str, StateTensor], batch: int) -> None:

@@ -20,7 +20,7 @@ from psu_deploy.machine.reference import Step
 from psu_deploy.machine.schedule import STEP, layer_and_role, state_name
 from psu_deploy.machine.trace import Trace
 
-OUTPUT = "the output"
+THE_OUTPUT = "the output"
 
 
 def check_done(graph: Graph, done: Step, step: int | None) -> None:
@@ -84,7 +84,7 @@ def _in_network_order(graph: Graph, done: Step) -> Iterator[tuple[str, Tensor]]:
             yield state_name(node.name, "R"), done.neurons[node.name].reset
         for role in graph.roles(node.name):
             yield state_name(node.name, role), done.state[state_name(node.name, role)]
-    yield OUTPUT, done.output
+    yield THE_OUTPUT, done.output
 
 
 def _rows(trace: Trace) -> Iterator[tuple[str, Any]]:
@@ -93,4 +93,5 @@ def _rows(trace: Trace) -> Iterator[tuple[str, Any]]:
         for role, values in (("V", trace.potential), ("R", trace.reset)):
             if layer in values:
                 yield state_name(layer, role), values[layer]
-    yield OUTPUT, trace.output
+    for values in trace.outputs.values():
+        yield THE_OUTPUT, values

@@ -19,6 +19,7 @@ from psu_deploy.machine.ops.fields import Shape
 from psu_deploy.machine.ops.layer import Layer
 
 INPUT = "x"
+OUTPUT = "y"
 STEP = "step"
 
 

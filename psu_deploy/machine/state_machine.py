@@ -26,9 +26,9 @@ from psu_deploy.machine.inputs import (
 from psu_deploy.machine.ops.context import NeuronStep
 from psu_deploy.machine.overflow import check_done
 from psu_deploy.machine.reference import Interpreter, Step
-from psu_deploy.machine.schedule import STEP
+from psu_deploy.machine.schedule import OUTPUT, STEP
 from psu_deploy.machine.summary import summarise
-from psu_deploy.machine.trace import Trace
+from psu_deploy.machine.trace import Trace, sole
 
 _DTYPES = ("float32", "float64")
 
@@ -77,7 +77,8 @@ class StateMachine(Graph):
             state: as returned by `initial_state` or by the step before.
 
         Returns:
-            Output (B, *features) and the next state, in x's own kind, dtype and device.
+            Output (B, *features) and the next state, in x's own kind, dtype and device. Of a network with several
+            outputs, a dictionary of them, as in `outputs`.
 
         Raises:
             InputError: wrong shape or dtype, or NaN.
@@ -89,7 +90,7 @@ class StateMachine(Graph):
         tensor, give = _tensor(x), _kind_of(x)
         done = self._step(tensor, self._state_for(tensor, len(x), state), None)
         # A copy, so that a caller who writes into y cannot touch the state: a sum is both.
-        return give(done.output.clone()), {name: give(value) for name, value in done.state.items()}
+        return self._given(done.output.clone(), give), {name: give(value) for name, value in done.state.items()}
 
     def run(self, x: Any, state: Mapping[str, Any] | None = None) -> Any:
         """Run a whole sequence serially.
@@ -99,14 +100,15 @@ class StateMachine(Graph):
             state: where to start; None = the initial state.
 
         Returns:
-            Output of every step, (T, B, *features), in x's own kind, dtype and device. With a readout, `y[-1]` is the
-            network's answer; with a latency of L, feed L silent steps more, and the first L rows are none.
+            Output of every step, (T, B, *features), in x's own kind, dtype and device; a dictionary of them where
+            there are several. With a readout, `y[-1]` is the network's answer; with a latency of L, feed L silent steps
+            more, and the first L rows are none.
 
         Raises:
             InputError, StateError, HorizonError: as `step`; whether there are as many steps is asked before the first.
         """
         give = _kind_of(x)
-        return give(torch.stack([step.output for step in self._steps(x, state, None)]))
+        return self._given(torch.stack([step.output for step in self._steps(x, state, None)]), give)
 
     def trace(
         self, x: Any, state: Mapping[str, Any] | None = None, *, spikes: Mapping[str, Any] | None = None
@@ -124,7 +126,30 @@ class StateMachine(Graph):
             outputs.append(step.output)
             neurons.append(step.neurons)
             last = step.state
-        return _stack(outputs, neurons, last or {}, self.spiking, _kind_of(x))
+        give = _kind_of(x)
+        return _stack(self._given(torch.stack(outputs), give), neurons, last or {}, self.spiking, give)
+
+    def only(self, output: str) -> StateMachine:
+        """The network with one of its several outputs, and the layers that this one needs.
+
+        Args:
+            output: its name, one of `outputs`.
+
+        Raises:
+            InputError: if there is no output of this name, or it is the network's input.
+        """
+        from psu_deploy.machine.passes import RemoveDeadLayers
+
+        if output not in self.outputs:
+            raise InputError(f"there is no output {output!r}; there are {list(self.outputs)}")
+        if tuple(self.outputs) == (OUTPUT,):
+            return self
+        nodes = tuple(node for node in self.nodes if node is not self.end)
+        return RemoveDeadLayers()(StateMachine(nodes, self.input_shape, self.sources[output]))
+
+    def _given(self, y: Tensor, give: Callable[[Tensor], Any]) -> Any:
+        """What the last layer gives, as a caller gets it."""
+        return sole({name: give(values) for name, values in self.split(y).items()})
 
     def _steps(self, x: Any, state: Mapping[str, Any] | None, spikes: Mapping[str, Any] | None) -> Iterator[Step]:
         check_sequence(x, self.input_shape, self.horizon, _DTYPES)
@@ -212,7 +237,7 @@ class StateMachine(Graph):
 
 
 def _stack(
-    outputs: Sequence[Tensor],
+    output: Any,
     neurons: Sequence[Mapping[str, NeuronStep]],
     state: Mapping[str, Tensor],
     spiking: Sequence[str],
@@ -222,7 +247,7 @@ def _stack(
         return {name: give(torch.stack([step[name][kind] for step in neurons])) for name in spiking}
 
     return Trace(
-        output=give(torch.stack(list(outputs))),
+        output=output,
         spikes=column(0),
         potential=column(1),
         reset=column(2),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from psu_deploy.machine.schedule import OUTPUT
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class Trace:
     Each dictionary maps a neuron layer's name to an array (T, B, *features), in network order.
 
     Attributes:
-        output: the network's output per step, (T, B, *features).
+        output: the network's output per step, (T, B, *features); of a network with several, a dictionary of them.
         spikes: S, 0.0 or 1.0.
         potential: V, before the reset is subtracted.
         reset: R.
@@ -30,3 +33,17 @@ class Trace:
     margin: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     estimate: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Name -> output per step, of all outputs; the only one is called `"y"`."""
+        return dict(self.output) if isinstance(self.output, Mapping) else {OUTPUT: self.output}
+
+    def with_outputs(self, change: Callable[[Any], Any]) -> Trace:
+        """The same trace, its outputs changed one by one."""
+        return replace(self, output=sole({name: change(values) for name, values in self.outputs.items()}))
+
+
+def sole(outputs: Mapping[str, Any]) -> Any:
+    """The output itself where there is one, as networks give it; else the dictionary of all."""
+    return outputs[OUTPUT] if tuple(outputs) == (OUTPUT,) else dict(outputs)

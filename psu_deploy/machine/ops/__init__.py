@@ -15,6 +15,7 @@ from psu_deploy.machine.ops.linear import *
 from psu_deploy.machine.ops.neurons import *
 from psu_deploy.machine.ops.normalisation import *
 from psu_deploy.machine.ops.operators import *
+from psu_deploy.machine.ops.outputs import *
 from psu_deploy.machine.ops.pointwise import *
 from psu_deploy.machine.ops.pooling import *
 from psu_deploy.machine.ops.readouts import *

@@ -144,6 +144,20 @@ def one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{_label(owner, name)} must be one of {choices}, got {getattr(owner, name)!r}")
 
 
+def texts(owner: object, name: str) -> None:
+    """Turn a field of a frozen dataclass into a tuple of different words that a file could hold."""
+    value = getattr(owner, name)
+    words = tuple(value) if isinstance(value, list | tuple) else ()
+    if not words or not all(isinstance(word, str) and is_text(word) for word in words) or len({*words}) < len(words):
+        raise InputError(f"{_label(owner, name)} must be different words, each of them text, got {value!r}")
+    object.__setattr__(owner, name, words)
+
+
+def is_text(name: str) -> bool:
+    """No lone surrogate, which is what Python makes of bytes that are none, and no zero, where names of C end."""
+    return bool(name) and "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def _label(owner: object, name: str) -> str:
     return f"{type(owner).__name__}.{name}"
 

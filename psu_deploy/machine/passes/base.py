@@ -18,7 +18,7 @@ class Pass(ABC):
         """Run the pass and check its promises."""
         self.requires(machine)
         result = self.apply(machine)
-        if result.input_shape != machine.input_shape or result.shapes[result.output] != machine.shapes[machine.output]:
+        if result.input_shape != machine.input_shape or result.outputs != machine.outputs:
             raise InternalError(f"{type(self).__name__} changed the shape of the network's input or output")
         self.ensures(machine, result)
         return result
