@@ -55,7 +55,7 @@ def aligned(machine: StateMachine, trace: Trace, steps: int) -> Trace:
         return {name: value[machine.latencies[name] :][:steps] for name, value in values.items()}
 
     parts = {name: rows(getattr(trace, name)) for name in ("spikes", "potential", "reset", "margin", "estimate")}
-    return replace(trace, output=trace.output[machine.latency :], **parts)
+    return replace(trace.with_outputs(lambda values: values[machine.latency :]), **parts)
 
 
 def aligned_run(machine: StateMachine, run: Callable[..., Trace], x: Any, state: Any = None) -> Trace:

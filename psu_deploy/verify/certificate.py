@@ -19,6 +19,7 @@ from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.ops import Neuron
 from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic
+from psu_deploy.machine.schedule import OUTPUT
 from psu_deploy.verify.alignment import aligned, check_lookahead, drained, in_machine_time
 from psu_deploy.verify.rounding import Bounds, rounding_bounds
 
@@ -112,15 +113,12 @@ class Judge:
         spikes = {name: _exact(trace.spikes[name]) for name in self._machine.spiking}
         exact, bounds = self._arithmetic(spikes)
         disputed = tuple(d for name in self._machine.spiking for d in _disputed(name, spikes[name], exact, bounds))
-        output = _exact(trace.output)
-        error = (output - exact.output[-len(output) :]).abs()
-        wrong = [
-            *_beyond("an output", error, bounds.output[-len(output) :]),
-            *_wrong_inside(trace, exact, bounds, self._slopes),
-        ]
+        errors = {name: _off(_exact(y), exact.outputs[name]) for name, y in trace.outputs.items()}
+        wrong = [p for name, error in errors.items() for p in _beyond(_called(name), error, bounds.outputs[name])]
+        wrong += _wrong_inside(trace, exact, bounds, self._slopes)
         wrong += _inconsistent(self._machine, trace)
         wrong += _not_binary(spikes)
-        return Certificate(disputed, exact, float(error.max()), tuple(wrong), bounds)
+        return Certificate(disputed, exact, max(float(e.max()) for e in errors.values()), tuple(wrong), bounds)
 
     def _arithmetic(self, spikes: dict[str, Tensor]) -> tuple[Trace, Bounds]:
         if self._known is None or not all(torch.equal(spikes[name], rows) for name, rows in self._known[0].items()):
@@ -178,8 +176,17 @@ def _not_binary(spikes: Mapping[str, Tensor]) -> list[str]:
     return [f"spikes of layer {name!r} are not all 0 or 1" for name, fine in binary.items() if not fine]
 
 
+def _off(given: Tensor, exact: Tensor) -> Tensor:
+    """How far an output is off, at every step, or at the last only where no other is given."""
+    return (given - exact[-len(given) :]).abs()
+
+
+def _called(output: str) -> str:
+    return "an output" if output == OUTPUT else f"the output {output!r}"
+
+
 def _beyond(what: str, error: Tensor, bound: Tensor) -> list[str]:
-    if bool((error <= bound).all()):
+    if bool((error <= bound[-len(error) :]).all()):
         return []
     return [f"{what} is off by {float(error.max()):.3g}, more than rounding explains"]
 
@@ -190,7 +197,8 @@ def _aligned(machine: StateMachine, bounds: Bounds, steps: int) -> Bounds:
     # aligned trace, so the state it leaves behind cannot be judged.
     runs_on = any(machine.latencies[name] < machine.latency for name in machine.spiking)
     state = {} if runs_on else bounds.state
-    return replace(bounds, margin=margin, output=bounds.output[machine.latency :], state=state)
+    outputs = {name: rows[machine.latency :] for name, rows in bounds.outputs.items()}
+    return replace(bounds, margin=margin, outputs=outputs, state=state)
 
 
 def _disputed(name: str, spikes: Tensor, exact: Trace, bounds: Bounds) -> list[Decision]:

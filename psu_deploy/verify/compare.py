@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine.schedule import OUTPUT
 from psu_deploy.verify.certificate import Certificate, Decision, Judge
 from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison, Rule
 from psu_deploy.verify.usefulness import open_decisions, open_outputs, unbounded
@@ -58,7 +59,9 @@ def compare(
     thresholds = {node.name: float(getattr(node.layer, "threshold", 0.0)) for node in machine.nodes}
     layers = tuple(_judged(_layer(name, *traces), thresholds[name], certificates) for name in machine.spiking)
     divergence = None if same else _first_divergence(machine, traces, certificates[0])
-    outputs = max(open_outputs(c.exact.output[-len(c.bounds.output) :], c.bounds.output) for c in certificates)
+    outputs = max(
+        open_outputs(c.exact.outputs[name], bound) for c in certificates for name, bound in c.bounds.outputs.items()
+    )
     return Comparison(
         *names,
         layers,
@@ -112,11 +115,14 @@ def _holes(machine: StateMachine, x: Any, trace: Trace) -> list[str]:
         expected = (lead[1], *tensor.shape) if tensor.batched else ()
         if name in trace.state and np.shape(trace.state[name]) != expected:
             reasons.append(f"state {name!r} has shape {np.shape(trace.state[name])}, expected {expected}")
-    features = machine.shapes[machine.output]
-    if trace.output.shape not in ((lead[0], lead[1], *features), (1, lead[1], *features)):
-        reasons.append(f"output has shape {trace.output.shape}, expected {(*lead, *features)}")
-    elif not np.isfinite(trace.output).all():
-        reasons.append("output holds NaN or infinity")
+    if trace.outputs.keys() != machine.outputs.keys():
+        return [*reasons, f"it gives the outputs {list(trace.outputs)}, expected {list(machine.outputs)}"]
+    for name, features in machine.outputs.items():
+        y, called = trace.outputs[name], "output" if name == OUTPUT else f"output {name!r}"
+        if y.shape not in ((lead[0], lead[1], *features), (1, lead[1], *features)):
+            reasons.append(f"{called} has shape {y.shape}, expected {(*lead, *features)}")
+        elif not np.isfinite(y).all():
+            reasons.append(f"{called} holds NaN or infinity")
     return reasons
 
 
@@ -129,17 +135,19 @@ def _layer(name: str, first: Trace, second: Trace) -> LayerComparison:
 
 
 def _output_error(first: Trace, second: Trace) -> float:
-    steps = min(len(first.output), len(second.output))
-    return float(np.abs(first.output[-steps:] - second.output[-steps:]).max())
+    pairs = [(y, second.outputs[name]) for name, y in first.outputs.items()]
+    shared = [(a[-len(b) :], b[-len(a) :]) for a, b in pairs]
+    return max(float(np.abs(a - b).max()) for a, b in shared)
 
 
 def _answers(first: Trace, second: Trace) -> Answers:
-    """The largest output of the last step, sample by sample: what a classifier says."""
-    rows = [trace.output[-1].reshape(trace.output.shape[1], -1) for trace in (first, second)]
-    if rows[0].shape[1] < 2:
-        return Answers(0, 0)
-    said = [row.argmax(1) for row in rows]
-    return Answers(len(said[0]), int((said[0] != said[1]).sum()))
+    """The largest entry of an output of the last step, sample by sample: what a classifier says."""
+    changed = []
+    for name, y in first.outputs.items():
+        rows = [values[-1].reshape(y.shape[1], -1) for values in (y, second.outputs[name])]
+        if rows[0].shape[1] > 1:
+            changed.append(rows[0].argmax(1) != rows[1].argmax(1))
+    return Answers(len(changed[0]), int(np.any(changed, 0).sum())) if changed else Answers(0, 0)
 
 
 def _first_divergence(machine: StateMachine, traces: tuple[Trace, Trace], judged: Certificate) -> Decision | None:
@@ -171,7 +179,7 @@ def _numpy_trace(trace: Trace) -> Trace:
         return {name: _numpy(value) for name, value in values.items()}
 
     kinds = (trace.spikes, trace.potential, trace.reset, trace.margin, trace.state, trace.estimate)
-    return Trace(_numpy(trace.output), *map(convert, kinds))
+    return Trace(trace.with_outputs(_numpy).output, *map(convert, kinds))
 
 
 def _numpy(value: Any) -> Any:

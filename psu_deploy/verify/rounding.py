@@ -40,12 +40,12 @@ class Bounds:
 
     Attributes:
         margin: neuron layer -> bound of |computed margin - exact margin|, (T, B, *features).
-        output: bound of the output's error, (T, B, *features).
+        outputs: name -> bound of the error of an output, (T, B, *features).
         state: name -> bound of the error of the state after the last step, (B, *shape).
     """
 
     margin: dict[str, Tensor]
-    output: Tensor
+    outputs: dict[str, Tensor]
     state: dict[str, Tensor]
 
 
@@ -80,7 +80,7 @@ def rounding_bounds(
     walk = _Walk(machine, Roundoff(precision, arithmetic), state)
     steps = [walk.step(x_t, _at(spikes, t), _at(estimate, t)) for t, x_t in enumerate(x)]
     margin = {name: _known(torch.stack([step[0][name] for step in steps])) for name in machine.spiking}
-    return Bounds(margin, _known(torch.stack([step[1] for step in steps])), walk.state_bounds())
+    return Bounds(margin, machine.split(_known(torch.stack([step[1] for step in steps]))), walk.state_bounds())
 
 
 def check_kinds(machine: StateMachine) -> None:

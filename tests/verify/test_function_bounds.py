@@ -113,7 +113,7 @@ def computed(machine, y):
 def bound_of(machine, x):
     """Exact values and how far off they may be."""
     exact = torch.from_numpy(np.float64(x))
-    bound = rounding_bounds(machine, exact[None], {}, {}, "float32").output[0]
+    bound = rounding_bounds(machine, exact[None], {}, {}, "float32").outputs["y"][0]
     return computed(machine, exact), bound.double().numpy()
 
 

@@ -35,7 +35,7 @@ def excess(machine, x, trace, state=None, precision="float32", **options):
     exact = machine.trace(exact_x, start, spikes=spikes)
     bounds = rounding_bounds(machine, exact_x, spikes, start, precision, **options)
     output = torch.tensor(np.asarray(trace.output), dtype=torch.float64)
-    over = [(output - exact.output[-len(output) :]).abs() - bounds.output[-len(output) :]]
+    over = [(output - exact.output[-len(output) :]).abs() - bounds.outputs["y"][-len(output) :]]
     for name, margin in double(trace.margin).items():
         started = machine.starts[name]  # before it nothing is decided
         over.append(((margin - exact.margin[name]).abs() - bounds.margin[name])[started:])
@@ -111,7 +111,7 @@ def test_it_is_not_vacuous():
     x = np.random.default_rng(0).random((8, 2, 8)).astype(np.float32)
     bounds = certify(machine, x, machine.trace(x)).bounds
     assert all(bound.min() > 0 and bound.max() < 1e-3 for bound in bounds.margin.values())
-    assert bounds.output.max() < 1e-3
+    assert bounds.outputs["y"].max() < 1e-3
     single = chain((1,), ops.SpikingNeuron(o.Identity(), None, o.Sigmoid(), None, 1.0, ">="))
     x = np.ones((1, 1, 1), np.float32)
     assert certify(single, x, single.trace(x)).bounds.margin["a"].item() < 2e-6
@@ -144,7 +144,7 @@ def test_it_stays_useful_over_64_steps(layer, most):
     bounds = rounding_bounds(
         machine, torch.from_numpy(x).double(), double(trace.spikes), double(machine.initial_state(50)), "float32"
     )
-    for bound in (bounds.output, *bounds.margin.values()):
+    for bound in (bounds.outputs["y"], *bounds.margin.values()):
         assert float(bound.max()) < most
     if machine.spiking:
         assert 0 < trace.output.mean() < 1

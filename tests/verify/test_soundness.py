@@ -37,7 +37,7 @@ def attack(machine, engine, x):
     x, told = torch.from_numpy(x), {name: torch.from_numpy(rows) for name, rows in spikes.items()}
     state = {name: torch.from_numpy(v) for name, v in machine.initial_state(x.shape[1], "float64").items()}
     exact, bounds = machine.trace(x, state, spikes=told), rounding_bounds(machine, x, told, state, "float32")
-    shares = [share(values[machine.output], exact.output, bounds.output)]
+    shares = [share(values[machine.output], exact.output, bounds.outputs["y"])]
     shares += [share(margins[name], exact.margin[name], bounds.margin[name]) for name in margins]
     return max(shares)
 
@@ -310,7 +310,7 @@ def test_nothing_is_known_of_a_division_by_what_may_be_zero():
         Node("c", ops.Divide(), ("one", "a")),
     )
     machine, x = StateMachine(nodes, (3,)), torch.tensor([[[1.0, 1.0, 2.0**-22]]], dtype=torch.float64)
-    bound = rounding_bounds(machine, x, {}, {}, "float32").output.ravel()
+    bound = rounding_bounds(machine, x, {}, {}, "float32").outputs["y"].ravel()
     assert bound[0] == torch.inf
     assert 0 < bound[1] < 1e-5
 
@@ -325,7 +325,7 @@ def test_the_largest_of_sums_is_only_certain_where_it_is_clear():
     x = np.concatenate([absorbed((T, B, 64), 2.0, 1), np.repeat(np.eye(64)[:, None], B, axis=1)])
     found = [attack(machine, engine, x) for engine in TO_NEAREST + ONE_WAY]
     assert 1 / 6 <= max(found) <= 1
-    told = rounding_bounds(machine, torch.from_numpy(x), {}, {}, "float32").output
+    told = rounding_bounds(machine, torch.from_numpy(x), {}, {}, "float32").outputs["y"]
     assert set(told.unique().tolist()) == {0.0, 6.0}
 
 
