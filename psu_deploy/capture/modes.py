@@ -41,9 +41,3 @@ def in_float32(model: nn.Module, x: Tensor) -> Any:
     named = (*model.named_parameters(), *model.named_buffers())
     wider = {name: tensor.float() for name, tensor in named if tensor.dtype in (torch.float16, torch.bfloat16)}
     return functional_call(model, wider, (x,)) if wider else model(x)
-
-
-def sole_output(result: Any) -> Any:
-    """The tensor that a network returns, also as the one thing in a tuple whose other entries are None."""
-    given = [one for one in result if one is not None] if isinstance(result, tuple | list) else []
-    return given[0] if len(given) == 1 else result

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.capture.leaves import unwrapped
-from psu_deploy.capture.modes import eagerly, eval_mode, in_float32, sole_output
+from psu_deploy.capture.modes import eagerly, eval_mode, in_float32
+from psu_deploy.capture.outputs import returned
 from psu_deploy.capture.spikingjelly import at_rest
 from psu_deploy.machine import StateMachine, Trace, ops
+from psu_deploy.machine.ops.fields import Shape
+from psu_deploy.machine.trace import sole
 from psu_deploy.nn.along_time import Hold
 from psu_deploy.nn.neurons import Neuron
 
@@ -27,14 +30,13 @@ def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
 
     Returns:
         Spikes of every neuron layer, and V, R and margin where the module can tell them. A network with a readout
-        gives one output for the whole sequence: `output` is then (1, B, ...).
+        gives one output for the whole sequence: it is then (1, B, ...).
     """
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
     model = unwrapped(model)
     with eval_mode(model), at_rest(model), torch.no_grad(), eagerly(), _recording(model, machine, seen):
-        output = sole_output(in_float32(model, x[0] if _takes_a_picture(model, machine) else x))
-    output = output if output.ndim == 2 + len(machine.shapes[machine.output]) else output[None]
-    trace = Trace(output)
+        outputs = returned(in_float32(model, x[0] if _takes_a_picture(model, machine) else x))
+    trace = Trace(sole({name: _with_time(y, machine.outputs.get(name)) for name, y in outputs.items()}))
     for name in machine.spiking:
         path, _, use = name.partition("#")
         whole = 2 + len(machine.shapes[name])
@@ -44,6 +46,11 @@ def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
         if isinstance(module, Neuron):
             _add_potentials(trace, name, module, current)
     return trace
+
+
+def _with_time(output: Tensor, features: Shape | None) -> Tensor:
+    """(T, B, *features), T being 1 where one answer is given for all steps; nothing is said of what is unexpected."""
+    return output if features is None or output.ndim == 2 + len(features) else output[None]
 
 
 def _takes_a_picture(model: nn.Module, machine: StateMachine) -> bool:

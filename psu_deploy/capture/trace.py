@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from psu_deploy.capture import spikingjelly
 from psu_deploy.capture.alignment import aligned
 from psu_deploy.capture.along_time import CONVERTERS
-from psu_deploy.capture.axes import BATCH, SEQUENCE, STEP, TIME, is_feature, whole
+from psu_deploy.capture.axes import SEQUENCE, STEP, whole
 from psu_deploy.capture.comparison import check_same, check_whole
 from psu_deploy.capture.conversion import Converter
 from psu_deploy.capture.examples import examples_for
 from psu_deploy.capture.layers import STATELESS
 from psu_deploy.capture.leaves import unwrapped
-from psu_deploy.capture.modes import eagerly, eval_mode, floating_like, in_float32, sole_output
+from psu_deploy.capture.modes import eagerly, eval_mode, floating_like, in_float32
 from psu_deploy.capture.modules import ModuleConverter
+from psu_deploy.capture.outputs import check_shapes, ends_of, node_of, returned
 from psu_deploy.capture.recording import ModelFailureError, Recording
-from psu_deploy.capture.rules.reducing import complete
-from psu_deploy.capture.values import ALWAYS, END, EVERY, UNKNOWN, Example, MoreStepsError, OtherStepsError, Value
-from psu_deploy.errors import InputError, InternalError, Problem, PsuDeployError, Refusal, UnsupportedModelError
+from psu_deploy.capture.values import ALWAYS, EVERY, Example, MoreStepsError, OtherStepsError, Value
+from psu_deploy.errors import InputError, Problem, PsuDeployError, Refusal, UnsupportedModelError
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.ops.fields import Shape, feature_shape
 from psu_deploy.machine.passes import RemoveDeadLayers, simplify
@@ -54,7 +54,8 @@ def to_state_machine(
 
     Args:
         model: any module whose forward takes one sequence, or one picture (B, ...) that it repeats by itself, made of
-            this package's neurons and containers and of torch layers and functions.
+            this package's neurons and containers and of torch layers and functions. It returns one tensor, or several
+            in a tuple, list, dictionary or dataclass; see `StateMachine.outputs`.
         input_shape: features of one step, such as (700,) or (3, 32, 32): no time, no batch.
         converters: module type -> function(module, features) returning a layer of `psu_deploy.machine.ops`, some to
             be put one behind the other, or None where the module does nothing. They win over the built-in ones.
@@ -142,10 +143,10 @@ def _check_batch_of_one(model: nn.Module, features: Shape, several: float, examp
 
 
 def _numbers_of_one(model: nn.Module, features: Shape, example: Example) -> int | None:
-    """Of its output; None if the model does not run on a batch of one."""
+    """Of its outputs; None if the model does not run on a batch of one."""
     with suppress(Exception):
-        output: Tensor = sole_output(in_float32(model, _input(model, features, example).tensor))
-        return output.numel()
+        outputs = returned(in_float32(model, _input(model, features, example).tensor))
+        return sum(int(output.numel()) for output in outputs.values())
     return None
 
 
@@ -154,25 +155,25 @@ def _record(
 ) -> tuple[StateMachine, Recording, Tensor]:
     recording = Recording(model, converter, example)
     value = _input(model, features, example)
-    output = sole_output(_failing_clearly(recording, value, model))
+    outputs = _failing_clearly(recording, value, model)
     if _shows_nothing(recording):
         raise ModelFailureError("it does not show its input at every step")
-    node = _output_of(recording, output)
+    ends = ends_of(recording, outputs)
     if recording.problems:
         raise UnsupportedModelError(recording.problems, ACTION)
-    assert node is not None
-    recording.given = output.tensor.numel()
+    recording.given = sum(value.tensor.numel() for value in ends.values())
+    node = node_of(recording, ends)
     machine = StateMachine(aligned(recording.nodes.nodes), features, node)
-    if machine.shapes[node] != output.features:
-        raise InternalError(f"captured output shape {machine.shapes[node]}, model gives {output.features}")
+    check_shapes(machine, ends)
     return machine, recording, value.tensor
 
 
-def _failing_clearly(recording: Recording, value: Value, model: nn.Module) -> Any:
-    """Run; a model that fails behind something that was refused fails because of it."""
+def _failing_clearly(recording: Recording, value: Value, model: nn.Module) -> dict[str, Any]:
+    """What it returns, each with its name; a model that fails behind something that was refused fails because of it."""
     copy = replace(value, tensor=value.tensor.clone())
     try:
-        return recording.run(copy, lambda x: in_float32(model, x))
+        outputs: dict[str, Any] = recording.run(copy, lambda x: returned(in_float32(model, x)))
+        return outputs
     except ModelFailureError as failure:
         if isinstance(failure.__cause__, OtherStepsError | MoreStepsError):
             raise failure.__cause__ from None
@@ -205,47 +206,6 @@ def _input(model: nn.Module, features: Shape, example: Example) -> Value:
 
 def _runs_in(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-
-
-def _output_of(recording: Recording, output: Any) -> str | None:
-    """The node of the network's output; notes what is wrong with it."""
-
-    def wrong(kind: str, reason: str, remedy: str) -> None:
-        recording.note("forward", kind, Refusal(reason, remedy))
-
-    if not isinstance(output, Value):
-        wrong(type(output).__name__, "the model must return one tensor that depends on its input", "return the logits")
-        return None
-    if output.overwritten:
-        wrong("output", "the output was changed in place", "use y = y + x for y += x")
-        return None
-    if output.node == UNKNOWN:
-        if not recording.problems:
-            wrong("output", "the output depends on the places of maxima, max(dim).indices", "use the values, or argmax")
-        return None
-    last = recording.example.steps - 1
-    if output.when == range(last + 1) and last:
-        output = complete(recording, output)
-    elif output.when == range(last, last + 1):
-        output = recording.emit("last()", ops.Readout("last"), (output,), output.tensor, output.axes, END)
-    elif isinstance(output.when, range) and recording.example.image:
-        raise OtherStepsError(output.when.stop)
-    elif isinstance(output.when, range):
-        wrong("output", "the output is of one step in the middle", "return the last step, or all of them")
-    if (TIME, BATCH) in output.axes or (BATCH, TIME) in output.axes:
-        wrong("output", "the output has T and B folded together", "unflatten it to (T, B, ...)")
-    elif output.span != (0, 0):
-        wrong("output", "the output is of some of the steps", "return all of them, or the last, x[-1]")
-    elif output.node == INPUT:
-        wrong("output", "the output is the input: there is no layer", "add one")
-    elif not _leads(output):
-        wrong("output", f"the output is {output.layout}", "return (T, B, ...), or (B, ...) behind a readout")
-    return str(output.node)
-
-
-def _leads(output: Value) -> bool:
-    lead = STEP if output.when != EVERY else SEQUENCE
-    return output.axes[: len(lead)] == lead and all(map(is_feature, output.axes[len(lead) :]))
 
 
 def _explained(example: Example, failure: Exception, features: Shape) -> PsuDeployError:
