@@ -28,6 +28,7 @@ REFUSED: dict[type, Refusal] = {
     **dict.fromkeys((ops.Conv3d, ops.ConvTranspose1d, ops.ConvTranspose2d), _NO_LAYER),
     **dict.fromkeys((ops.Reshape, ops.Permute, ops.Take, ops.Expand, ops.ConstantPad), _MOVED),
     **dict.fromkeys((ops.Reduce, ops.Project, ops.Affine), _MOVED),
+    ops.Outputs: Refusal("netx gives one output", 'export one of them, machine.only("name"), or to ONNX'),
     ops.MeanOfLast: Refusal("netx keeps no steps to take a mean of", "take the mean of all steps, or export to ONNX"),
     ops.Delay: Refusal("netx has no delay line", "export to ONNX or NIR"),
     ops.Wait: Refusal("netx has no delay line", "export to ONNX"),

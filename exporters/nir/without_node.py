@@ -21,6 +21,7 @@ WITHOUT_NODE: dict[type, Refusal] = {
     **dict.fromkeys((ops.Reduce, ops.Project, ops.Affine, ops.Subtract), _MOVED),
     **dict.fromkeys((ops.Conv3d, ops.ConvTranspose1d, ops.ConvTranspose2d), _CONV),
     ops.MeanOfLast: _LAST,
+    ops.Outputs: Refusal("the simulators give one output", 'export one of them, machine.only("name"), or to ONNX'),
     ops.ArgMax: Refusal("NIR has no decision but that of a neuron", "take argmax of what comes out"),
     ops.BernoulliNeuron: Refusal("it fires at random, and NIR has no random primitive", "train with PSU, IPSU or RPSU"),
 }

@@ -51,10 +51,9 @@ class Builder:
             self._shared[key] = make()
         return self._shared[key]
 
-    def reserve(self, *names: str) -> None:
-        """Keep names for the outputs of the graph."""
-        for name in names:
-            self._unique(name)
+    def reserve(self, *names: str) -> list[str]:
+        """Keep names for the outputs of the graph, each as it is, or followed by a number if it is taken."""
+        return [self._unique(name) for name in names]
 
     def floats(self, array: Any, name: str) -> ir.Value:
         """A float32 constant."""

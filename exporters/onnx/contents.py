@@ -25,11 +25,12 @@ def contents_of(model: onnx.ModelProto, header: OnnxHeader, decisions: Mapping[s
         if any(name in shapes for name in node.output[:1]):  # numbers without a batch, such as counters, are no layers
             layer = _layer_of(node, header)
             found.setdefault(layer, []).append(node.op_type)
-            if node.output[0] == header.output.name:
-                shapes.setdefault(layer, header.output.shape)
+            for end in header.ends:
+                if node.output[0] == end.value:
+                    shapes.setdefault(layer, end.shape)
     return Contents(
         inputs=(Tensor(header.input.name, header.input.shape),),
-        outputs=(Tensor(header.output.name, header.output.shape),),
+        outputs=tuple(Tensor(end.value, end.shape) for end in header.ends),
         layers=tuple(_line(name, operators, header, decisions, shapes) for name, operators in found.items()),
         state=tuple(Tensor(state.name, state.shape, state.dtype) for state in header.states),
     )
@@ -56,7 +57,7 @@ def _layer_of(node: onnx.NodeProto, header: OnnxHeader) -> str:
     for layer in sorted({*header.neurons, *kept}, key=len, reverse=True):
         if output == layer or output.startswith(f"{layer}."):
             return layer
-    if output == header.output.name:  # the last layer's value goes by another name; its weights, or its state, tell
+    if output in {end.value for end in header.ends}:  # not called after its layer; whose weights, or state, tell
         weights = (name.removesuffix(".weight") for name in node.input if name.endswith(".weight"))
         states = (
             layer for layer in kept - header.neurons.keys() for name in node.input if name.startswith(f"{layer}.")

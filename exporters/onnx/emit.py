@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import onnx
@@ -15,10 +16,8 @@ from psu_deploy.exporters.onnx.lower import WRITTEN, check, in_branch, lower
 from psu_deploy.exporters.onnx.neurons import NeuronValues
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
-from psu_deploy.machine import Node, StateMachine
-from psu_deploy.machine.schedule import INPUT, STEP, state_name
-
-OUTPUT = "y"
+from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP, state_name
 
 NEXT = ".next"
 """Suffix of the output that carries a state tensor to the next step."""
@@ -30,7 +29,7 @@ def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
     Args:
         machine: what to emit.
         metadata: key -> value, written as JSON under `psu_deploy.<key>`, with what is known only here added:
-            `states`, `neurons`, `input`, `output`.
+            `states`, `neurons`, `input`, `output` (or `outputs`).
 
     Raises:
         UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
@@ -83,13 +82,17 @@ class _Graph:
         }
         x = self.builder.input(INPUT, machine.input_shape, TARGET.dtype, batched=True)
         self.inputs = [x, *self._states.values()]
-        self.builder.reserve(OUTPUT, *(name + NEXT for name in machine.state_spec))
+        self.builder.reserve(*(name + NEXT for name in machine.state_spec))
+        names = [OUTPUT if name == OUTPUT else f"{OUTPUT}.{name}" for name in machine.outputs]
+        self._ends = dict(zip(machine.outputs, self.builder.reserve(*names), strict=True))
         self._values = {INPUT: x}
         self._following: dict[str, ir.Value] = {}
         self._neurons: dict[str, NeuronValues] = {}
         for node in machine.nodes:
             if in_branch(node.layer):
                 self._hold(node)
+            elif isinstance(node.layer, ops.Outputs):
+                continue  # each of them is an output of the graph
             elif node.name not in machine.once:  # those are lowered with the Hold that reads them
                 self._lower(node)
         self.outputs = self._close()
@@ -144,22 +147,23 @@ class _Graph:
         b, machine = self.builder, self._machine
         if STEP in self._states:
             self._following[STEP] = b.op("Add", self._states[STEP], b.integers(1, "one"), name="steps_done")
-        y = self._values[machine.output]
-        if machine.latency:
-            gate = Scope(b, OUTPUT, (machine.shapes[machine.output],), {}, self._states[STEP], machine.latency)
-            y = gate.gated(y, b.floats(0.0, "silence"), "in_time")
-        elif self._shared():
-            y = b.op("Identity", y, name="copy")
-        outputs = [b.output(y, OUTPUT, machine.shapes[machine.output], TARGET.dtype, batched=True)]
+        outputs: list[ir.Value] = []
+        for name, source in machine.sources.items():
+            y = self._own(self._values[source], machine.shapes[source], outputs)
+            outputs.append(b.output(y, self._ends[name], machine.shapes[source], TARGET.dtype, batched=True))
         for name, spec in machine.state_spec.items():
             value = self._following[name]
             outputs.append(b.output(value, name + NEXT, spec.shape, spec.dtype, batched=spec.batched))
         return outputs
 
-    def _shared(self) -> bool:
-        """Whether the output is also a state or an input, which must keep a name of its own."""
-        value = self._values[self._machine.output]
-        return any(value is other for other in (*self._following.values(), *self.inputs))
+    def _own(self, y: ir.Value, shape: tuple[int, ...], others: Sequence[ir.Value]) -> ir.Value:
+        """An output as a value of its own: neither a state nor an input, which must keep their names, nor another."""
+        b = self.builder
+        if self._machine.latency:
+            gate = Scope(b, OUTPUT, (shape,), {}, self._states[STEP], self._machine.latency)
+            return gate.gated(y, b.floats(0.0, "silence"), "in_time")
+        shared = any(y is other for other in (*self._following.values(), *self.inputs, *others))
+        return b.op("Identity", y, name="copy") if shared else y
 
     def metadata(self) -> dict[str, Any]:
         states = [
@@ -184,6 +188,12 @@ class _Graph:
             }
             for name, values in self._neurons.items()
         }
-        output_shape = list(self._machine.shapes[self._machine.output])
-        io = {"input": {"name": INPUT, "shape": list(self._machine.input_shape)}}
-        return io | {"output": {"name": OUTPUT, "shape": output_shape}, "states": states, "neurons": neurons}
+        ends = {"input": {"name": INPUT, "shape": list(self._machine.input_shape)}} | self._outputs()
+        return ends | {"states": states, "neurons": neurons}
+
+    def _outputs(self) -> dict[str, Any]:
+        shapes = {name: list(shape) for name, shape in self._machine.outputs.items()}
+        if tuple(shapes) == (OUTPUT,):
+            return {"output": {"name": OUTPUT, "shape": shapes[OUTPUT]}}
+        several = [{"name": name, "value": self._ends[name], "shape": shape} for name, shape in shapes.items()]
+        return {"outputs": several}

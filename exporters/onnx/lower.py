@@ -21,10 +21,11 @@ Rule = Callable[[Any, Sequence[ir.Value], Scope], ir.Value | NeuronValues]
 """(layer, its inputs, its scope) -> its output, and what is inside if it is a neuron layer."""
 
 
-class Branch(Enum):
-    """A row of the table that is no rule: the layer is lowered together with all that only it reads, by `emit`."""
+class Apart(Enum):
+    """A row of the table that is no rule: the layer is lowered with others, by `emit`."""
 
-    FIRST_STEP = "a branch that is taken in the first step"
+    FIRST_STEP = "a branch that is taken in the first step, with all that only this layer reads"
+    OUTPUTS = "what it reads are the outputs of the graph"
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,15 @@ def check(machine: StateMachine) -> None:
 def lower(layer: ops.Layer, inputs: Sequence[ir.Value], scope: Scope) -> Lowered:
     """Append the nodes of one step of a layer of a machine that was checked."""
     rule = _RULES[type(layer)]
-    if isinstance(rule, Branch):
-        raise InternalError(f"{type(layer).__name__} is lowered with what it reads, not on its own; please report it")
+    if isinstance(rule, Apart):
+        raise InternalError(f"{type(layer).__name__} is lowered with others, not on its own; please report it")
     result = rule(layer, inputs, scope)
     return Lowered(result.spikes, result) if isinstance(result, NeuronValues) else Lowered(result)
 
 
 def in_branch(layer: ops.Layer) -> bool:
     """Whether a layer is lowered together with all that only it reads."""
-    return isinstance(_RULES[type(layer)], Branch)
+    return _RULES[type(layer)] is Apart.FIRST_STEP
 
 
 def _linear(layer: ops.Linear, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
@@ -115,7 +116,7 @@ def _delay(layer: ops.Delay, inputs: Sequence[ir.Value], scope: Scope) -> ir.Val
     return b.op("Gather", buffer, b.integers(0, "first"), name=name, axis=1)
 
 
-_RULES: dict[type, Rule | Branch] = {
+_RULES: dict[type, Rule | Apart] = {
     **arithmetic.RULES,
     **convolution.RULES,
     **reduction.RULES,
@@ -126,7 +127,8 @@ _RULES: dict[type, Rule | Branch] = {
     ops.Filter: _filter,
     ops.Delay: _delay,
     ops.Wait: _delay,
-    ops.Hold: Branch.FIRST_STEP,
+    ops.Hold: Apart.FIRST_STEP,
+    ops.Outputs: Apart.OUTPUTS,
     ops.SpikingNeuron: spiking_neuron,
     ops.LIFNeuron: lif_neuron,
     ops.BernoulliNeuron: bernoulli_neuron,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,8 +18,8 @@ from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.ops.along_time import MAX_DELAY
-from psu_deploy.machine.schedule import STEP
-from psu_deploy.runtime.header import Features, Header, Natural, malformed, read_header
+from psu_deploy.machine.schedule import OUTPUT, STEP
+from psu_deploy.runtime.header import Features, Given, Header, Natural, malformed, read_header
 
 FORMAT = "psu-deploy.onnx.1"
 
@@ -34,7 +35,15 @@ class OutputEnd(Struct, frozen=True, forbid_unknown_fields=True):
     """What comes out."""
 
     name: Literal["y"]
-    shape: Features
+    shape: Given
+
+
+class NamedOutput(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several things that come out: what the network calls it, and what the graph does."""
+
+    name: str
+    value: str
+    shape: Given
 
 
 class StateEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +74,8 @@ class OnnxHeader(Header):
 
     Attributes:
         input: of the graph.
-        output: of the graph.
+        output: of the graph, where there is one.
+        outputs: of the graph, where there are several.
         states: of the graph.
         neurons: layer -> names of its values.
     """
@@ -75,11 +85,18 @@ class OnnxHeader(Header):
 
     latency: Annotated[int, Meta(ge=0, le=MAX_DELAY)]
     input: InputEnd
-    output: OutputEnd
+    output: OutputEnd | None = None
+    outputs: tuple[NamedOutput, ...] = ()
     states: tuple[StateEntry, ...]
     neurons: dict[str, NeuronNames]
     input_shape: Features = ()
-    output_shape: Features = ()
+    output_shape: Given = ()
+
+    @property
+    def ends(self) -> tuple[NamedOutput, ...]:
+        """Every output."""
+        one = () if self.output is None else (NamedOutput(OUTPUT, self.output.name, self.output.shape),)
+        return one + self.outputs
 
 
 def facts_of(machine: StateMachine) -> dict[str, object]:
@@ -109,13 +126,29 @@ def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
         raise ArtifactError(f"{path} is an ONNX file but was not written by psu-deploy: it has no {PREFIX}* metadata")
     try:
         header = read_header(OnnxHeader, {key: json.loads(value) for key, value in ours.items()})
+        _check_ends(header)
         _check_states(header.states)
         check_vocabulary(path, model)
         _check_graph(header, model.graph)
         check_size(path, model, model.ByteSize())
     except (ValueError, RecursionError, KeyError, AttributeError) as error:
         raise malformed(path, f"{PREFIX}*", error) from error
-    return replace(header, input_shape=header.input.shape, output_shape=header.output.shape)
+    numbers = sum(prod(end.shape) for end in header.ends)
+    return replace(
+        header,
+        input_shape=header.input.shape,
+        output_shape=(numbers,) if header.output is None else header.output.shape,
+    )
+
+
+def _check_ends(header: OnnxHeader) -> None:
+    """One output, or several with names of their own."""
+    if header.output is None and len(header.outputs) < 2:
+        raise ValueError("they name neither an output nor several outputs")
+    if header.output is not None and header.outputs:
+        raise ValueError("they name an output and several outputs")
+    if len({end.name for end in header.outputs}) != len(header.outputs):
+        raise ValueError("two outputs have one name")
 
 
 def _check_states(states: tuple[StateEntry, ...]) -> None:
@@ -131,8 +164,10 @@ def _check_states(states: tuple[StateEntry, ...]) -> None:
 def _check_graph(header: OnnxHeader, graph: onnx.GraphProto) -> None:
     """Inputs, outputs and inner values must be those the metadata name, with the shapes they say."""
     kept = {"inputs": {s.input: s for s in header.states}, "outputs": {s.output: s for s in header.states}}
-    for what, values, main in (("inputs", graph.input, header.input), ("outputs", graph.output, header.output)):
-        said: dict[str, Any] = {main.name: _signature(main.shape, TARGET.dtype, True)}
+    given = {end.value: end.shape for end in header.ends}
+    taken = {header.input.name: header.input.shape}
+    for what, values, main in (("inputs", graph.input, taken), ("outputs", graph.output, given)):
+        said: dict[str, Any] = {name: _signature(shape, TARGET.dtype, True) for name, shape in main.items()}
         said |= {name: _signature(s.shape, s.dtype, s.batched) for name, s in kept[what].items()}
         found = {value.name: _found(value) for value in values}
         if said != found:

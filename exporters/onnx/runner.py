@@ -18,14 +18,15 @@ from psu_deploy.exporters.onnx.buffers import TURNS, Block, block, suspicious
 from psu_deploy.exporters.onnx.contents import contents_of
 from psu_deploy.exporters.onnx.decisions import Decision
 from psu_deploy.exporters.onnx.file import open_session, parse_model, read_bytes, read_decisions
-from psu_deploy.exporters.onnx.metadata import NeuronNames, header_of
+from psu_deploy.exporters.onnx.metadata import OnnxHeader, header_of
 from psu_deploy.exporters.onnx.structure import structure_of
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine import StateMachine, StateTensor, Trace
 from psu_deploy.machine.graph import check_state
 from psu_deploy.machine.inputs import check_finite, check_horizon, numpy_state
 from psu_deploy.machine.overflow import check_trace
-from psu_deploy.machine.schedule import STEP
+from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP
+from psu_deploy.machine.trace import sole
 from psu_deploy.runtime import Structure
 from psu_deploy.runtime.contents import Contents
 from psu_deploy.runtime.engine_runner import EngineRunner
@@ -68,6 +69,7 @@ class OnnxRunner(EngineRunner):
         self._decisions = read_decisions(source, model, self._header.neurons)
         self._session = open_session(source, self._content, threads)
         self._spec = {s.name: StateTensor(s.shape, s.dtype, s.batched) for s in self._header.states}
+        self._one_output = self._header.output is not None
         self._bound: int | None = None
 
     @property
@@ -82,14 +84,14 @@ class OnnxRunner(EngineRunner):
             self._look()
             return {name: value.copy() for name, value in self._front().state.items()}
 
-    def step(self, x: Any) -> np.ndarray[Any, Any]:
+    def step(self, x: Any) -> Any:
         """Advance by one step. The output and most of the state are looked at, larger state every 16 steps.
 
         Args:
             x: (B, *input_shape), float32 numpy.
 
         Returns:
-            Output, (B, *features).
+            Output, (B, *features); name -> output where there are several.
 
         Raises:
             InputError: wrong shape or dtype, or NaN.
@@ -107,7 +109,8 @@ class OnnxRunner(EngineRunner):
                 check_finite(x)
             if self._last is not None and life.steps >= self._last:
                 check_horizon(life.steps, self._last)
-            return self._one_step().copy()
+            given = self._one_step()
+            return given[OUTPUT].copy() if self._one_output else {name: y.copy() for name, y in given.items()}
 
     @property
     def contents(self) -> Contents:
@@ -131,13 +134,14 @@ class OnnxRunner(EngineRunner):
             value[...] = 0 if state is None else state[name]
         return int(self._front().state[STEP]) if STEP in self._spec else 0
 
-    def _advance(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        y = np.empty((len(x), *self._front().written.y.shape), TARGET.dtype)
+    def _advance(self, x: np.ndarray[Any, Any]) -> Any:
+        rows = {name: np.empty((len(x), *y.shape), y.dtype) for name, y in self._front().written.outputs.items()}
         for t, x_t in enumerate(x):
             np.copyto(self._x, x_t)
-            y[t] = self._one_step()
+            for name, y in self._one_step().items():
+                rows[name][t] = y
         self._look()
-        return y
+        return sole(rows)
 
     def _trace(self, x: np.ndarray[Any, Any], state: Mapping[str, Any] | None) -> Trace:
         """The same graph, with the spikes, V and R of every neuron layer as further outputs."""
@@ -150,11 +154,11 @@ class OnnxRunner(EngineRunner):
             results = dict(zip(names, session.run(names, {"x": x_t, **now}), strict=True))
             rows.append({"x": x_t, **now, **results})
             now = {s.name: results[s.output] for s in self._header.states}
-        trace = _stack(rows, self._header.neurons, self._decisions, now)
+        trace = _stack(rows, self._header, self._decisions, now)
         check_trace(trace)
         return trace
 
-    def _one_step(self) -> np.ndarray[Any, Any]:
+    def _one_step(self) -> dict[str, np.ndarray[Any, Any]]:
         """One step of what lies in the input's buffer; the result is overwritten by the step after the next."""
         life, direction = self._life, self._buffers[self._turn]
         written = direction.written
@@ -169,7 +173,7 @@ class OnnxRunner(EngineRunner):
         except BaseException:
             life.break_off()
             raise
-        return written.y
+        return written.outputs
 
     def _look(self) -> None:
         """Raise `StateError`, and need a reset, if what the last step wrote is not finite."""
@@ -192,15 +196,16 @@ class OnnxRunner(EngineRunner):
         self._bound = None
         self._x = np.zeros((batch, *self._features), TARGET.dtype)
         self._flat_x = self._x.reshape(-1)
-        blocks = [block(batch, self._header.output_shape, self._spec) for _ in range(2)]
+        shapes = {end.name: end.shape for end in self._header.ends}
+        blocks = [block(batch, shapes, self._spec) for _ in range(2)]
         # onnxruntime shares the memory of numpy arrays on the CPU; _values keeps its handles alive.
         x = ort.OrtValue.ortvalue_from_numpy(self._x)
-        ys = [ort.OrtValue.ortvalue_from_numpy(b.y) for b in blocks]
+        ys = [{n: ort.OrtValue.ortvalue_from_numpy(y) for n, y in b.outputs.items()} for b in blocks]
         values = [{n: ort.OrtValue.ortvalue_from_numpy(v) for n, v in b.state.items()} for b in blocks]
         self._values = (x, ys, values)
         self._buffers = [
             _Direction(
-                self._binding({"x": x, "y": ys[1 - turn]}, values[turn], values[1 - turn]),
+                self._binding(x, ys[1 - turn], values[turn], values[1 - turn]),
                 blocks[turn].state,
                 blocks[1 - turn],
             )
@@ -208,10 +213,11 @@ class OnnxRunner(EngineRunner):
         ]
         self._bound = batch
 
-    def _binding(self, ends: dict[str, Any], read: dict[str, Any], write: dict[str, Any]) -> Any:
+    def _binding(self, x: Any, ys: dict[str, Any], read: dict[str, Any], write: dict[str, Any]) -> Any:
         binding = self._session.io_binding()
-        binding.bind_ortvalue_input("x", ends["x"])
-        binding.bind_ortvalue_output("y", ends["y"])
+        binding.bind_ortvalue_input(INPUT, x)
+        for end in self._header.ends:
+            binding.bind_ortvalue_output(end.value, ys[end.name])
         for state in self._header.states:
             binding.bind_ortvalue_input(state.input, read[state.name])
             binding.bind_ortvalue_output(state.output, write[state.name])
@@ -242,7 +248,7 @@ def _shape(spec: StateTensor, batch: int) -> tuple[int, ...]:
 
 def _stack(
     rows: list[dict[str, Any]],
-    neurons: Mapping[str, NeuronNames],
+    header: OnnxHeader,
     decisions: Mapping[str, Decision],
     state: dict[str, Any],
 ) -> Trace:
@@ -251,8 +257,8 @@ def _stack(
     def column(name: str) -> np.ndarray[Any, Any]:
         return np.stack([row[name] for row in rows])
 
-    trace = Trace(column("y"), state=state)
-    for layer, names in neurons.items():
+    trace = Trace(sole({end.name: column(end.value) for end in header.ends}), state=state)
+    for layer, names in header.neurons.items():
         trace.spikes[layer] = column(names.spikes)
         trace.potential[layer] = potential = column(names.potential)
         trace.reset[layer] = np.zeros_like(potential) if names.reset is None else column(names.reset)

@@ -20,7 +20,7 @@ from psu_deploy.machine.inputs import (
     check_static,
     check_step,
 )
-from psu_deploy.machine.overflow import OUTPUT
+from psu_deploy.machine.overflow import THE_OUTPUT
 from psu_deploy.runtime.artifact import Artifact
 from psu_deploy.runtime.header import Header
 from psu_deploy.runtime.lifecycle import Lifecycle, Unique
@@ -61,8 +61,8 @@ class EngineRunner(Runner, Unique):
         """Bring the engine to its start, or to a checked state; returns how many steps that state has done."""
 
     @abstractmethod
-    def _advance(self, x: Array) -> Array:
-        """Some steps on, (T, B, *features), all checked: the answers. Counts them in the lifecycle."""
+    def _advance(self, x: Array) -> Any:
+        """Some steps on, (T, B, *features), all checked: what `run` gives. Counts them in the lifecycle."""
 
     @abstractmethod
     def _trace(self, x: Array, state: Mapping[str, Array] | None) -> Trace:
@@ -104,7 +104,7 @@ class EngineRunner(Runner, Unique):
             batch = check_batch_size(batch_size)
             self._restart(batch, self._given(state, batch))
 
-    def step(self, x: Any) -> Array:
+    def step(self, x: Any) -> Any:
         """Advance by one step.
 
         Args:
@@ -121,10 +121,9 @@ class EngineRunner(Runner, Unique):
         """
         with self._life.alone():
             self._check_step(x)
-            row: Array = self._go_on(x[None])[0]
-            return row
+            return self._go_on(x[None])[0]
 
-    def run(self, x: Any, *, reset: bool = True) -> Array:
+    def run(self, x: Any, *, reset: bool = True) -> Any:
         """Run a sequence.
 
         Args:
@@ -132,8 +131,9 @@ class EngineRunner(Runner, Unique):
             reset: start over; False goes on from the current state.
 
         Returns:
-            Output of every step, (T, B, *features). With a readout, `y[-1]` is the network's answer. Where the network
-            answers L steps late, feed L silent steps more, and the first L rows are none; see `aligns`.
+            Output of every step, (T, B, *features); a dictionary where there are several. With a readout, `y[-1]` is
+            the network's answer. Where the network answers L steps late, feed L silent steps more, and the first L rows
+            are none; see `aligns`.
 
         Raises:
             InputError, StateError, HorizonError: as `step`; what is refused is refused before the first step.
@@ -164,7 +164,7 @@ class EngineRunner(Runner, Unique):
         with self._life.restarting(batch, self._features):
             self._life.steps = self._start(batch, state)
 
-    def _go_on(self, x: Array) -> Array:
+    def _go_on(self, x: Array) -> Any:
         self._check_next(x)
         with self._life.moving():
             return self._advance(x)
@@ -200,4 +200,4 @@ class EngineRunner(Runner, Unique):
         """Raise `StateError`, and need a reset, unless the answers of the last len(y) steps are finite."""
         finite = np.isfinite(y).reshape(len(y), -1).all(1)
         if not finite.all():
-            self._life.overflowed(OUTPUT, self._life.steps - len(y) + 1 + int(finite.argmin()))
+            self._life.overflowed(THE_OUTPUT, self._life.steps - len(y) + 1 + int(finite.argmin()))

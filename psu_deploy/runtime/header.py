@@ -25,7 +25,10 @@ Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 """A finite number above zero."""
 
 Features = Annotated[tuple[Count, ...], Meta(min_length=1)]
-"""Of one step: no time, no batch."""
+"""Of one step of the input: no time, no batch."""
+
+Given = tuple[Count, ...]
+"""Features of one step of an output, which may be a single number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class Header:
     static_input: bool
     versions: dict[str, str]
     input_shape: Features
-    output_shape: Features
+    output_shape: Given
     horizon: Count | None
     latency: Natural
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)

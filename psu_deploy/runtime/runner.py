@@ -36,11 +36,11 @@ class Runner(ABC):
 
     @abstractmethod
     def step(self, x: Any) -> Any:
-        """Advance by one step: (B, *input_shape) -> (B, *features)."""
+        """Advance by one step: (B, *input_shape) -> (B, *features), or name -> that where there are several outputs."""
 
     @abstractmethod
     def run(self, x: Any, *, reset: bool = True) -> Any:
-        """Run a sequence: (T, B, *input_shape) -> (T, B, *features). Starts over unless reset=False."""
+        """Run a sequence: (T, B, *input_shape) -> (T, B, *features), as `step`. Starts over unless reset=False."""
 
     @abstractmethod
     def trace(self, x: Any, state: Mapping[str, Any] | None = None) -> Trace:
