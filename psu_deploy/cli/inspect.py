@@ -64,7 +64,7 @@ def _inspect_machine(path: Path, shown: bool) -> Described:
         "latency": machine.latency,
         "static_input": machine.static_input,
         "inputs": _tensors([Tensor("x", machine.input_shape)]),
-        "outputs": _tensors([Tensor("y", machine.shapes[machine.output])]),
+        "outputs": _tensors([Tensor(name, shape) for name, shape in machine.outputs.items()]),
         "layers": [
             {
                 "name": node.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.exporters import all_targets
-from psu_deploy.files.atomic import as_npy, write_whole
+from psu_deploy.files.atomic import as_npy, as_npz, write_whole
 from psu_deploy.files.limits import MEMORY, memory_for, regular_size
 from psu_deploy.machine import StateMachine
 
@@ -128,11 +129,17 @@ def _files_of(path: Path) -> list[Path]:
     return [path / name for name in _RUN_FILES] if path.is_dir() else [path]
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as .npy, whole or not at all."""
-    if path.suffix != ".npy":
+def check_array_file(path: Path, outputs: Sequence[str]) -> None:
+    """Raise `InputError` unless a file can hold the outputs of these names: one as .npy, several as .npz."""
+    if len(outputs) > 1 and path.suffix != ".npz":
+        raise InputError(f"the outputs {', '.join(outputs)} are written as .npz, got {path}")
+    if len(outputs) == 1 and path.suffix != ".npy":
         raise InputError(f"an array is written as .npy, got {path}")
-    write_whole(path, as_npy(array))
+
+
+def write_arrays(path: Path, arrays: Any) -> None:
+    """Write an array as .npy, or a dictionary of arrays as .npz, whole or not at all."""
+    write_whole(path, as_npz(arrays) if isinstance(arrays, dict) else as_npy(arrays))
 
 
 def random_spikes(machine: StateMachine, steps: int | None, batch: int | None, seed: int) -> Floats:
