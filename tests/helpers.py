@@ -322,6 +322,13 @@ def currents(T: int, B: int, features: tuple[int, ...], seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(1.0, 4.0, (T, B, *features))
 
 
+def joined(y, axis=2):
+    """What a network gives as one array: that of its only output, or several one behind the other along an axis."""
+    if not isinstance(y, dict):
+        return y
+    return np.concatenate([part.reshape(*part.shape[:axis], -1) for part in y.values()], axis)
+
+
 def step_by_step(machine, x, state=None):
     """Outputs of a machine that is fed one step at a time, and its last state."""
     state = machine.initial_state(x.shape[1]) if state is None else state
@@ -330,6 +337,8 @@ def step_by_step(machine, x, state=None):
         y_t, state = machine.step(x_t, state)
         outputs.append(y_t)
     stack = torch.stack if isinstance(x, torch.Tensor) else np.stack
+    if isinstance(outputs[0], dict):
+        return {name: stack([y[name] for y in outputs]) for name in outputs[0]}, state
     return stack(outputs), state
 
 

@@ -330,6 +330,11 @@ def _(layer, *inputs):
     return np.concatenate(inputs, axis=2 + layer.axis)
 
 
+@means(ops.Outputs)
+def _(layer, *inputs):
+    return np.concatenate([x.reshape(*x.shape[:2], -1) for x in inputs], axis=2)
+
+
 @means(ops.Expand)
 def _(layer, x):
     return np.broadcast_to(lined_up(x, len(layer.shape)), (*x.shape[:2], *layer.shape))

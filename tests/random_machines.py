@@ -229,7 +229,7 @@ class _Growing:
     """A machine in the making."""
 
     def __init__(self, seed: int) -> None:
-        self.draw = _Draw(seed)
+        self.seed, self.draw = seed, _Draw(seed)
         self.features = self.draw.sizes(self.draw.whole(1, 4), 4)
         self.nodes: list[Node] = []
         self.values = [_Value("x", self.features, 0, False)]
@@ -291,12 +291,14 @@ class _Growing:
         self.put(layer, first, second)
 
     def finished(self) -> StateMachine:
-        """All that nothing reads, side by side."""
+        """All that nothing reads, side by side: in one output, or each as its own."""
         ends = [self.put(ops.Flatten(), value) for value in self.unread()]
         if len(ends) > 1:
             late = max(end.late for end in ends)
             ends = [self._waiting(end, late - end.late) for end in ends]
-            self.nodes.append(Node("output", ops.Concat(0), tuple(end.name for end in ends)))
+            names = tuple(end.name for end in ends)
+            end = ops.Outputs(tuple(f"of {name}" for name in names)) if self.seed % 3 == 0 else ops.Concat(0)
+            self.nodes.append(Node("output", end, names))
         return StateMachine(tuple(self.nodes), self.features)
 
 

@@ -15,7 +15,7 @@ from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.verify import aligned_run, certify
 from tests import oracles
 from tests.exporters.onnx.test_other_engines import LEVELS, optimised
-from tests.helpers import step_by_step
+from tests.helpers import joined, step_by_step
 from tests.random_machines import JOINING, MAKERS, random_machine
 from tests.random_modules import attention, enlivened, random_module
 from tests.test_zoo import LOAD, exported, fed, with_silence
@@ -37,7 +37,7 @@ def test_machine_and_file_are_the_mathematics(seed, tmp_path):
     x = fed(machine)
     exact = with_silence(machine, x).astype(np.float64)
     expected, trace = oracles.run(machine, exact), machine.trace(exact)
-    np.testing.assert_allclose(trace.output, expected[machine.output], **IN_FLOAT64)
+    np.testing.assert_allclose(joined(trace.output), expected[machine.output], **IN_FLOAT64)
     for name, spikes in trace.spikes.items():
         np.testing.assert_array_equal(spikes, expected[name])
     assert StateMachine.load(machine.save(tmp_path / "net.psm")).content_hash == machine.content_hash
@@ -51,7 +51,7 @@ def test_machine_and_file_are_the_mathematics(seed, tmp_path):
 def _rounding_may_matter(machine, x):
     """Whether float32 itself, summed otherwise, is off by a noticeable part: then nothing can be proven."""
     bounds = certify(machine, x, aligned_run(machine, machine.trace, x)).bounds
-    return max(float(bound.max()) for bound in (bounds.output, *bounds.margin.values())) > 0.01
+    return max(float(bound.max()) for bound in (*bounds.outputs.values(), *bounds.margin.values())) > 0.01
 
 
 @pytest.mark.full
@@ -67,11 +67,13 @@ def test_at_every_level_of_optimisation(seed, tmp_path):
         session, outputs = optimised(path, level), []
         state = {name: np.asarray(value) for name, value in machine.initial_state(2).items()}
         for x_t in with_silence(machine, x):
-            y, *following = session.run(None, {"x": x_t, **state})
+            results = session.run(None, {"x": x_t, **state})
+            given, following = results[: len(machine.outputs)], results[len(machine.outputs) :]
             state = dict(zip(state, following, strict=True))
-            outputs.append(y)
-        error = np.abs(np.stack(outputs)[machine.latency :] - certificate.exact.output.numpy())
-        assert (error <= certificate.bounds.output.numpy()).all(), level
+            outputs.append(given)
+        for name, *rows in zip(machine.outputs, *outputs, strict=True):
+            error = np.abs(np.stack(rows)[machine.latency :] - certificate.exact.outputs[name].numpy())
+            assert (error <= certificate.bounds.outputs[name].numpy()).all(), (level, name)
 
 
 @pytest.mark.rows(6)
@@ -87,10 +89,10 @@ def test_a_sequence_in_two_parts(seed, tmp_path):
     trace = first.trace(x[:half])
     state = {**machine.initial_state(5), **trace.state}
     state |= {"step": np.asarray(half)} if "step" in state else {}
-    resumed = np.concatenate([trace.output, second.trace(x[half:], state).output])
-    np.testing.assert_array_equal(resumed, first.run(x))
-    np.testing.assert_array_equal(machine.run(x), whole)
-    np.testing.assert_allclose(first.run(x[:, :1]), first.run(x)[:, :1], rtol=1e-3, atol=1e-3)
+    resumed = np.concatenate([joined(trace.output), joined(second.trace(x[half:], state).output)])
+    np.testing.assert_array_equal(resumed, joined(first.run(x)))
+    np.testing.assert_array_equal(joined(machine.run(x)), joined(whole))
+    np.testing.assert_allclose(joined(first.run(x[:, :1])), joined(first.run(x))[:, :1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.rows(12)
@@ -218,4 +220,4 @@ def test_bounds_of_attention_decide():
 
 def test_every_kind_of_layer_is_drawn():
     drawn = {type(node.layer) for seed in range(3 * len(KINDS)) for node in random_machine(seed).nodes}
-    assert drawn == set(KINDS) == {kind for kind in ops.KINDS.values() if issubclass(kind, ops.Layer)}
+    assert drawn == {*KINDS, ops.Outputs} == {kind for kind in ops.KINDS.values() if issubclass(kind, ops.Layer)}

@@ -10,9 +10,10 @@ import pytest
 import psu_deploy as psu
 from psu_deploy.exporters import EXPORTERS
 from psu_deploy.machine import StateMachine, Trace, ops
+from psu_deploy.machine.trace import sole
 from psu_deploy.verify import certify
 from tests import oracles
-from tests.helpers import ROUNDING, noise, step_by_step
+from tests.helpers import ROUNDING, joined, noise, step_by_step
 from tests.verify.engines import TO_NEAREST
 from tests.zoo import MACHINES, NEURONS, inputs, steps_of
 
@@ -52,9 +53,10 @@ def test_it_is_its_mathematics(name):
     x = with_silence(machine, fed(machine)).astype(np.float64)
     expected = oracles.run(machine, x)
     trace, (stepped, _) = machine.trace(x), step_by_step(machine, x, machine.initial_state(2, "float64"))
-    assert trace.output.shape == (*x.shape[:2], *machine.shapes[machine.output])
+    shapes = {name: (*x.shape[:2], *shape) for name, shape in machine.outputs.items()}
+    assert {name: y.shape for name, y in trace.outputs.items()} == shapes
     for y in (trace.output, stepped, machine.run(x)):
-        np.testing.assert_allclose(y, expected[machine.output], **ROUNDING)
+        np.testing.assert_allclose(joined(y), expected[machine.output], **ROUNDING)
     for layer, spikes in trace.spikes.items():
         np.testing.assert_array_equal(spikes, expected[layer])
 
@@ -66,7 +68,7 @@ def test_it_is_saved(name, tmp_path):
     loaded = StateMachine.load(machine.save(tmp_path / "net.psm"))
     assert loaded.content_hash == machine.content_hash
     x = fed(machine)
-    np.testing.assert_array_equal(loaded.run(x), machine.run(x))
+    np.testing.assert_array_equal(joined(loaded.run(x)), joined(machine.run(x)))
 
 
 def run_by(engine, machine, x):
@@ -82,7 +84,8 @@ def run_by(engine, machine, x):
             values[node.name] = engine.elementwise(node.layer, seen)
         else:
             values[node.name] = engine.layer(node.layer, seen[0])
-    return Trace(values[machine.output][machine.latency :], {name: values[name] for name in margins}, margin=margins)
+    outputs = sole(machine.split(values[machine.output][machine.latency :]))
+    return Trace(outputs, {name: values[name] for name in margins}, margin=margins)
 
 
 AT_ONCE = [name for name, machine in MACHINES.items() if not any(machine.starts.values())]
@@ -123,7 +126,8 @@ def test_a_target_runs_it_or_says_why_not(target, name, tmp_path):
     assert psu.verify(machine, runner, x, allow_silent=True).ok
     if found.fidelity == "faithful":
         x = with_silence(machine, x)
-        np.testing.assert_allclose(runner.run(x), oracles.run(machine, np.float64(x))[machine.output], **IN_FLOAT32)
+        expected = oracles.run(machine, np.float64(x))[machine.output]
+        np.testing.assert_allclose(joined(runner.run(x)), expected, **IN_FLOAT32)
 
 
 def test_every_kind_has_a_row():

@@ -360,6 +360,24 @@ def _spikes_that_move() -> StateMachine:
     return StateMachine(nodes, (2, 3))
 
 
+def _several_outputs() -> StateMachine:
+    """A readout, spikes of other axes, a state, one of them twice, and the input; all of them late."""
+    nodes = (
+        Node("late", ops.TimeConv(normal(3, 3, 2), normal(3), 1, lookahead=1), ("x",)),
+        Node("y", NEURONS["lif"], ("late",)),
+        Node("column", ops.Reshape((3, 1)), ("y",)),
+        Node("mean", ops.Readout("mean"), ("y",)),
+        Node("sum", ops.Readout("sum"), ("late",)),
+        Node("wait", ops.Wait(1), ("x",)),
+        Node(
+            "outputs",
+            ops.Outputs(("answer", "spikes.0", "V", "again", "input")),
+            ("mean", "column", "sum", "column", "wait"),
+        ),
+    )
+    return StateMachine(nodes, (3,))
+
+
 def _held_filter() -> StateMachine:
     """Filters without memory but with a number for every step; of one only the first step is ever asked for."""
     window = o.Window(normal(STEPS, 1), normal(STEPS, seed=1), time_invariant=False)
@@ -409,6 +427,7 @@ NETWORKS = {
     "broadcast": _broadcast(),
     "quotient": _quotient(),
     "attention": _attention(),
+    "several outputs": _several_outputs(),
     "spikes that move": _spikes_that_move(),
     "unfolded batch norm": chain(
         (2, 5),

@@ -1,0 +1,61 @@
+"""A network with several outputs on the command line: an array of its own for each."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import psu_deploy as psu
+from psu_deploy.machine import Node, StateMachine, ops
+from tests.zoo import NEURONS, normal
+
+NODES = (
+    Node("late", ops.TimeConv(normal(4, 3, 2), normal(4), 1, lookahead=1), ("x",)),
+    Node("spikes", NEURONS["lif"], ("late",)),
+    Node("square", ops.Reshape((2, 2)), ("late",)),
+    Node("end", ops.Outputs(("file", "a/b")), ("spikes", "square")),
+)
+X = normal(6, 2, 3).astype(np.float32)
+
+
+@pytest.fixture
+def machine(cli):
+    machine = StateMachine(NODES, (3,))
+    machine.save("net.psm")
+    psu.export(machine, "net.onnx")
+    np.save("x.npy", X)
+    return machine
+
+
+@pytest.mark.parametrize("file", ["net.psm", "net.onnx"])
+def test_each_is_written_by_its_name(cli, machine, file):
+    result = cli("run", file, "--input", "x.npy", "--output", "y.npz")
+    assert result.code == 0, result
+    assert "wrote y.npz, a/b: (6, 2, 2, 2) float32" in result.err
+    followed = np.concatenate([X, np.zeros_like(X[:1])])
+    with np.load("y.npz") as written:
+        assert written.files == ["file", "a/b"]
+        for name, y in machine.run(followed).items():
+            np.testing.assert_allclose(written[name], y[1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("file", ["net.psm", "net.onnx"])
+def test_one_array_cannot_hold_them(cli, machine, tmp_path, file):
+    cli("run", file, "--input", "x.npy", "--output", "y.npy").failed_with("are written as .npz, got y.npy")
+    assert not (tmp_path / "y.npy").exists()
+
+
+@pytest.mark.parametrize(("file", "names"), [("net.psm", ["file", "a/b"]), ("net.onnx", ["y.file", "y.a/b"])])
+def test_they_are_shown(cli, machine, file, names):
+    found = json.loads(cli("inspect", file, "--json").out)["outputs"]
+    assert [(tensor["name"], tuple(tensor["shape"])) for tensor in found] == list(
+        zip(names, [(4,), (2, 2)], strict=True)
+    )
+
+
+def test_they_are_verified(cli, machine):
+    result = cli("verify", "net.psm", "net.onnx", "--data", "x.npy")
+    assert result.code == 0, result
+    assert "EQUIVALENT" in result.out
