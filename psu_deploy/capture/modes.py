@@ -36,6 +36,38 @@ def eagerly() -> AbstractContextManager[Any]:
     return torch.compiler.set_stance("force_eager") if compiles else nullcontext()
 
 
+@contextmanager
+def in_full_precision() -> Iterator[None]:
+    """Products and convolutions of float32 with all of its 24 bits, whatever is allowed in training (TF32)."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in _SHORTCUTS]
+    try:
+        for owner, name, never in _SHORTCUTS:
+            setattr(owner, name, never)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _shortcuts() -> list[tuple[Any, str, Any]]:
+    """The switches of this torch, and how each is turned off."""
+    backends: Any = torch.backends
+    if not hasattr(backends.cudnn, "conv"):  # before torch 2.9
+        return [(backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False)]
+    kinds = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    return [(kind, "fp32_precision", "ieee") for kind in kinds]
+
+
+_SHORTCUTS = _shortcuts()
+
+
+@contextmanager
+def as_deployed(model: nn.Module) -> Iterator[None]:
+    """In eval form, without gradients, as it was written, in full precision; afterwards as it was."""
+    with eval_mode(model), torch.no_grad(), eagerly(), in_full_precision():
+        yield
+
+
 def in_float32(model: nn.Module, x: Tensor) -> Any:
     """Run a module; one of half precision with its numbers as they are, in the arithmetic of float32."""
     named = (*model.named_parameters(), *model.named_buffers())

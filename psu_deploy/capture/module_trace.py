@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.capture.leaves import unwrapped
-from psu_deploy.capture.modes import eagerly, eval_mode, in_float32
+from psu_deploy.capture.modes import as_deployed, in_float32
 from psu_deploy.capture.outputs import returned
 from psu_deploy.capture.spikingjelly import at_rest
 from psu_deploy.machine import StateMachine, Trace, ops
@@ -34,7 +34,7 @@ def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
     """
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
     model = unwrapped(model)
-    with eval_mode(model), at_rest(model), torch.no_grad(), eagerly(), _recording(model, machine, seen):
+    with as_deployed(model), at_rest(model), _recording(model, machine, seen):
         outputs = returned(in_float32(model, x[0] if _takes_a_picture(model, machine) else x))
     trace = Trace(sole({name: _with_time(y, machine.outputs.get(name)) for name, y in outputs.items()}))
     for name in machine.spiking:

@@ -24,7 +24,7 @@ from psu_deploy.capture.conversion import Converter
 from psu_deploy.capture.examples import examples_for
 from psu_deploy.capture.layers import STATELESS
 from psu_deploy.capture.leaves import unwrapped
-from psu_deploy.capture.modes import eagerly, eval_mode, floating_like, in_float32
+from psu_deploy.capture.modes import as_deployed, floating_like, in_float32
 from psu_deploy.capture.modules import ModuleConverter
 from psu_deploy.capture.outputs import check_shapes, ends_of, node_of, returned
 from psu_deploy.capture.recording import ModelFailureError, Recording
@@ -71,7 +71,7 @@ def to_state_machine(
     features = feature_shape(input_shape)
     model = unwrapped(model)
     converter = ModuleConverter(STATELESS | CONVERTERS | dict(converters or {}))
-    with eval_mode(model), spikingjelly.at_rest(model), torch.inference_mode(False), torch.no_grad(), eagerly():
+    with torch.inference_mode(False), as_deployed(model), spikingjelly.at_rest(model):
         machine = _capture(model, features, converter)
     return simplify(machine) if simplified else RemoveDeadLayers()(machine)
 
