@@ -39,14 +39,14 @@ SLOW = {"lava_python", "trained"}
 """Fixtures that start Lava or train a network."""
 
 
-ROWS = 6
-"""Of a test without that mark."""
+ROWS, SLOW_ROWS = 4, 3
+"""Of a test without that mark; of one that is marked `full`."""
 
 
 def _rows(test: pytest.Item) -> int:
     """How many rows of a test CI runs."""
     mark = test.get_closest_marker("rows")
-    return int(mark.args[0]) if mark else ROWS
+    return int(mark.args[0]) if mark else SLOW_ROWS if test.get_closest_marker("full") else ROWS
 
 
 def _order(nodeid: str) -> int:
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for rows in tests.values():
         rows.sort(key=lambda item: _order(item.nodeid))
         slow = SLOW & set(getattr(rows[0], "fixturenames", ()))
-        for item in rows[0 if slow else 1 :]:
-            item.add_marker(pytest.mark.full)
         for item in rows[_rows(rows[0]) :]:
             item.add_marker(pytest.mark.nightly)
+        for item in rows[0 if slow else 1 :]:
+            item.add_marker(pytest.mark.full)
