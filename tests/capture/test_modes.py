@@ -29,6 +29,7 @@ def modes(model):
     return {name: module.training for name, module in model.named_modules()}
 
 
+@pytest.mark.full
 def test_training_mode_is_captured_as_eval(model):
     assert to_state_machine(model.train(), (3,)).content_hash == to_state_machine(model.eval(), (3,)).content_hash
 
@@ -89,6 +90,7 @@ def test_gradients_and_random_numbers_are_left_alone(model):
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.full
 def test_the_machine_keeps_its_own_numbers(model):
     machine = to_state_machine(model, (3,))
     digest, x = machine.content_hash, np.ones((4, 2, 3))
