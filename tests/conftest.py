@@ -30,33 +30,55 @@ def _same_numbers_every_time() -> Iterator[None]:
 
     torch.set_num_threads(1)  # the tensors of tests are tiny: a second thread costs more than it computes
     torch.manual_seed(0)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports a compiler, two seconds
     yield
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
 
 
 SLOW = {"lava_python", "trained"}
 """Fixtures that start Lava or train a network."""
 
 
-ROWS = 6
-"""Of a test without that mark."""
+ROWS, SLOW_ROWS = 4, 3
+"""Of a test without that mark; of one that is marked `full`."""
+
+
+def _rows(test: pytest.Item) -> int:
+    """How many rows of a test CI runs."""
+    mark = test.get_closest_marker("rows")
+    return int(mark.args[0]) if mark else SLOW_ROWS if test.get_closest_marker("full") else ROWS
+
+
+def _order(nodeid: str) -> int:
+    """Which rows come first: the same ones every time, of every parameter."""
+    return crc32(nodeid.encode())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """Rows that a run leaves out are not made: there are twenty thousand, and every worker collects all."""
+    yield
+    speed = metafunc.config.option.markexpr
+    if "not nightly" in speed:
+        name = metafunc.definition.nodeid
+        rows = sorted(metafunc._calls, key=lambda row: _order(f"{name}[{row.id}]"))
+        left = set(map(id, rows[1 if "not full" in speed else _rows(metafunc.definition) :]))
+        metafunc._calls[:] = [row for row in metafunc._calls if id(row) not in left]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a test with many rows of parameters, --fast runs one, CI as many as its mark `rows` says.
 
-    By their hash, so that it is the same ones every time, of every parameter. Marked before they are selected by mark.
+    Marked before they are selected by mark.
     """
     tests = defaultdict(list)
     for item in items:
         tests[item.nodeid.partition("[")[0]].append(item)
     for rows in tests.values():
-        rows.sort(key=lambda item: crc32(item.nodeid.encode()))
+        rows.sort(key=lambda item: _order(item.nodeid))
         slow = SLOW & set(getattr(rows[0], "fixturenames", ()))
+        for item in rows[_rows(rows[0]) :]:
+            item.add_marker(pytest.mark.nightly)
         for item in rows[0 if slow else 1 :]:
             item.add_marker(pytest.mark.full)
-        mark = rows[0].get_closest_marker("rows")
-        for item in rows[mark.args[0] if mark else ROWS :]:
-            item.add_marker(pytest.mark.nightly)

@@ -12,6 +12,7 @@ from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.nn.neurons import LIF, Neuron
+from tests.amount import tries
 from tests.verify.networks import NEURONS, RANDOM, Example, MeanOverTime, examples, randomised
 
 KNIFE_EDGE = 1e-4
@@ -93,14 +94,14 @@ def as_last(example, y):
 
 @pytest.mark.full
 @given(example=examples())
-@settings(max_examples=6, **RANDOM)
+@settings(max_examples=tries(9), **RANDOM)
 def test_module_machine_and_onnxruntime_spike_alike(example, tmp_path):
     check_float32(example, tmp_path / "net.onnx")
 
 
 @pytest.mark.full
 @given(example=examples())
-@settings(max_examples=15, **RANDOM)
+@settings(max_examples=tries(15), **RANDOM)
 def test_module_and_machine_are_equal_in_float64(example):
     check_float64(example)
 

@@ -31,6 +31,7 @@ def forms(model, features, tmp_path):
     }
 
 
+@pytest.mark.full
 @pytest.mark.rows(2)
 @pytest.mark.parametrize("steps", [1, 2, 63])
 @pytest.mark.parametrize("batch", [1, 3])
@@ -42,6 +43,7 @@ def test_every_form_draws_the_same(steps, batch, tmp_path):
     assert not report.spike_flips
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 2])
 def test_every_form_draws_what_the_equations_say(seed, tmp_path):
     """sigmoid(V) > u by hand; margins smaller than float32 can tell are left out."""
@@ -53,6 +55,7 @@ def test_every_form_draws_what_the_equations_say(seed, tmp_path):
         np.testing.assert_array_equal(run(x)[clear], (margin > 0)[clear], err_msg=name)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("current", [-1.0, 0.0, 2.0])
 def test_every_form_fires_as_often_as_its_probability(current, tmp_path):
     """Mean over 4000 samples within 5 standard deviations of sigmoid(V), at every step and for every neuron."""
@@ -66,6 +69,7 @@ def correlation(first, second):
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
+@pytest.mark.full
 def test_layers_neurons_and_steps_draw_independently():
     """Correlations of spikes that have no common cause: within 5 standard deviations of zero."""
     x = np.zeros((2, SAMPLES, 2), np.float32)
@@ -84,6 +88,7 @@ def test_two_layers_with_one_seed_draw_alike():
     assert not torch.equal(draw(x), other(x))
 
 
+@pytest.mark.full
 def test_another_seed_is_another_sample(tmp_path):
     x = np.random.default_rng(0).normal(0, 2, (30, 4, 3)).astype(np.float32)
     first, second = (psu.to_state_machine(network(seed, 9), (3,)) for seed in (1, 5))
@@ -91,6 +96,7 @@ def test_another_seed_is_another_sample(tmp_path):
     assert first.content_hash != second.content_hash
 
 
+@pytest.mark.full
 def test_goes_on_where_it_stopped(tmp_path):
     """The noise counts steps, not calls."""
     machine = psu.to_state_machine(network(), (3,))

@@ -60,6 +60,7 @@ def test_module_machine_and_onnxruntime_agree(make, steps, tmp_path):
     assert not report.spike_flips
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
 def test_by_hand(readout, tmp_path):
     """Two zero steps behind the sequence; the first two answers are not answers."""
@@ -82,6 +83,7 @@ def test_capture_in_float64(make):
     assert machine.latencies["one"] == machine.latencies["two"] == 2
 
 
+@pytest.mark.full
 def test_the_horizon_counts_the_wait(tmp_path):
     machine = psu.to_state_machine(joined(psu.RPSU(T)), (3,))
     runner = psu.load(psu.export(machine, tmp_path / "net.onnx"))
@@ -123,6 +125,7 @@ def test_a_causal_convolution_may_stand_anywhere():
     assert machine.latency == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("early", [psu.LIF(), psu.SPSN(seed=1), psu.PSU()], ids=["lif", "spsn", "psu"])
 @pytest.mark.parametrize("drive", [0.0, 5.0])
 def test_a_neuron_on_the_fast_branch(early, drive, tmp_path):
@@ -135,6 +138,7 @@ def test_a_neuron_on_the_fast_branch(early, drive, tmp_path):
     assert report.ok, str(report)
 
 
+@pytest.mark.full
 def test_a_neuron_with_a_horizon_on_the_fast_branch(tmp_path):
     """The module runs T steps, so its serial form must give T answers."""
     look = TimeConv1d(3, 3, 3, lookahead=2)

@@ -21,12 +21,11 @@ FOLDERS = ("psu_deploy", "exporters", "models")
 
 pytestmark = pytest.mark.full
 
-pytest.importorskip("setuptools", minversion="77", reason="builds without isolation")
-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A copy of the checkout: a build leaves files behind, and takes along what earlier builds left."""
+    pytest.importorskip("setuptools", minversion="77", reason="builds without isolation")
     source = tmp_path_factory.mktemp("source")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -218,6 +218,7 @@ def test_bounds_of_attention_decide():
     assert float((margin.abs() <= bound).double().mean()) < 0.03
 
 
+@pytest.mark.full
 def test_every_kind_of_layer_is_drawn():
     drawn = {type(node.layer) for seed in range(3 * len(KINDS)) for node in random_machine(seed).nodes}
     assert drawn == {*KINDS, ops.Outputs} == {kind for kind in ops.KINDS.values() if issubclass(kind, ops.Layer)}

@@ -48,6 +48,7 @@ def kinds(nodes):
     return [node.op_type for node in nodes]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("steps", [1, 2, 63])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_module_machine_and_onnxruntime_agree(model, path, steps, batch):
@@ -125,6 +126,7 @@ def test_the_module_refuses_input_that_changes(model):
         model(x)
 
 
+@pytest.mark.full
 def test_verify_refuses_input_that_changes(model, path):
     x = image()
     x[3] += 1.0

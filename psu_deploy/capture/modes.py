@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,17 @@ def floating_like(model: nn.Module) -> Tensor:
 
 
 def eagerly() -> AbstractContextManager[Any]:
-    """Let what `torch.compile` has wrapped run as it was written. Whoever compiles has loaded its machinery."""
+    """Let what `torch.compile` has wrapped, or wraps meanwhile, run as it was written.
+
+    Whoever has compiled has loaded its machinery; for whoever has not it stays away: importing it takes two seconds.
+    """
     compiles = "torch._dynamo" in sys.modules
-    return torch.compiler.set_stance("force_eager") if compiles else nullcontext()
+    return torch.compiler.set_stance("force_eager") if compiles else patch.object(torch, "compile", _as_written)
+
+
+def _as_written(model: Any = None, **options: Any) -> Any:
+    """Stands in for `torch.compile`, which without a model is a decorator."""
+    return (lambda model: model) if model is None else model
 
 
 @contextmanager

@@ -36,6 +36,11 @@ class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._read = read
         self._made: dict[int, StorageWeakRef] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch would import all of its compiler, two seconds, to leave out of it what is never compiled."""
+        return False
+
     def mark(self, tensor: Tensor) -> None:
         """This tensor is made of the input."""
         for storage in _storages(tensor):

@@ -294,6 +294,7 @@ class TestHiddenFromSight:
 
 
 class TestWrappers:
+    @pytest.mark.full
     def test_data_parallel_and_compiled(self):
         for wrap in (nn.DataParallel, torch.compile):
             machine = to_state_machine(wrap(Forward(lambda net, x: net.n(net.a(x)), **parts())), (4,))

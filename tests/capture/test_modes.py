@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ def modes(model):
     return {name: module.training for name, module in model.named_modules()}
 
 
+@pytest.mark.full
 def test_training_mode_is_captured_as_eval(model):
     assert to_state_machine(model.train(), (3,)).content_hash == to_state_machine(model.eval(), (3,)).content_hash
 
@@ -87,6 +90,7 @@ def test_gradients_and_random_numbers_are_left_alone(model):
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.full
 def test_the_machine_keeps_its_own_numbers(model):
     machine = to_state_machine(model, (3,))
     digest, x = machine.content_hash, np.ones((4, 2, 3))
@@ -96,3 +100,35 @@ def test_the_machine_keeps_its_own_numbers(model):
             parameter.add_(1.0)
     assert np.array_equal(machine.run(x), before)
     assert to_state_machine(model, (3,)).content_hash != digest
+
+
+WITHOUT_THE_COMPILER = """
+import sys, torch, psu_deploy as psu
+from psu_deploy import capture
+
+class Compiles(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.neuron = torch.nn.Linear(3, 4), psu.PSU()
+
+    def forward(self, x):
+        twice = torch.compile(lambda y: 2 * y, fullgraph=True)
+        one_more = torch.compile(fullgraph=True)(lambda y: y + 1)
+        return self.neuron(one_more(twice(self.linear(x))))
+
+model = Compiles()
+machine = psu.to_state_machine(model, (3,))
+assert machine.spiking == ("neuron",), machine.spiking
+assert "torch._dynamo" not in sys.modules
+capture.trace_module(model, machine, torch.ones(2, 1, 3))
+assert "torch._dynamo" not in sys.modules
+assert torch.compile.__module__ == "torch"
+"""
+
+
+@pytest.mark.full
+def test_the_compiler_is_not_imported():
+    """It takes two seconds, and a network that compiles is run as it was written all the same."""
+    script = [sys.executable, "-c", WITHOUT_THE_COMPILER]
+    done = subprocess.run(script, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

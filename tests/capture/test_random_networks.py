@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from psu_deploy.nn.containers import Residual, SpikingSequential
+from tests.amount import tries
 from tests.helpers import EVERY_NEURON, check_capture
 
 CHANNELS = st.integers(1, 4)
@@ -91,7 +92,7 @@ def networks(draw):
 @pytest.mark.full
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @given(networks(), st.integers(0, 99))
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 def test_not_one_spike_differs(network, seed):
     model, features, T, B = network
     check_capture(model, features, T, B, seed)

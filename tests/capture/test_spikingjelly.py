@@ -106,6 +106,7 @@ def test_not_one_spike_differs_in_onnxruntime(kind, T, seed, tmp_path):
     check_everywhere(net, features, T, tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.rows(10)
 @pytest.mark.parametrize("tau", [None, 1.5, 2.0, 3.3, 100.0])
 @pytest.mark.parametrize("v_reset", [None, 0.0, 0.4, -0.7])
@@ -258,6 +259,7 @@ def test_norms(norm, axes, tmp_path):
     check_everywhere(net, (2, *[8] * axes), 7, tmp_path)
 
 
+@pytest.mark.full
 def test_votes_of_neighbours_and_no_vote_for_the_rest(tmp_path):
     net = multi_step(layer.Linear(4, 23), neuron.IFNode(), layer.VotingLayer(5))
     assert fires(check_machine(net, (4,), 7))
@@ -322,6 +324,7 @@ def last_of(net, picture, steps):
     return out
 
 
+@pytest.mark.full
 @pytest.mark.rows(3)
 @pytest.mark.parametrize("steps", [2, 4, 9])
 @pytest.mark.parametrize("forward", [summed, stacked, last_of], ids=lambda forward: forward.__name__)
@@ -335,6 +338,7 @@ def test_a_picture_shown_in_a_loop_of_single_steps(forward, steps, tmp_path):
     check_everywhere(net, (2, 6, 6), steps, tmp_path, picture=True)
 
 
+@pytest.mark.full
 def test_two_neurons_alike_of_one_input_are_two():
     def forward(net, x_seq):
         return torch.stack([net.b(net.sn(x)) + net.a(net.other(x)) for x in x_seq])
@@ -345,12 +349,14 @@ def test_two_neurons_alike_of_one_input_are_two():
     assert fires(spikes)
 
 
+@pytest.mark.full
 def test_an_output_beside_nothing(tmp_path):
     net = Forward(lambda net, x_seq: (net.sn(net.fc(x_seq)), None), fc=nn.Linear(5, 3), sn=neuron.IFNode(step_mode="m"))
     assert fires(check_machine(net, (5,), 7))
     check_everywhere(net, (5,), 7, tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "container",
     [
@@ -365,6 +371,7 @@ def test_containers_that_loop_over_time(container, tmp_path):
     check_everywhere(net, (5,), 9, tmp_path)
 
 
+@pytest.mark.full
 def test_a_container_with_time_last():
     def forward(net, x_seq):
         return net.last(x_seq.permute(1, 2, 0)).permute(2, 0, 1)
@@ -468,6 +475,7 @@ def test_a_net_is_left_as_it_was(action, training, has_run, tmp_path):
     assert all(torch.equal(after[key], values[key]) for key in values)
 
 
+@pytest.mark.full
 def test_what_was_learned_from_a_step_before_can_still_be_learned_from():
     net = memorable()
     net(currents(7, (2, 6, 6)))

@@ -55,6 +55,7 @@ def test_a_membrane_that_is_touched_between_two_steps_is_refused(name):
         psu.to_state_machine(Forward(forward, n=neuron.IFNode()), (4,))
 
 
+@pytest.mark.full
 def test_a_reset_before_the_first_step_is_nothing_special():
     def forward(net, x):
         functional.reset_net(net)

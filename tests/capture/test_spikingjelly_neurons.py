@@ -74,6 +74,7 @@ NODES = {
 """Name -> neuron: beside IF, LIF, ParametricLIF, MaskedPSN and SlidingPSN."""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", NODES)
 def test_not_one_spike_differs(name):
     torch.manual_seed(0)
@@ -98,6 +99,7 @@ STEP_BY_STEP = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", STEP_BY_STEP)
 def test_neurons_of_one_step_in_a_loop_over_time(name):
     torch.manual_seed(0)

@@ -36,6 +36,7 @@ def test_one_is_well(cli, only_onnxruntime):
     assert "ok" in result.out
 
 
+@pytest.mark.full
 def test_an_extra_that_is_missing_is_no_illness(cli, only_onnxruntime, monkeypatch):
     def version(name):
         raise PackageNotFoundError(name)

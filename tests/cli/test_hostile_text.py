@@ -34,6 +34,7 @@ def test_names_of_files(cli, tmp_path):
     assert harmless(result.out + result.err)
 
 
+@pytest.mark.full
 def test_names_in_files(cli, exported):
     model = onnx.load(exported)
     for entry in model.metadata_props:
@@ -158,6 +159,7 @@ def test_headers_of_arrays(cli, exported, tmp_path, name):
     )
 
 
+@pytest.mark.full
 def test_arrays_of_other_kinds(cli, exported, tmp_path):
     for dtype in ("c8", "M8[s]", "V4", [("a", "f4")], "?"):
         np.save("x.npy", np.zeros((6, 2, 4), dtype))

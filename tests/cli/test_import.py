@@ -48,6 +48,7 @@ def test_run_waits_for_the_last_answer(cli, tmp_path):
     cli("run", "m.onnx", "--input", "x.npy", "--output", "y.npy").failed_with("x has 6 steps")
 
 
+@pytest.mark.full
 def test_what_the_file_cannot_tell(cli, tmp_path):
     SeCifarNet("ppsu", 4).make().save(tmp_path / "m.pth.tar", node_type=None)
     cli("import", "m.pth.tar", "--out", "m.psm").failed_with("the args.yaml beside it, and add --neuron ")

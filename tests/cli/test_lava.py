@@ -31,6 +31,7 @@ def written(cli, saved, data):
     return Path("net.net").resolve()
 
 
+@pytest.mark.full
 def test_export_a_saved_machine(cli, saved, data, tmp_path):
     result = cli("export", saved, "--to", "lava", "--calibrate", data, "--out", "out")
     assert result.code == 0, result
@@ -41,6 +42,7 @@ def test_export_a_saved_machine(cli, saved, data, tmp_path):
     assert psu.load("out/model.net", simulator="integer").artifact.machine_hash == small_machine().content_hash
 
 
+@pytest.mark.full
 def test_the_option_has_two_names(cli, saved, data):
     for name in ("--calibrate", "--calibration"):
         assert cli("export", saved, "--to", "lava", name, data, "--out", f"{name[2:]}.net").code == 0
@@ -110,6 +112,7 @@ def test_calibration_of_another_shape(cli, saved):
     cli("export", saved, "--to", "lava", "--calibrate", "y.npy", "--out", "out").failed_with("cannot read y.npy")
 
 
+@pytest.mark.full
 def test_verify_in_whole_numbers(cli, saved, written, data):
     result = cli("verify", saved, written, "--data", data, "--simulator", "integer", "--report", "report.json")
     assert result.code == 0, result
@@ -119,12 +122,14 @@ def test_verify_in_whole_numbers(cli, saved, written, data):
     assert said["comparisons"][0]["rule"] == "measured"
 
 
+@pytest.mark.full
 def test_run_in_whole_numbers(cli, written, data):
     result = cli("run", written, "--input", data, "--output", "y.npy", "--simulator", "integer")
     assert result.code == 0, result
     np.testing.assert_array_equal(np.load("y.npy"), psu.load(written, simulator="integer").run(np.load(data)))
 
 
+@pytest.mark.full
 def test_run_for_any_number_of_steps(cli, data):
     """Row t of the output belongs to row t of the input: the runner has taken Lava's latency out."""
     torch.manual_seed(0)
@@ -137,6 +142,7 @@ def test_run_for_any_number_of_steps(cli, data):
     assert np.abs(np.load("y.npy") - expected).mean() < 0.05 * np.abs(expected).mean()
 
 
+@pytest.mark.full
 def test_what_runs_it_is_something_else(cli, saved, written, data):
     for verb in (("verify", saved, written, "--data", data), ("run", written, "--input", data, "--output", "y.npy")):
         cli(*verb, "--simulator", "norse").failed_with("one of lava, integer, got 'norse'")
@@ -193,6 +199,7 @@ class TestEnvironment:
         assert result.code == 0
         assert "Lava: there is none; make it with `psu-deploy lava setup`" in result.out
 
+    @pytest.mark.full
     def test_running_without_lava(self, monkeypatch, written, data):
         monkeypatch.setattr("psu_deploy.exporters.lava.runner.find", self.missing)
         call("run", written, "--input", data, "--output", "y.npy").failed_with("make it with `psu-deploy lava setup`")

@@ -51,6 +51,7 @@ def files(cli, saved, exported, data, tmp_path, never):
 
 
 class TestNothingThatIsReadIsWrittenOver:
+    @pytest.mark.full
     @pytest.mark.parametrize("name", ["net.psm", "net.onnx", "x.npy", "folder/../net.onnx", "link.onnx", "hard.psm"])
     def test_report(self, cli, files, tmp_path, name):
         before = contents(tmp_path)
@@ -58,6 +59,7 @@ class TestNothingThatIsReadIsWrittenOver:
         cli(*words).failed_with(f"--report {name} would overwrite")
         assert contents(tmp_path) == before
 
+    @pytest.mark.full
     @pytest.mark.parametrize("name", ["x.npy", "./folder/../x.npy", "link.npy", "hard.npy"])
     @pytest.mark.parametrize("source", ["net.psm", "net.onnx"])
     def test_output_of_a_run(self, cli, files, tmp_path, name, source):
@@ -66,18 +68,22 @@ class TestNothingThatIsReadIsWrittenOver:
         cli("run", source, "--input", "x.npy", "--output", name).failed_with(said)
         assert contents(tmp_path) == before
 
+    @pytest.mark.full
     def test_through_a_link_in_the_source(self, cli, files):
         words = ("verify", "net.psm", "link.onnx", "--report", "net.onnx")
         cli(*words).failed_with("--report net.onnx would overwrite link.onnx")
 
+    @pytest.mark.full
     def test_export(self, cli, files, tmp_path):
         (tmp_path / "to.onnx").symlink_to("net.psm")
         cli("export", "net.psm", "--out", "to.onnx").failed_with("--out to.onnx would overwrite net.psm")
         assert psu.StateMachine.load("net.psm").content_hash == small_machine().content_hash
 
+    @pytest.mark.full
     def test_import(self, cli, files):
         cli("import", "net.psm", "--out", "net.psm").failed_with("--out net.psm would overwrite net.psm")
 
+    @pytest.mark.full
     def test_a_run_folder(self, cli, files, tmp_path):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "weights.safetensors").write_text("all that was learned")
@@ -91,6 +97,7 @@ class TestWhereItGoes:
         words = ("verify", "net.psm", "net.onnx", "--report", name)
         cli(*words).failed_with(f"cannot write {name}: it is a folder; name a file in it")
 
+    @pytest.mark.full
     @pytest.mark.parametrize("name", ["m.txt", "m.onnxx", "m.psm", "deep/m.onnx.bak"])
     def test_a_file_that_no_target_writes(self, cli, files, tmp_path, name):
         cli("export", "net.psm", "--out", name).failed_with(f"a file for --to onnx ends in .onnx, got {name}")
@@ -102,6 +109,7 @@ class TestWhereItGoes:
         assert cli("export", saved, "--out", "v1.2").code == 0
         assert (tmp_path / "v1.2" / "model.onnx").is_file()
 
+    @pytest.mark.full
     def test_a_report_for_another_program(self, cli, saved, exported, tmp_path):
         before = contents(tmp_path)
         result = cli("verify", saved, exported, "--report", "-")
@@ -127,15 +135,18 @@ class TestOptionsEverywhere:
         assert (result.code, result.out, result.err) == (0, f"psu-deploy {psu.__version__}\n", "")
         assert cli(*words, "-h") == cli(*words, "--help")
 
+    @pytest.mark.full
     @pytest.mark.parametrize("threads", [0, -3, 2000])
     def test_threads_that_are_none(self, cli, files, threads):
         words = ("run", "net.onnx", "--input", "x.npy", "--output", "y.npy", "--threads", threads)
         cli(*words).failed_with(f"--threads must be a whole number in 1..1024, got {threads}")
 
+    @pytest.mark.full
     def test_options_of_engines_for_a_machine(self, cli, files):
         words = ("run", "net.psm", "--input", "x.npy", "--output", "y.npy", "--threads", 1)
         cli(*words).failed_with("--threads is for exported files; net.psm is a saved machine")
 
+    @pytest.mark.full
     def test_calibration_of_nothing(self, cli, files):
         words = ("export", "net.psm", "--to", "nir", "--calibrate", "x.npy", "--out", "net.nir")
         cli(*words).failed_with("--calibration measures an approximation; add --allow-approximation if you want one")
@@ -152,6 +163,7 @@ class Full(io.StringIO):
 
 
 class TestOutputThatIsLost:
+    @pytest.mark.full
     @pytest.mark.parametrize("words", [["inspect", "net.psm"], ["verify", "net.psm", "net.onnx", "--report", "-"]])
     def test_a_full_disk(self, saved, exported, words, monkeypatch, tmp_path, capfd):
         monkeypatch.chdir(tmp_path)
@@ -209,6 +221,7 @@ def test_ctrl_c_is_as_usual_for_everybody_else(tmp_path):
 
 
 class TestProgress:
+    @pytest.mark.full
     def test_every_form_of_every_part_is_told(self, monkeypatch):
         monkeypatch.setattr("psu_deploy.forms._DECISIONS_AT_ONCE", 2 * 16 * 6)
         machine, told = small_machine(), []
@@ -217,6 +230,7 @@ class TestProgress:
         assert told == [(done, 6) for done in range(7)]  # three parts of two samples at most, in two forms
         assert report.to_dict() == psu.verify(machine, machine, x).to_dict()
 
+    @pytest.mark.full
     def test_the_bar_knows_how_much_there_is(self, cli, saved, exported, monkeypatch):
         seen = []
         update = console.Progress.update

@@ -82,6 +82,7 @@ class TestVerify:
         cli("verify", saved, "bad.onnx").failed_with("bad.onnx is truncated or is not an ONNX file")
         cli("verify", saved, "net.txt").failed_with("no target writes .txt")
 
+    @pytest.mark.full
     def test_more_steps_than_the_horizon(self, cli, saved, exported):
         cli("verify", saved, exported, "--steps", 7).failed_with(
             "x has 7 steps (axis 0) but the machine's horizon is 6"
@@ -100,14 +101,17 @@ class TestVerify:
     def test_random_input_that_cannot_be(self, cli, saved, exported, option, value):
         cli("verify", saved, exported, option, value).failed_with("")
 
+    @pytest.mark.full
     def test_no_steps(self, cli, saved, exported):
         cli("verify", saved, exported, "--steps", 0).failed_with("")
 
+    @pytest.mark.full
     def test_a_report_that_cannot_be_written(self, cli, saved, exported, tmp_path):
         result = cli("verify", saved, exported, "--report", tmp_path)
         assert result.code == 2
         assert "cannot write" in result.err
 
+    @pytest.mark.full
     def test_data_of_another_shape(self, cli, saved, exported):
         np.save("x.npy", np.zeros((6, 1, 5), np.float32))
         cli("verify", saved, exported, "--data", "x.npy").failed_with("x must be time-first, (T, B, 4)")

@@ -107,11 +107,13 @@ class TestSavedMachine:
         assert "module" not in result.out
         assert f"EQUIVALENT: {5 * 3 * 16} spikes compared, 0 flips" in result.out
 
+    @pytest.mark.full
     def test_verify_on_given_data(self, cli, saved, exported, data):
         result = cli("verify", saved, exported, "--data", data, "--report", "report.json")
         assert result.code == 0, result
         assert f"EQUIVALENT: {6 * 5 * 16} spikes compared" in result.out
 
+    @pytest.mark.full
     def test_a_mismatch_is_exit_code_1(self, cli, saved, data):
         psu.export(small_machine(seed=1), "wrong.onnx")
         result = cli("verify", saved, "wrong.onnx", "--data", data, "--report", "report.json")
@@ -120,6 +122,7 @@ class TestSavedMachine:
         assert "it was made from another network" in result.out
         assert json.loads(Path("report.json").read_text())["ok"] is False
 
+    @pytest.mark.full
     def test_run_on_the_engine_and_on_the_machine(self, cli, saved, exported, data):
         machine, x = small_machine(), np.load(data)
         for source in (saved, exported):

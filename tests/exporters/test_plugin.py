@@ -52,6 +52,7 @@ def broken(folder, name, value, code):
 
 
 class TestInPython:
+    @pytest.mark.full
     def test_export_load_verify(self, installed, tmp_path, x):
         artifact = psu.export(machine(), tmp_path / "net.npz", target="npz", label="mine")
         assert np.load(artifact.path)["label"] == "mine"
@@ -109,6 +110,7 @@ class TestOneThatDoesNotWork:
             assert sentence in str(raised.value)
             assert len(str(raised.value).splitlines()) == 1
 
+    @pytest.mark.full
     def test_the_others_work(self, sentence, installed, tmp_path, x):
         for name, target in (("net.onnx", "onnx"), ("net.npz", "npz")):
             artifact = psu.export(machine(), tmp_path / name, target=target)
@@ -139,6 +141,7 @@ class TestOnTheCommandLine:
             importlib.reload(sys.modules[name])
         sys.path.insert(0, str(PLUGIN))
 
+    @pytest.mark.full
     def test_the_whole_road(self, cli, x):
         done = cli("export", "net.psm", "--to", "npz", "--label", "mine", "--out", "out")
         assert done.code == 0, done
@@ -151,6 +154,7 @@ class TestOnTheCommandLine:
         assert done.code == 0, done
         np.testing.assert_allclose(np.load("y.npy"), machine().run(x), rtol=1e-5, atol=1e-5)
 
+    @pytest.mark.full
     def test_help(self, cli):
         text = cli("export", "--help").out
         assert "NPZ: text to keep in the file." in text

@@ -27,6 +27,7 @@ from psu_deploy.importers import official
 from psu_deploy.machine import StateMachine, ops, storage
 from psu_deploy.training import weights
 from psu_deploy.training.recipe import Recipe
+from tests.amount import tries
 from tests.importers.published import SeCifarNet
 from tests.machine.test_storage import places, rewritten
 from tests.zoo import NEURONS, chain
@@ -34,7 +35,7 @@ from tests.zoo import NEURONS, chain
 
 def examples(count):
     quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=count, deadline=None, suppress_health_check=quiet)
+    return settings(max_examples=tries(count), deadline=None, suppress_health_check=quiet)
 
 
 @contextmanager
@@ -249,6 +250,7 @@ def test_metadata_of_net(net, monkeypatch):
     every()
 
 
+@pytest.mark.full
 def test_graphs_of_machines(psm, monkeypatch):
     """By somebody who can compute the right hash."""
     monkeypatch.setattr(storage, "content_hash", lambda graph: "right")
@@ -264,6 +266,7 @@ def test_graphs_of_machines(psm, monkeypatch):
     every()
 
 
+@pytest.mark.full
 def test_metadata_of_onnx(model):
     original = onnx.load_model_from_string(model.content)
     tree = {entry.key: json.loads(entry.value) for entry in original.metadata_props}
@@ -326,6 +329,7 @@ def test_graphs_of_onnx(model):
     every()
 
 
+@pytest.mark.full
 def test_recipes(recipe):
     tree = json.loads(recipe.content)
 
@@ -337,6 +341,7 @@ def test_recipes(recipe):
     every()
 
 
+@pytest.mark.full
 def test_headers_of_arrays(array):
     """Python in a header, as numpy evaluates it."""
     pieces = ["'descr'", "'<f4'", "'|O'", "'shape'", "'fortran_order'", "True", "None", "(", ")", "[", "]", "{", "}"]

@@ -107,6 +107,7 @@ def convolutions(draw):
     return kind(weight, bias, stride, padding, dilation, groups), (groups * per_group, *size)
 
 
+@pytest.mark.full
 @given(convolutions())
 @settings(max_examples=60)
 def test_any_convolution(example):

@@ -40,6 +40,7 @@ def machine_of(
     return to_state_machine(neuron, features), raw
 
 
+@pytest.mark.full
 @pytest.mark.rows(8)
 @every_neuron
 @pytest.mark.parametrize(("tau", "threshold"), [(1.5, 1.0), (2.0, 0.5), (4.0, 0.3)])
@@ -205,6 +206,7 @@ class AliveTensors(TorchDispatchMode):
         return result
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("call", ["run", "trace"])
 @pytest.mark.parametrize(
     "case", [c for c in EVERY_NEURON if not c.unbounded and c.name != "masked_psn_banded"], ids=str

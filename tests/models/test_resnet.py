@@ -32,6 +32,7 @@ def test_it_has_eighteen_layers_of_weights():
     assert sum(p.numel() for p in net.parameters() if p.ndim > 1) == 11_164_352  # as without spikes, for CIFAR-10
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("neuron", CAUSAL)
 def test_samples_do_not_meet(neuron):
     """An answer is the same whoever else is in the batch. (SPSN draws by the place in the batch: the first it is.)"""

@@ -79,6 +79,7 @@ def test_it_is_causal(neuron):
     assert any(not torch.equal(a[3:], b[3:]) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.full
 def test_samples_do_not_meet():
     net, x = network("rpsu", scale=0.5).eval(), frames()
     together = net(x)
@@ -124,6 +125,7 @@ def test_a_static_image():
         net(frames())
 
 
+@pytest.mark.full
 def test_neurons_by_name_fire_at_half():
     neurons = [m for m in network("rpsu").modules() if isinstance(m, psu.RPSU)]
     assert {neuron.threshold for neuron in neurons} == {0.5}

@@ -38,6 +38,7 @@ def test_it_is_captured():
     assert type(machine.nodes[-1].layer).__name__ == "Filter"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("last", [False, True])
 def test_it_is_verified_in_onnxruntime(tmp_path, last):
     class Answer(nn.Module):

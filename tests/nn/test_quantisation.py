@@ -77,6 +77,7 @@ def test_the_gradient_passes_through(shape):
     assert torch.equal(W.grad, g)
 
 
+@pytest.mark.full
 def test_it_learns():
     """Many steps, each far smaller than a level, add up."""
     torch.manual_seed(0)

@@ -232,6 +232,7 @@ def test_a_copy_is_a_model_of_its_own():
     assert torch.equal(copied(x), expected)
 
 
+@pytest.mark.full
 def test_on_to_nir():
     """Tables become staircases, the weights keep their 8 bits."""
     model = network("psu", "rpsu")

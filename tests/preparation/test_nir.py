@@ -274,6 +274,7 @@ def test_operators_that_are_one_stay_one():
     assert isinstance(first.integrate, Exponentials)
 
 
+@pytest.mark.full
 def test_every_role_is_looked_at():
     unit = Own(CausalMatrix(T), CausalMatrix(T, gain=0.25, decay=0.75), CausalMatrix(T))
     unit.reset.set_matrix(strict_leak_matrix(T, 1.0, 0.5))
@@ -430,6 +431,7 @@ def test_a_model_without_neurons():
         psu.prepare(nn.Sequential(nn.Linear(2, 2)))
 
 
+@pytest.mark.full
 def test_the_masking_of_a_prepared_neuron_is_complete():
     neuron = psu.MaskedPSN(T)
     psu.prepare(neuron, exponentials=2)

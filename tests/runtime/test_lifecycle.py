@@ -181,6 +181,7 @@ class TestRefusedInput:
             runner.run(x[2:], reset=False)
         np.testing.assert_array_equal(runner.run(x[3:], reset=False), whole[3:])
 
+    @pytest.mark.full
     def test_another_image(self, tmp_path):
         machine = STATIC["static input"]
         runner, x = opened(machine, "nir", tmp_path), nir_inputs(machine)

@@ -32,6 +32,7 @@ def artifact(tmp_path):
 
 
 class TestAnotherNetwork:
+    @pytest.mark.full
     def test_whose_input_x_is(self, artifact):
         """x fits the artifact; that it does not fit the machine is no news."""
         with pytest.raises(
@@ -39,11 +40,13 @@ class TestAnotherNetwork:
         ):
             psu.verify(machine(5), artifact, sequence(4))
 
+    @pytest.mark.full
     @pytest.mark.parametrize("x", [sequence()[:, :, :2], sequence(steps=9), np.full_like(sequence(), np.nan)])
     def test_and_x_does_not_fit_either(self, artifact, x):
         with pytest.raises(psu.InputError, match=f"^{ANOTHER}.*Besides, x "):
             psu.verify(machine(seed=1), artifact, x)
 
+    @pytest.mark.full
     def test_of_fewer_steps(self, artifact):
         report = psu.verify(machine(steps=9), artifact, sequence(steps=9))
         assert not report.ok
@@ -53,6 +56,7 @@ class TestAnotherNetwork:
         with pytest.raises(psu.InputError, match=f"^{ANOTHER}.*Besides, x has 9 steps"):
             psu.verify(machine(steps=9), machine(), sequence(steps=9))
 
+    @pytest.mark.full
     def test_of_more_steps_than_x_has(self, artifact):
         """What x lacks is said too, but not first."""
         report = psu.verify(machine(seed=1), artifact, sequence(steps=3))
@@ -61,6 +65,7 @@ class TestAnotherNetwork:
             "x has 3 of the 6 steps the network is defined for",
         ]
 
+    @pytest.mark.full
     def test_the_same_network_is_not_called_another(self, artifact):
         with pytest.raises(psu.HorizonError, match=r"^x has 9 steps"):
             psu.verify(machine(), artifact, sequence(steps=9))
@@ -100,6 +105,7 @@ class Plain(Runner):
 
 
 class TestRunnersOfOthers:
+    @pytest.mark.full
     def test_one_that_is_not_derived_is_refused(self, artifact):
         said = "got Duck; what runs the files of a target of your own derives from psu_deploy.runtime.Runner"
         with pytest.raises(psu.InputError, match=said):
@@ -109,6 +115,7 @@ class TestRunnersOfOthers:
         with pytest.raises(TypeError, match="abstract"):
             Runner()
 
+    @pytest.mark.full
     def test_the_rest_has_a_default(self, artifact):
         runner = Plain(psu.load(artifact))
         report = psu.verify(machine(), runner, sequence())
@@ -142,6 +149,7 @@ class TestConverters:
         layers = nn.Linear(4, 16), Scale(2.5), psu.RPSU(T, threshold=0.1), nn.Linear(16, 3)
         return psu.SpikingSequential(*layers)
 
+    @pytest.mark.full
     def test_a_layer_of_your_own_keeps_its_proof(self, model, tmp_path):
         artifact = psu.export(model, tmp_path / "net.onnx", input_shape=(4,), converters={Scale: scale})
         report = psu.verify(model, artifact, sequence(), converters={Scale: scale})
@@ -159,6 +167,7 @@ class TestConverters:
         with pytest.raises(psu.UnsupportedModelError, match="Scale"):
             psu.export(model, tmp_path / "net.onnx", input_shape=(4,), converters={Scale: wrong})
 
+    @pytest.mark.full
     def test_without_them_it_is_refused(self, model, tmp_path):
         artifact = psu.export(model, tmp_path / "net.onnx", input_shape=(4,), converters={Scale: scale})
         for call in (
@@ -168,6 +177,7 @@ class TestConverters:
             with pytest.raises(psu.UnsupportedModelError, match="state machine"):
                 call()
 
+    @pytest.mark.full
     def test_of_a_machine_there_is_nothing_to_convert(self, artifact, tmp_path):
         for call in (
             lambda: psu.export(machine(), tmp_path / "other.onnx", converters={Scale: scale}),

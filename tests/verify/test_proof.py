@@ -15,6 +15,7 @@ from psu_deploy.capture import trace_module
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify import Judge, LayerComparison, certify, compare
+from tests.amount import tries
 from tests.zoo import chain, neuron, normal
 
 T, B = 10, 4
@@ -62,6 +63,7 @@ class TestBatchNorm:
         assert Judge(machine, X).certify(trace).ok
         assert not Judge(forgetful, X).certify(trace).ok
 
+    @pytest.mark.full
     def test_a_wrong_one_is_still_called_wrong(self, tmp_path):
         model = self.network(True, mean=10.0)
         machine = psu.to_state_machine(model, (4,))
@@ -206,7 +208,7 @@ def test_a_knife_edge_says_what_it_cost():
 @pytest.mark.full
 def test_the_potential_of_a_neuron_that_fires_at_random_has_a_bound_of_its_own():
     """Its margin is flatter than V by four: what rounds V is judged by V."""
-    for seed in range(12):
+    for seed in range(tries(12)):
         torch.manual_seed(seed)
         norm = nn.BatchNorm1d(64)
         norm.running_mean.copy_(torch.randn(64) * 1e4)

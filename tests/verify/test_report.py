@@ -64,6 +64,7 @@ def strictly(text):
     return json.loads(text, parse_constant=refuse)
 
 
+@pytest.mark.full
 def test_text_has_a_row_per_layer(good):
     text = str(good)
     for first, second in (("module", "machine"), ("machine", "onnx")):

@@ -16,6 +16,7 @@ from psu_deploy.machine import ops as o
 from psu_deploy.verify import Arithmetic, Judge, aligned_run, certify, compare
 from psu_deploy.verify.alignment import drained
 from psu_deploy.verify.rounding import rounding_bounds
+from tests.amount import tries
 from tests.verify.networks import RANDOM, examples, randomised
 from tests.zoo import MACHINES, chain, inputs, neuron, normal, random_state, steps_of
 
@@ -44,7 +45,7 @@ def excess(machine, x, trace, state=None, precision="float32", **options):
 
 @pytest.mark.full
 @given(example=examples())
-@settings(max_examples=25, **RANDOM)
+@settings(max_examples=tries(25), **RANDOM)
 def test_it_holds_for_module_and_machine(example):
     machine = psu.to_state_machine(example.model, tuple(example.x.shape[2:]))
     x = example.x.numpy()
@@ -64,7 +65,7 @@ def test_it_holds_for_onnxruntime_from_any_state(name, tmp_path):
 
 @pytest.mark.full
 @given(example=examples())
-@settings(max_examples=10, **RANDOM)
+@settings(max_examples=tries(12), **RANDOM)
 def test_it_holds_in_float64(example):
     """Against float64 itself only the order of summation differs, but that is what a module does."""
     model, x = example.model.double(), example.x.double()
@@ -209,6 +210,7 @@ def test_the_bias_of_an_operator_counts():
     assert excess(machine, x, machine.trace(x)) <= 0
 
 
+@pytest.mark.full
 def test_a_bias_that_batch_norm_takes_away_again():
     """Rounding of the module: it adds a bias of 1000 and subtracts a mean of 1000."""
     torch.manual_seed(0)
@@ -311,7 +313,7 @@ def test_the_steps_that_are_met_are_turned_by_rounding(kind):
 
 @pytest.mark.full
 @given(example=staircases)
-@settings(max_examples=60, **RANDOM)
+@settings(max_examples=tries(60), **RANDOM)
 def test_it_holds_for_staircases_whose_steps_are_met(example):
     machine, x = example
     assert excess(machine, x, machine.trace(x)) <= 0
@@ -320,7 +322,7 @@ def test_it_holds_for_staircases_whose_steps_are_met(example):
 
 @pytest.mark.full
 @given(example=staircases)
-@settings(max_examples=20, **RANDOM)
+@settings(max_examples=tries(20), **RANDOM)
 def test_it_holds_for_staircases_in_float64(example):
     machine, x = example
     x = x.astype(np.float64)

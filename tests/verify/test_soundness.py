@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify.rounding import rounding_bounds
+from tests.amount import tries
 from tests.helpers import noise
 from tests.verify.engines import TO_NEAREST, Engine, U, cut_off, down, nearest, up
 from tests.zoo import chain, neuron
@@ -293,6 +294,7 @@ def test_matrices_are_multiplied(sums, near):
     assert near <= worst(machine, ONE_WAY) <= 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("layer", "near"), [(ops.Subtract(), 0.2), (ops.Divide(), 0.45)])
 def test_an_input_and_itself_backwards_are_joined(layer, near):
     """Nothing but the rounding of the operation itself."""
@@ -319,6 +321,7 @@ ALIKE = 1 + 2.0 ** -np.arange(4, 36, 0.5) * np.random.default_rng(0).standard_no
 """Six rows that differ less from column to column."""
 
 
+@pytest.mark.full
 def test_the_largest_of_sums_is_only_certain_where_it_is_clear():
     """Engines put another first where the bound leaves it open, and nowhere else: there it is zero."""
     machine = chain((64,), ops.Linear(nearest(ALIKE)), ops.ArgMax(0))
@@ -339,6 +342,7 @@ def test_a_sum_that_loses_is_overtaken_by_what_lies_in_between():
     assert {0.0, 0.5} == set(found)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("layer", "near"), [(ops.Add(), 0.25), (ops.Multiply(), 0.5)])
 def test_many_numbers_are_joined(layer, near):
     """Nothing but the rounding of the operation itself."""
@@ -385,7 +389,7 @@ SEARCHED = {name: chain(features, layer) for name, (layer, features, *_) in LAYE
     width=st.floats(0, 8),
     engine=st.sampled_from(TO_NEAREST + ONE_WAY),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 def test_a_search_for_worse_inputs(name, seed, scale, width, engine):
     """Hypothesis climbs towards the bound: numbers of any sign, any size, and any spread of sizes."""
     machine, random = SEARCHED[name], np.random.default_rng(seed)

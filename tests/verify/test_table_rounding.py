@@ -11,6 +11,7 @@ import psu_deploy as psu
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
 from psu_deploy.verify import aligned_run, certify, compare
+from tests.amount import tries
 from tests.verify.networks import RANDOM
 from tests.verify.test_rounding import ESTIMATES, double, excess, other_order
 from tests.zoo import chain, neuron, normal
@@ -52,15 +53,16 @@ def test_other_places_are_found(kind):
 
 @pytest.mark.full
 @given(example=networks)
-@settings(max_examples=60, **RANDOM)
+@settings(max_examples=tries(60), **RANDOM)
 def test_it_holds(example):
     machine, x = example
     assert excess(machine, x, machine.trace(x)) <= 0
     assert excess(machine, x, other_order(machine, x)) <= 0
 
 
+@pytest.mark.full
 @given(example=networks)
-@settings(max_examples=20, **RANDOM)
+@settings(max_examples=tries(20), **RANDOM)
 def test_it_holds_in_float64(example):
     machine, x = example
     x = x.astype(np.float64)
@@ -113,6 +115,7 @@ def test_what_is_flushed_to_zero_is_excused():
     assert certify(machine, x, aligned_run(machine, machine.trace, on_edge(0.0, E=0.0)[1])).ok
 
 
+@pytest.mark.full
 def test_the_sigmoid_itself_is_called_wrong(tmp_path):
     machine, other = (
         chain((6,), ops.Linear(normal(12, 6)), neuron(o.Leak(0.8, 0.5), None, o.StrictLeak(0.9, 0.7), estimator=kind))

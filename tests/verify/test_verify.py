@@ -69,12 +69,14 @@ class TestEqual:
         assert 0 <= report.max_abs_error < 1e-5
         assert report.notes == ()
 
+    @pytest.mark.full
     def test_a_machine_is_compared_two_ways(self, machine, artifact, x):
         report = psu.verify(machine, artifact, x)
         assert [(c.first, c.second) for c in report.comparisons] == [("machine", "onnx")]
         assert report.ok
         assert report.spikes_compared == T * B * (16 + 8)
 
+    @pytest.mark.full
     def test_every_layer_is_accounted_for(self, model, machine, artifact, x):
         trace = machine.trace(x)
         for comparison in psu.verify(model, artifact, x).comparisons:
@@ -90,6 +92,7 @@ class TestEqual:
         assert psu.verify(model, artifact.path, x).ok
         assert psu.verify(model, str(artifact.path), x).ok
 
+    @pytest.mark.full
     def test_an_open_runner_will_do_and_keeps_its_state(self, model, artifact, x):
         runner = psu.load(artifact)
         whole = runner.run(x)
@@ -97,20 +100,25 @@ class TestEqual:
         assert psu.verify(model, runner, x).ok
         assert np.array_equal(runner.run(x[3:], reset=False), whole[3:])
 
+    @pytest.mark.full
     def test_a_runner_that_was_never_reset_will_do(self, model, artifact, x):
         assert psu.verify(model, psu.load(artifact), x).ok
 
+    @pytest.mark.full
     def test_torch_will_do(self, model, artifact, x):
         assert psu.verify(model, artifact, torch.from_numpy(x)).ok
 
+    @pytest.mark.full
     def test_fewer_steps_than_the_horizon_will_do(self, model, artifact, x):
         assert psu.verify(model, artifact, x[:3]).spikes_compared == 2 * 3 * B * (16 + 8)
 
+    @pytest.mark.full
     def test_a_module_against_its_machine(self, model, machine, x):
         report = psu.verify(model, machine, x)
         assert [(c.first, c.second) for c in report.comparisons] == [("module", "machine")]
         assert report.ok
 
+    @pytest.mark.full
     def test_a_readout_gives_one_output(self, tmp_path, x):
         class Classifier(nn.Module):
             def __init__(self):
@@ -125,14 +133,17 @@ class TestEqual:
         assert report.ok
         assert report.spikes_compared == 2 * T * B * (16 + 8)
 
+    @pytest.mark.full
     def test_a_double_module_is_judged_as_such(self, model, x):
         report = psu.verify(model.double(), psu.to_state_machine(model, SHAPE), x.astype(np.float64))
         assert report.ok
         assert report.max_abs_error < 1e-12
 
+    @pytest.mark.full
     def test_a_single_module_fed_with_doubles_is_judged_as_single(self, model, machine, x):
         assert psu.verify(model, machine, x.astype(np.float64)).ok
 
+    @pytest.mark.full
     def test_the_module_is_left_as_it_was(self, artifact, x):
         model = psu.SpikingSequential(*network(), nn.Dropout(0.5), nn.BatchNorm1d(3))
         model.train()
@@ -143,6 +154,7 @@ class TestEqual:
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         assert not any(module._forward_hooks for module in model.modules())
 
+    @pytest.mark.full
     def test_a_neuron_that_nobody_reads_is_not_asked_for(self, x):
         class TwoHeads(nn.Module):
             def __init__(self):
@@ -174,7 +186,6 @@ class TestDifferent:
         assert (found.t, (FIRST, SECOND).index(found.layer), found.sample, *found.neuron) == expected[0]
         assert not found.knife_edge
 
-    @pytest.mark.full
     @pytest.mark.parametrize("layer", [0, 2])
     def test_a_perturbed_weight(self, model, machine, x, tmp_path, layer):
         other = network()
@@ -186,11 +197,13 @@ class TestDifferent:
         assert report.comparisons[0].ok
         assert any("it was made from another network" in note for note in report.notes)
 
+    @pytest.mark.full
     def test_a_swapped_threshold(self, model, machine, x, tmp_path):
         wrong = psu.to_state_machine(network(threshold=0.8), SHAPE)
         report = psu.verify(model, psu.export(wrong, tmp_path / "net.onnx"), x)
         self.check(report, machine.trace(x), wrong.trace(x))
 
+    @pytest.mark.full
     def test_another_matrix_along_time(self, model, machine, x, tmp_path):
         other = network()
         with torch.no_grad():
@@ -200,6 +213,7 @@ class TestDifferent:
         self.check(report, machine.trace(x), wrong.trace(x))
         assert (report.first_divergence.layer, report.first_divergence.t) == (SECOND, T - 1)
 
+    @pytest.mark.full
     def test_a_wrong_readout_layer(self, model, x, tmp_path):
         """No neuron sees it: only the outputs tell."""
         other = network()
@@ -212,6 +226,7 @@ class TestDifferent:
         assert report.max_abs_error == pytest.approx(1e-3, rel=0.01)
         assert "onnx: an output is off by 0.001, more than rounding explains" in report.verdict
 
+    @pytest.mark.full
     def test_a_dropped_layer(self, model, machine, x, tmp_path):
         kept = [
             replace(node, inputs=("0",)) if node.name == "2" else node for node in machine.nodes if node.name != "1"
@@ -224,20 +239,24 @@ class TestDifferent:
         )
         assert report.verdict.endswith("; onnx: layer '1' is missing")
 
+    @pytest.mark.full
     def test_another_number_of_neurons(self, model, x, tmp_path):
         artifact = psu.export(network(hidden=17), tmp_path / "net.onnx", input_shape=SHAPE)
         report = psu.verify(model, artifact, x)
         assert "onnx: spikes of '1' have shape (8, 3, 17), expected (8, 3, 16)" in report.verdict
 
+    @pytest.mark.full
     def test_another_machine(self, machine, x):
         other = psu.to_state_machine(network(seed=1), SHAPE)
         report = psu.verify(machine, other, x)
         assert [(c.first, c.second) for c in report.comparisons] == [("machine", "other machine")]
         self.check(report, machine.trace(x), other.trace(x))
 
+    @pytest.mark.full
     def test_a_module_against_another_machine(self, model, x):
         assert not psu.verify(model, psu.to_state_machine(network(seed=1), SHAPE), x).ok
 
+    @pytest.mark.full
     def test_other_weights_are_found_even_if_nothing_flips(self, model, x, tmp_path):
         """One weight is the next float32."""
         other = network()
@@ -266,6 +285,7 @@ class TestTraces:
     def compare(self, machine, x, traces):
         return compare(machine, x, ("good", traces[0]), ("bad", traces[1]))
 
+    @pytest.mark.full
     def test_two_good_ones(self, machine, x, traces):
         assert self.compare(machine, x, traces).ok
 
@@ -399,6 +419,7 @@ class TestKnifeEdge:
         single[1].spikes["b"][...] = 1.0
         assert not compare(machine, self.X, exact, single).ok
 
+    @pytest.mark.full
     def test_through_the_front_door(self, tmp_path):
         """A module in float64 against a file in float32."""
         model = psu.SpikingSequential(nn.Linear(2, 1, bias=False), psu.PSU(tau=1.0)).double()
@@ -410,6 +431,7 @@ class TestKnifeEdge:
         assert report.first_divergence.knife_edge
         assert report.verdict.startswith("EQUIVALENT up to rounding: 1 of 2 spikes differ")
 
+    @pytest.mark.full
     def test_one_decision_is_counted_once(self, tmp_path):
         """Machine and file both take -1e-9 for zero; the module does not."""
         model = psu.SpikingSequential(nn.Linear(2, 1, bias=False), psu.PSU(tau=1.0)).double()
@@ -430,21 +452,25 @@ class TestKnifeEdge:
 
 
 class TestRefusals:
+    @pytest.mark.full
     def test_a_dtype(self, machine, artifact, x):
         with pytest.raises(psu.InputError, match="x must be float32 or float64, got int64"):
             psu.verify(machine, artifact, x.astype(int))
 
+    @pytest.mark.full
     def test_a_shape(self, machine, artifact, x):
         with pytest.raises(psu.InputError, match=r"x must be time-first, \(T, B, 5\)"):
             psu.verify(machine, artifact, x[..., :4])
         with pytest.raises(psu.InputError, match="x must be time-first"):
             psu.verify(network(), artifact, x[0])
 
+    @pytest.mark.full
     def test_not_a_number(self, machine, artifact, x):
         x[1, 1, 1] = np.nan
         with pytest.raises(psu.InputError, match=r"x holds NaN or infinity, first at index \(1, 1, 1\)"):
             psu.verify(machine, artifact, x)
 
+    @pytest.mark.full
     def test_too_many_steps(self, machine, artifact, x):
         with pytest.raises(psu.HorizonError, match="the machine's horizon is 8"):
             psu.verify(machine, artifact, np.concatenate([x, x]))
@@ -458,6 +484,7 @@ class TestRefusals:
         with pytest.raises(psu.InputError):
             psu.verify(machine, thing, x)
 
+    @pytest.mark.full
     def test_what_is_no_model(self, artifact, x):
         with pytest.raises(psu.InputError, match="model must be a torch module or a StateMachine, got str"):
             psu.verify("net", artifact, x)

@@ -87,6 +87,7 @@ class TestFind:
         environment.find()
         assert counter.read_text() == "\n"
 
+    @pytest.mark.full
     def test_a_real_one(self, monkeypatch, request):
         monkeypatch.undo()
         assert environment.find().python == request.getfixturevalue("lava_python")

@@ -70,6 +70,7 @@ def test_the_report_lies_beside_the_file(export):
     assert (said["steps"], said["samples"], said["spikes_compared"]) == (T, 3, T * 3 * 8)
 
 
+@pytest.mark.full
 def test_what_is_reported_is_counted_anew(export):
     source = networks.machine(1, T)
     given = networks.spikes(source, T, 4, kind="real")
@@ -239,6 +240,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.full
 def test_calibration_data_shorter_than_the_horizon(export):
     """Steps that were never measured are an alarm; a network without a horizon has none."""
     horizon = machine().max_steps

@@ -302,6 +302,7 @@ def test_metadata_that_are_no_dictionary(changed, text):
     refused(changed("psu_deploy/metadata", text))
 
 
+@pytest.mark.full
 def test_a_file_of_an_earlier_release(good, changed):
     """It held the numbers before rounding too, which nobody reads any more."""
     network, _ = read(good)

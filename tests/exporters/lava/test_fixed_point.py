@@ -233,6 +233,7 @@ def test_at_the_end_of_single_precision(at):
     assert synapse_output(layer(part, ir.Relay(), 1), x // 2).item() == integers.clamp(127 * (at // 2))
 
 
+@pytest.mark.full
 @settings(max_examples=40)
 @given(st.data())
 def test_conv(data):

@@ -158,6 +158,7 @@ class TestTwoAxes:
         assert folding.two_axes(layer).weight.shape == (2, 2, 1, 6)
         assert folding.two_axes(layer).dilation == (1, 1)
 
+    @pytest.mark.full
     @settings(max_examples=60)
     @given(ones, ones, ones, pads, st.integers(4, 9), st.sampled_from([1, 2]))
     def test_one_axis_is_an_image_of_height_one(self, kernel, stride, dilation, padding, length, groups):

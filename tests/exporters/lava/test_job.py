@@ -64,6 +64,7 @@ def assert_nothing_new(before):
 
 
 class TestGood:
+    @pytest.mark.full
     def test_what_comes_back(self, child):
         result = child(GOOD.format(output="2 * x"))(X + 5, record=[3, 1, 3])
         assert np.array_equal(result.output, np.full((6, 4), 10))
@@ -71,6 +72,7 @@ class TestGood:
         assert {k: int(rows[0, 0]) for k, rows in result.layers.items()} == {1: 1, 3: 3}
         assert (result.versions, result.start_seconds, result.run_seconds) == ({"python": "3.10"}, 1.0, 2.0)
 
+    @pytest.mark.full
     def test_nothing_of_this_pythons_path_reaches_it(self, child, monkeypatch, tmp_path):
         (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong one')")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
@@ -129,11 +131,13 @@ class TestFailures:
         with pytest.raises(EngineError, match=sentence):
             child(GOOD.format(output=output))()
 
+    @pytest.mark.full
     def test_a_layer_that_is_missing(self, child):
         script = GOOD.format(output="x").replace('job["record"]', "[]")
         with pytest.raises(EngineError, match=r"layer_2.npy is missing; is there a layer of this number\?"):
             child(script)(record=[2])
 
+    @pytest.mark.full
     def test_nonsense_at_the_end(self, child):
         with pytest.raises(EngineError, match="no usable result"):
             child(GOOD.format(output="x") + "(folder / 'done.json').write_text('[1]')")()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -340,9 +341,27 @@ def _captured():
 
 
 MODULES = {name: (model.eval(), features) for name, (model, features) in _captured().items()}
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # torch copies the input where 'same' is uneven, and says so
-    CAPTURED = {name: psu.to_state_machine(model, features) for name, (model, features) in MODULES.items()}
+
+
+class Machines(Mapping):
+    """By name; those of modules are captured when they are first asked for, not by everyone who collects tests."""
+
+    def __init__(self, made, modules):
+        self._made, self._modules = dict(made), modules
+        self._names = (*made, *modules)
+
+    def __getitem__(self, name):
+        if name not in self._made and name in self._modules:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch copies the input where 'same' is uneven, and says so
+                self._made[name] = psu.to_state_machine(*self._modules[name])
+        return self._made[name]
+
+    def __iter__(self):
+        return iter(self._names)
+
+    def __len__(self):
+        return len(self._names)
 
 
 def _all(*groups):
@@ -353,10 +372,11 @@ def _between_linears(layers):
     return {name: _between(layer) for name, layer in layers.items()}
 
 
-MACHINES = _all(
+BY_HAND = _all(
     *map(_between_linears, (FAMILY, INTEGRATING, SLIDING, SOFT, HARD, IF_HARD)),
-    *(FLAT_LAYERS, DELAYS, ONE_TAP, IMAGES, HARD_IMAGES, LINES, SKIPS, BRANCHES, STATIC, NAMES, ODD, CAPTURED),
+    *(FLAT_LAYERS, DELAYS, ONE_TAP, IMAGES, HARD_IMAGES, LINES, SKIPS, BRANCHES, STATIC, NAMES, ODD),
 )
+MACHINES = Machines(BY_HAND, MODULES)
 
 
 FLAT_AND_LEAKY = (

@@ -68,6 +68,7 @@ def test_more_levels_flip_less():
     assert RATES[3] > RATES[7] > RATES[15] > RATES[127] > 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("K", [3, 7, 15, 31])
 def test_the_fewest_levels_below_the_limit(export, K):
     """A limit between two measured rates, or exactly one of them."""
@@ -79,6 +80,7 @@ def test_the_fewest_levels_below_the_limit(export, K):
         assert f"on calibration data of 20 steps and 16 samples {RATES[K]:.3%} of the spikes flipped" == measured
 
 
+@pytest.mark.full
 def test_the_best_when_none_suffices(export):
     best = min(LEVELS, key=lambda K: (RATES[K], K))
     artifact = export(calibration=CALIBRATION, max_flip_rate=0.0)
@@ -87,6 +89,7 @@ def test_the_best_when_none_suffices(export):
     assert "above the 0.000% asked for: no number of levels stayed below it" in artifact.approximations[2]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("simulator", ["canonical", "portable"])
 def test_the_file_says_so_and_does_so(export, graph_of, simulator):
     artifact = export(calibration=CALIBRATION, max_flip_rate=0.01, simulator=simulator)
@@ -103,6 +106,7 @@ def test_the_file_says_so_and_does_so(export, graph_of, simulator):
         assert (ours != theirs).mean() < 1e-3  # float32 against float64 where a decision is close
 
 
+@pytest.mark.full
 def test_sup_norm_error(export):
     """Half a step, but in the middle."""
     artifact = export(calibration=CALIBRATION, max_flip_rate=1.0)

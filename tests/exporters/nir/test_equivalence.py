@@ -10,7 +10,7 @@ import pytest
 
 from psu_deploy.machine import ops
 from tests.exporters.nir import oracle
-from tests.exporters.nir.machines import ENGINES, MACHINES, PORTABLE, READERS, inputs
+from tests.exporters.nir.machines import BY_HAND, ENGINES, MACHINES, PORTABLE, READERS, inputs
 from tests.oracles import output_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what simulators use is theirs to mend
@@ -78,7 +78,7 @@ def read_out(machine, output):
 
 ONE_NEURON = [
     name
-    for name, m in MACHINES.items()
+    for name, m in BY_HAND.items()
     if len(m.nodes) == 3
     and [n.name for n in m.nodes] == ["a", "b", "c"]
     and isinstance(m.nodes[0].layer, ops.Linear)

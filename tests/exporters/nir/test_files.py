@@ -55,6 +55,7 @@ def changed(good, tmp_path):
     return change
 
 
+@pytest.mark.full
 def test_it_is_what_nir_itself_writes(good, tmp_path):
     """The same groups, numbers, types and compression, though HDF5 never saw the disk."""
     nir.write(tmp_path / "again.nir", nir.read(good))
@@ -97,12 +98,14 @@ def test_a_folder(tmp_path):
     refused(tmp_path / "net.nir", "does not exist or is not a file")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("content", [b"", b"hello\n", bytes(100), b"\x89HDF\r\n\x1a\n" + bytes(100)])
 def test_not_hdf5(tmp_path, content):
     (tmp_path / "net.nir").write_bytes(content)
     refused(tmp_path / "net.nir", "truncated, damaged or not an HDF5 file")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_truncated(good, tmp_path, share):
     content = good.read_bytes()

@@ -432,6 +432,7 @@ class TestNothingIsWritten:
             psu.export(machine, folder / "net.nir", target="nir", simulator=simulator)
 
 
+@pytest.mark.full
 def test_a_delay_line_that_would_need_a_huge_matrix(tmp_path):
     machine = chain((64,), ops.Delay(200), PSU)
     with pytest.raises(psu.UnsupportedModelError, match=r"needs a matrix of 12864 x 12864 for a memory of 201 steps"):
@@ -563,6 +564,7 @@ def test_exported_or_refused(tmp_path, machine, simulator):
         psu.export(machine, tmp_path / "net.nir", target="nir", simulator=simulator)
 
 
+@pytest.mark.full
 def test_names_that_the_passes_would_give(tmp_path):
     psu.export(POOLED, tmp_path / "net.nir", target="nir", simulator="portable")
 

@@ -178,6 +178,7 @@ def test_the_floats_next_to_the_threshold(file_with_ties, run_in, threshold, fir
     np.testing.assert_array_equal(spikes["a"].ravel()[sure], fires[sure])
 
 
+@pytest.mark.full
 @pytest.mark.rows(8)
 @pytest.mark.parametrize(("dialect", "engine"), [*READERS, ("sinabs", "sinabs")])
 @pytest.mark.parametrize("thresholds", [[0.0], [-1.0, 0.0, 1.0]])

@@ -9,7 +9,7 @@ import pytest
 
 import psu_deploy as psu
 from tests.exporters.nir.importing.nir_graphs import optional
-from tests.exporters.nir.machines import CAPTURED, ENGINES, MODULES
+from tests.exporters.nir.machines import ENGINES, MACHINES, MODULES
 
 h5py = optional("h5py")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Using padding='same'")
@@ -19,6 +19,7 @@ def x(features, T=8, B=5):
     return np.random.default_rng(3).normal(0.3, 1.5, (T, B, *features)).astype(np.float32)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("engine", ENGINES)
 def test_three_way(file_of, opened, engine):
     model, features = MODULES["captured, dense"]
@@ -29,11 +30,12 @@ def test_three_way(file_of, opened, engine):
     assert report.spike_flips == 0
     name = "nir in psu_deploy" if engine == "canonical" else f"nir in {engine}"
     assert [(c.first, c.second) for c in report.comparisons] == [("module", "machine"), ("machine", name)]
-    assert [layer.name for layer in report.comparisons[1].layers] == list(CAPTURED["captured, dense"].spiking)
+    assert [layer.name for layer in report.comparisons[1].layers] == list(MACHINES["captured, dense"].spiking)
     assert report.spikes_compared == 2 * 8 * 5 * (12 + 10 + 8)
     assert f"machine vs {name}" in str(report)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["captured, image", "captured, sliding", "captured, lif", "captured, lif soft"])
 @pytest.mark.parametrize("engine", ["norse", "spikingjelly"])
 def test_modules_of_every_kind(file_of, opened, name, engine):
@@ -42,8 +44,9 @@ def test_modules_of_every_kind(file_of, opened, name, engine):
     assert report.ok, report
 
 
+@pytest.mark.full
 def test_a_path_is_opened_as_it_is(file_of):
-    report = psu.verify(CAPTURED["captured, dense"], file_of("captured, dense", "portable"), x((6,)))
+    report = psu.verify(MACHINES["captured, dense"], file_of("captured, dense", "portable"), x((6,)))
     assert report.comparisons[0].second == "nir in psu_deploy"
     assert report.ok
 
@@ -64,25 +67,28 @@ def tampered(file_of, tmp_path):
     return change
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("engine", ["canonical", "norse", "snntorch", "spikingjelly"])
 def test_one_weight_is_another(tampered, opened, engine):
     path = tampered("layer_2", "weight", 0.5)
-    report = psu.verify(CAPTURED["captured, dense"], opened(path, engine), x((6,)))
+    report = psu.verify(MACHINES["captured, dense"], opened(path, engine), x((6,)))
     assert not report.ok
     assert report.spike_flips > 0
     assert report.first_divergence is not None
     assert "NOT EQUIVALENT" in str(report)
 
 
+@pytest.mark.full
 def test_a_bias_of_the_readout_is_another(tampered, opened):
     """No spike flips; the output alone tells."""
     path = tampered("layer_6", "bias", 0.01)
-    report = psu.verify(CAPTURED["captured, dense"], opened(path, "canonical"), x((6,)))
+    report = psu.verify(MACHINES["captured, dense"], opened(path, "canonical"), x((6,)))
     assert not report.ok
     assert report.spike_flips == 0
     assert any("output" in failure for c in report.comparisons for failure in c.failures)
 
 
+@pytest.mark.full
 def test_an_approximation_is_told_and_its_flips_are_counted(tmp_path):
     model = psu.SpikingSequential(MODULES["captured, dense"][0][0], psu.PSU(threshold=0.5)).eval()
     machine = psu.to_state_machine(model, (6,))
@@ -100,6 +106,6 @@ def test_an_approximation_is_told_and_its_flips_are_counted(tmp_path):
 def test_another_model_is_noticed(file_of, opened):
     runner = opened(file_of("captured, sliding", "portable"), "norse")
     with pytest.raises(psu.InputError, match="it was exported from another model"):
-        psu.verify(CAPTURED["captured, dense"], runner, x((6,)))
-    report = psu.verify(CAPTURED["captured, lif"], runner, x((5,)))
+        psu.verify(MACHINES["captured, dense"], runner, x((6,)))
+    report = psu.verify(MACHINES["captured, lif"], runner, x((5,)))
     assert not report.ok

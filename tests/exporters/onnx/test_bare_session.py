@@ -61,6 +61,7 @@ def test_a_step_past_the_horizon_is_an_error_of_onnxruntime(name, file_of):
         step(session, metadata, inputs(machine, 1, 1)[0], state)
 
 
+@pytest.mark.full
 def test_the_file_runs_where_psu_deploy_is_not_imported(tmp_path):
     """One process, numpy and onnxruntime only."""
     machine = NETWORKS["residual"]

@@ -57,6 +57,7 @@ def test_exporting_twice_gives_the_same_bytes(tmp_path):
     assert first == second
 
 
+@pytest.mark.full
 def test_a_module_is_captured_first(tmp_path):
     model = psu.SpikingSequential(nn.Linear(3, 4), psu.PSU())
     artifact = psu.export(model, tmp_path / "net.onnx", input_shape=(3,))

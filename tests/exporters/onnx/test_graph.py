@@ -151,6 +151,7 @@ def test_factors_of_one_cost_nothing(tmp_path):
     assert histogram(machine, tmp_path / "net.onnx") == COST["psu"] - saved
 
 
+@pytest.mark.full
 def test_layers_share_the_step_counter(tmp_path):
     machine = chain((3,), NEURONS["rpsu"], NEURONS["rpsu"])
     shared = COUNTER + Counter(Sub=1)  # step - 1

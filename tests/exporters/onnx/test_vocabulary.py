@@ -38,6 +38,7 @@ def models():
     return [emit(machine, METADATA) for machine in machines]
 
 
+@pytest.mark.full
 def test_every_word_is_used_and_no_other(models):
     assert {word for model in models for word in words(model.graph)} == {("", name) for name in WRITTEN}
 

@@ -252,6 +252,7 @@ def test_what_resets_by_the_current_has_no_estimator():
         IPSU(4, reset_input="current", estimator=Staircase(15))
 
 
+@pytest.mark.full
 def test_learns():
     """A network with a staircase lowers its loss: the gradient passes through."""
     torch.manual_seed(0)

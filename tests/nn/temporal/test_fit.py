@@ -48,6 +48,7 @@ def test_a_leak_is_found(T, decay, terms):
         assert (fit.gains, fit.decays) == (pytest.approx((-0.5,), rel=1e-5), pytest.approx((decay,), rel=1e-4))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 @pytest.mark.parametrize("T", STEPS)
 def test_what_forgets_at_once_and_what_keeps_for_ever(T, decay):

@@ -39,6 +39,7 @@ def test_equals_the_matrix_or_its_transpose(scan, T, strict, backwards):
         np.testing.assert_allclose(scan(torch.from_numpy(x), gain, decay, strict, backwards), expected, **ROUNDING)
 
 
+@pytest.mark.full
 @given(
     T=st.integers(1, 140),
     gain=st.floats(-3, 3),

@@ -26,6 +26,16 @@ def optional(name):
         return importlib.import_module(name) if required else pytest.importorskip(name)
 
 
+class Later:
+    """Such a package, imported when it is first used and not by everyone who collects tests: norse loads matplotlib."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, attribute):
+        return getattr(optional(self._name), attribute)
+
+
 nir = optional("nir")
 
 

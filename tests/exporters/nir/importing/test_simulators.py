@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from tests.exporters.nir.importing.nir_graphs import nir, optional
+from tests.exporters.nir.importing.nir_graphs import Later, nir, optional
 
-norse = optional("norse.torch")
+norse = Later("norse.torch")
 snntorch = optional("snntorch")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what they do is theirs to mend
@@ -202,6 +202,7 @@ class TestSnnTorch:
 
 
 class TestOnnx:
+    @pytest.mark.full
     def test_a_nir_file_runs_in_onnxruntime(self, tmp_path):
         optional("onnxruntime")
         x = inputs()
