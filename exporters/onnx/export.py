@@ -51,9 +51,8 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
     if target.suffix != SUFFIX:
         raise InputError(f"an ONNX file must end in {SUFFIX}, got {target}")
     check(machine)  # before its hash is asked for, which an unknown kind has none of
-    model = emit(machine, facts_of(machine))
     with atomic_path(target) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+        temporary.write_bytes(emit(machine, facts_of(machine)).SerializeToString())
         runner = OnnxRunner(temporary)
         _self_check(machine, runner)
     return replace(runner.artifact, path=target)

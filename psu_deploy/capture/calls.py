@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from psu_deploy.capture.axes import Axes
+from psu_deploy.capture.trees import leaves
 from psu_deploy.capture.values import Example, Value, When
 from psu_deploy.machine import ops
 
@@ -103,4 +103,4 @@ def rule(*names: str) -> Callable[[AnyRule], AnyRule]:
 
 def find_values(arguments: Any) -> list[Value]:
     """The tensors of the network among arguments, in order."""
-    return [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Value)]
+    return [leaf for leaf in leaves(arguments) if isinstance(leaf, Value)]

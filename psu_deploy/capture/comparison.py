@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+
 import torch
 from torch import Tensor
 
-from psu_deploy.capture.check import REMEDY, close
+from psu_deploy.capture.check import REMEDY, Distance
 from psu_deploy.capture.nodes import alike
 from psu_deploy.capture.recording import Recording
+from psu_deploy.capture.steps import single
 from psu_deploy.capture.values import ALWAYS, END, EVERY, Example, Value, as_batch
 from psu_deploy.errors import Problem, UnsupportedModelError
-from psu_deploy.machine import StateMachine
+from psu_deploy.machine import StateMachine, ops
+from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.reference import Interpreter
-from psu_deploy.machine.schedule import INPUT
+from psu_deploy.machine.schedule import INPUT, layer_and_role
 
 _ACTION = "turn the model into a state machine"
 
@@ -26,8 +32,6 @@ def check_same(first: StateMachine, second: StateMachine, recording: Recording) 
     Raises:
         UnsupportedModelError: naming the first layer that differs.
     """
-    if first.content_hash == second.content_hash:
-        return
     for one, other in zip(first.nodes, second.nodes, strict=False):
         if (one.name, one.inputs) != (other.name, other.inputs) or not alike(one.layer, other.layer):
             raise _problem(
@@ -38,55 +42,58 @@ def check_same(first: StateMachine, second: StateMachine, recording: Recording) 
                 "or from chance",
                 "use constants and parameters; x.mean(0) for a mean over time",
             )
+    if (len(first.nodes), first.output) == (len(second.nodes), second.output):
+        return
     raise _problem("forward", "forward", recording, "is another network for another input", "branch on nothing in x")
 
 
 def check_whole(machine: StateMachine, recording: Recording, x: Tensor) -> None:
     """Raise unless every layer of the machine, fed step by step, gives what it gave in the network.
 
-    The neuron layers emit in both what they were made to emit in the network.
+    The neuron layers emit in both what they were made to emit in the network, and nothing else of them is run.
 
     Raises:
         UnsupportedModelError: naming the first layer that does not.
     """
     example = recording.example
-    steps = _affordable(machine, example)
+    steps = min(_affordable(machine, example), example.steps)
+    claims = list(_claims(machine, recording, steps))
     interpreter = Interpreter(machine, x.dtype, x.device)
     state = {name: tensor.to(x.device) for name, tensor in _start(machine, example.batch, x.dtype).items()}
     spikes = {name: _sequence(recording.nodes.spikes[name], example) for name in machine.spiking}
-    found: dict[str, list[Tensor]] = {name: [] for name in machine.shapes if name != INPUT}
-    for t in range(min(steps, example.steps) + machine.latency):
+    for t in range(steps + machine.latency):
         x_t = (x if example.image else x[t]) if t < example.steps else torch.zeros_like(x[0])
         forced = {n: _at(s, t - machine.latencies[n]) for n, s in spikes.items()}
-        done = interpreter.walk(x_t, state, forced)
+        done = interpreter.walk(x_t, state, forced, _visit)
         state = done.state
-        for name in found:
-            found[name].append(done.values[name])
-    own_of = {name: torch.stack(found[name][machine.latencies[name] :]) for name in found}
-    own_of[INPUT] = x.expand(example.steps, *x.shape) if example.image else x
-    for node in machine.nodes:
-        own = own_of[node.name]
-        values = recording.nodes.seen.get(node.name, [])
-        if values and node.name not in machine.once and not _agrees(values, own, steps, example, node.name in spikes):
-            kind = type(node.layer).__name__
-            raise _problem(node.name, kind, recording, f"does not compute what {kind} computes", REMEDY)
-    for claim in recording.nodes.claims:
-        if claim.node not in machine.once and not _holds(claim, own_of[claim.node], steps, example):
-            kind = type(recording.nodes[claim.node].layer).__name__ if claim.node != INPUT else "input"
-            reason = "is read with other numbers than the layer computes, or with the same in other places"
-            raise _problem(claim.node, kind, recording, reason, "leave the tensor as it is: no changes in place")
+        for claim in claims:
+            claim.hold_against(done.values[claim.node], t - machine.latencies[claim.node])
+    wrong = next((claim for claim in claims if not claim.distance.is_close), None)
+    if wrong is not None:
+        kind = "input" if wrong.node == INPUT else type(recording.nodes[wrong.node].layer).__name__
+        reason, remedy = (_COMPUTES.format(kind), REMEDY) if wrong.computed else _READ
+        raise _problem(wrong.node, kind, recording, reason, remedy)
+
+
+def _visit(layer: ops.Layer, inputs: list[Tensor], context: Context) -> Tensor:
+    """Run a layer; of a neuron layer, which was told what to emit, that."""
+    if context.forced is None:
+        return layer.step(inputs, context)
+    context.new_state = dict(context.state)
+    return context.forced
+
+
+_COMPUTES = "does not compute what {} computes"
+
+_READ = (
+    "is read with other numbers than the layer computes, or with the same in other places",
+    "leave the tensor as it is: no changes in place",
+)
 
 
 def _affordable(machine: StateMachine, example: Example) -> int:
-    numbers = example.batch * sum(_size(t.shape) for t in machine.state_spec.values())
-    return max(2, min(example.steps, _NUMBERS // max(1, numbers)))
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+    own = (t.shape for name, t in machine.state_spec.items() if layer_and_role(name)[0] not in machine.spiking)
+    return max(2, min(example.steps, _NUMBERS // max(1, example.batch * sum(map(prod, own)))))
 
 
 def _start(machine: StateMachine, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -106,30 +113,69 @@ def _sequence(values: list[Value], example: Example) -> Tensor:
     return torch.stack([as_batch(value, example, along_time=False) for value in values])
 
 
-def _agrees(values: list[Value], own: Tensor, steps: int, example: Example, spiking: bool) -> bool:
-    """Whether a layer's values are those of the network; spikes are given, and what was overwritten is unknown."""
+@dataclass
+class _Claim:
+    """What a layer is said to give.
+
+    Args:
+        node: its name.
+        rows: (B, *features) of every step from the first on.
+        first: step that the first row is of.
+        computed: whether the layer gave these numbers, or somebody who reads it came across them.
+    """
+
+    node: str
+    rows: Sequence[Tensor] | Tensor
+    first: int
+    computed: bool
+
+    def __post_init__(self) -> None:
+        self.distance = Distance(self.rows)
+
+    def hold_against(self, own: Tensor, step: int) -> None:
+        """Compare with what the machine gives at a step."""
+        if 0 <= step - self.first < len(self.rows):
+            self.distance.add(own, self.rows[step - self.first].to(own))
+
+
+def _claims(machine: StateMachine, recording: Recording, steps: int) -> Iterator[_Claim]:
+    """All that can be held against the machine in so many steps; what the layers gave, before what others read.
+
+    Spikes are given, what was overwritten is unknown, and a reader of some of the steps says nothing. What runs once
+    is compared once.
+    """
+    example, nodes = recording.example, recording.nodes
+    known: set[object] = set()
+
+    def until(name: str) -> int:
+        return 1 if name in machine.once else steps
+
+    for name in (node.name for node in machine.nodes if node.name in nodes.seen and node.name not in nodes.spikes):
+        values = nodes.seen[name]
+        if not any(value.overwritten for value in values):
+            whole = values if isinstance(values[0].when, range) else values[:1]
+            known.update(_memory(v) for t, v in enumerate(whole) if not isinstance(v.when, range) or v.when.start == t)
+            yield from _claim(name, values, example, until(name), computed=True)
+    for value in nodes.claims:
+        if _memory(value) not in known and not value.overwritten and value.span == (0, 0):
+            known.add(_memory(value))
+            yield from _claim(value.node, [value], example, until(value.node), computed=False)
+
+
+def _memory(value: Value) -> object:
+    """Where a value lies and what it is taken for: of two that agree in it one look is enough."""
+    tensor = value.tensor
+    return value.node, value.when, value.axes, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _claim(name: str, values: list[Value], example: Example, steps: int, *, computed: bool) -> Iterator[_Claim]:
     when = values[0].when
-    if spiking or when == ALWAYS or any(value.overwritten for value in values):
-        return True
-    if when == END:
-        if steps < example.steps:
-            return True
-        expected = as_batch(values[0], example, along_time=False)
-        return close(own[example.steps - 1], expected)
-    expected = _sequence(values, example)[: min(steps, len(own))]
-    return close(own[: len(expected)], expected.to(own))
-
-
-def _holds(claim: Value, own: Tensor, steps: int, example: Example) -> bool:
-    """Whether a tensor holds what its node computes; of some steps only, or overwritten since, it says nothing."""
-    single = isinstance(claim.when, range) and len(claim.when) == 1
-    if claim.overwritten or claim.span != (0, 0) or not (single or claim.when in (END, EVERY)):
-        return True
-    if claim.when == EVERY:
-        return _agrees([claim], own, steps, example, spiking=False)
-    at = claim.when.start if isinstance(claim.when, range) else example.steps - 1
-    numbers = as_batch(claim, example, along_time=False)
-    return at >= min(steps, len(own)) or close(own[at], numbers.to(own))
+    if when == EVERY or (computed and isinstance(when, range)):
+        yield _Claim(name, _sequence(values, example)[:steps], 0, computed)
+        return
+    step = {ALWAYS: 0, END: example.steps - 1}.get(when) if isinstance(when, str) else single(values[0])
+    if step is not None and step < steps:
+        yield _Claim(name, [as_batch(values[0], example, along_time=False)], step, computed)
 
 
 def _problem(name: str, kind: str, recording: Recording, reason: str, remedy: str) -> UnsupportedModelError:

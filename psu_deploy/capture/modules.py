@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 
-from psu_deploy.capture import membranes, placement, spikingjelly
+from psu_deploy.capture import membranes, placement, shortcuts, spikingjelly
 from psu_deploy.capture.along_time import check_computes_as_its_base, spiking_unit
 from psu_deploy.capture.calls import Call, find_values
 from psu_deploy.capture.chains import Parts, SpikingRecord, emit_parts, parted
-from psu_deploy.capture.check import NEURONS_CHECKED, check_neuron
+from psu_deploy.capture.check import check_neuron
 from psu_deploy.capture.conversion import Chain, Converter, FirstStep
 from psu_deploy.capture.foreign import foreign
 from psu_deploy.capture.leaves import NEURONS
@@ -129,6 +130,7 @@ class ModuleConverter:
         chain = self._layers(module, value) or ()
         parts = parted(chain, value.features)
         if parts is None:
+            result = record.run_module(call, (value,), {}) if isinstance(module, Neuron) else result  # in full
             return membranes.emit_membrane(record, module, name, chain, value, result)
         placement.check_along_time(parts.neuron, value)
         self._check_neuron(record, module, parts, value, call)
@@ -145,7 +147,7 @@ class ModuleConverter:
 
     def _run(self, record: ModuleRecord, module: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         try:
-            return record.run_module(call, args, kwargs)
+            return shortcuts.compute(module, record.run_module, call, args, kwargs, repeated=record.example.repeated)
         except Exception as error:
             if self.is_neuron(module):
                 raise Refusal(str(error).partition("\n")[0] or type(error).__name__, "see its arguments") from error
@@ -157,7 +159,8 @@ class ModuleConverter:
             raise Refusal("no converter for this type", "replace it, or pass converters={type: function}")
         placement.check_batched(module, value)
         try:
-            layers = converter(module, value.features)
+            with unseen() if shortcuts.is_known(module) else nullcontext():
+                layers = converter(module, value.features)
         except InputError as error:
             raise Refusal(str(error), "give it finite numbers and sizes it supports") from error
         except Refusal:
@@ -196,7 +199,7 @@ class ModuleConverter:
             return
         like = value.tensor
         if isinstance(module, Neuron):  # works on any features: a few, but along its whole horizon
-            like = like.new_empty(module.horizon or EXAMPLE_STEPS, 2, NEURONS_CHECKED)
+            like = like.new_empty(module.horizon or EXAMPLE_STEPS, 2, shortcuts.SOME_NEURONS)
         elif step is not None:
             like = like.new_empty(EXAMPLE_STEPS, *like.shape)
 

@@ -58,11 +58,11 @@ class Nodes:
 
 
 def alike(first: Any, second: Any) -> bool:
-    """Whether two layers, or parts of them, are of one kind and hold the same numbers."""
+    """Whether two layers, or parts of them, are of one kind and hold the same numbers; 0.0 is not -0.0."""
     if type(first) is not type(second):
         return False
     if isinstance(first, np.ndarray):
-        return np.array_equal(first, second)
+        return np.array_equal(first, second) and np.array_equal(np.signbit(first), np.signbit(second))
     if is_dataclass(first) and not isinstance(first, type):
         names = [field.name for field in (saved_fields(first) if fields(first) else [])]
         return all(alike(getattr(first, name), getattr(second, name)) for name in names)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 
 from psu_deploy.capture import steps
 from psu_deploy.capture.axes import Axes
@@ -15,7 +14,9 @@ from psu_deploy.capture.nodes import Nodes
 from psu_deploy.capture.origins import Origins
 from psu_deploy.capture.patches import unseen
 from psu_deploy.capture.random_spikes import random_spikes
+from psu_deploy.capture.shortcuts import expanded, first_sample
 from psu_deploy.capture.source import source_line
+from psu_deploy.capture.trees import leaves, mapped
 from psu_deploy.capture.values import ALWAYS, UNKNOWN, Example, Value, When
 from psu_deploy.errors import Problem, Refusal
 from psu_deploy.machine import ops
@@ -89,7 +90,11 @@ class Notebook:
         self.nodes.spikes.setdefault(value.node, [])
         drawn = self.nodes.spikes[value.node]
         seed = 1000 * len(self.nodes.spikes) + len(drawn) + self.example.seed
-        spikes = Value(random_spikes(value.tensor, seed), value.node, value.axes, value.when)
+        if self.example.repeated:
+            tensor = expanded(random_spikes(first_sample(value), seed), value)
+        else:
+            tensor = random_spikes(value.tensor, seed)
+        spikes = Value(tensor, value.node, value.axes, value.when)
         drawn.append(spikes)
         return spikes
 
@@ -109,7 +114,7 @@ class Notebook:
 
     def unwrap(self, arguments: Any) -> Any:
         """Arguments with tensors of the network as `Value`."""
-        return tree_map(self.known, arguments)
+        return mapped(self.known, arguments)
 
     def known(self, leaf: Any) -> Any:
         """What is known of a tensor; anything else as it is."""
@@ -129,7 +134,7 @@ class Notebook:
 
     def keep_all(self, result: Any, found: Any) -> None:
         """What rules say of each tensor of a result; None: it is a constant."""
-        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in leaves(result) if isinstance(leaf, Tensor)]
         values = [found] if isinstance(found, Value) or found is None else list(found)
         for tensor, value in zip(tensors, values, strict=True):
             if value is None:
@@ -140,7 +145,7 @@ class Notebook:
 
     def unknown(self, result: Any, values: list[Value]) -> Any:
         """Go on with the concrete result, to find the next problem."""
-        for tensor in tree_leaves(result):
+        for tensor in leaves(result):
             if isinstance(tensor, Tensor):
                 self.keep(tensor, steps.guess(tensor, values, self.example))
         return result
@@ -148,4 +153,4 @@ class Notebook:
     def with_tensors(self, seen: Any, values: list[Value], tensors: list[Tensor]) -> Any:
         """The same arguments, the values holding these tensors."""
         swapped = {id(v): Value(t, v.node, v.axes, v.when) for v, t in zip(values, tensors, strict=True)}
-        return tree_map(lambda leaf: swapped.get(id(leaf), leaf), seen)
+        return mapped(lambda leaf: swapped.get(id(leaf), leaf), seen)

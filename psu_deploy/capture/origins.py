@@ -7,13 +7,13 @@ it by, and so do views of a tensor that is written later. All of them end in the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 _NUMBERS_OF_THEIR_OWN = frozenset(
     (
@@ -61,25 +61,39 @@ class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _followed(self, func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*args, **kwargs)
-        if func.overloadpacket.__name__ in _NUMBERS_OF_THEIR_OWN:
+        if not any(map(self.made_of_input, _leaves((*args, *kwargs.values())))) or _has_numbers_of_its_own(func):
             return result
-        if not any(map(self.made_of_input, tree_leaves((args, kwargs)))):
-            return result
-        leaves = tree_leaves(result)
-        if any(isinstance(leaf, bool | int | float | complex) for leaf in leaves):
-            self._read()
-        for leaf in (*leaves, *_written(func, args, kwargs)):
+        for leaf in _leaves((result,)):
             if isinstance(leaf, Tensor):
                 self.mark(leaf)
+            elif isinstance(leaf, bool | int | float | complex):
+                self._read()
+        for index, name in _writes(func):
+            for leaf in _leaves((args[index] if index < len(args) else kwargs.get(name),)):
+                if isinstance(leaf, Tensor):
+                    self.mark(leaf)
         return result
 
 
-def _written(func: Any, args: Any, kwargs: Any) -> Iterator[Any]:
-    """Arguments that an operator writes into."""
-    for index, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            given = args[index] if index < len(args) else kwargs.get(argument.name)
-            yield from tree_leaves(given)
+def _leaves(arguments: Any) -> Iterator[Any]:
+    """What an operator takes or gives: of containers it knows lists and tuples only."""
+    for one in arguments:
+        if isinstance(one, list | tuple):
+            yield from _leaves(one)
+        else:
+            yield one
+
+
+@cache
+def _has_numbers_of_its_own(func: Any) -> bool:
+    return func.overloadpacket.__name__ in _NUMBERS_OF_THEIR_OWN
+
+
+@cache
+def _writes(func: Any) -> tuple[tuple[int, str], ...]:
+    """Place and name of every argument that an operator writes into."""
+    arguments = enumerate(func._schema.arguments)
+    return tuple((i, one.name) for i, one in arguments if one.alias_info is not None and one.alias_info.is_write)
 
 
 def _storages(tensor: Tensor) -> list[StorageWeakRef]:

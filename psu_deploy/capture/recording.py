@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from psu_deploy.capture import rules, spikingjelly, steps
 from psu_deploy.capture.calls import Call, find_values
@@ -25,6 +25,7 @@ from psu_deploy.capture.leaves import is_leaf, unwrapped
 from psu_deploy.capture.modules import ConverterError, ModuleConverter
 from psu_deploy.capture.notebook import Notebook
 from psu_deploy.capture.patches import forward_replaced, without_inference_mode
+from psu_deploy.capture.trees import leaves, mapped
 from psu_deploy.capture.values import UNKNOWN, Example, Value
 from psu_deploy.errors import Refusal
 
@@ -48,7 +49,8 @@ class Recording(Notebook, TorchFunctionMode):
     """
 
     def __init__(self, model: nn.Module, modules: ModuleConverter, example: Example) -> None:
-        Notebook.__init__(self, example, self._read_out_of_sight)
+        read = WeakMethod(self._read_out_of_sight)  # a circle would keep every tensor until the collector finds it
+        Notebook.__init__(self, example, lambda: read()())  # type: ignore[misc]
         TorchFunctionMode.__init__(self)
         self.calls: dict[int, list[Value]] = {}
         self.memories = spikingjelly.Memories()
@@ -74,7 +76,7 @@ class Recording(Notebook, TorchFunctionMode):
             raise failure.error from None
         except Exception as error:
             raise ModelFailureError(first_line(error)) from error
-        return tree_map(self.known, result)
+        return mapped(self.known, result)
 
     # -- calls of modules -----------------------------------------------------------------------------------------
 
@@ -107,7 +109,7 @@ class Recording(Notebook, TorchFunctionMode):
         if not values:
             return call(*args, **kwargs)
         try:
-            if any(map(self.hidden, (*module.parameters(), *module.buffers(), *tree_leaves((args, kwargs))))):
+            if any(map(self.hidden, (*module.parameters(), *module.buffers(), *leaves((args, kwargs))))):
                 raise Refusal(*_OUT_OF_SIGHT)
             found, result = self._modules.convert(self, module, path or kind.lower(), call, args, kwargs)
         except Refusal as error:
@@ -148,7 +150,7 @@ class Recording(Notebook, TorchFunctionMode):
         values = find_values(seen)
         name = name_of(func)
         if not values:
-            if name in rules.READS_NUMBERS and any(map(self.hidden, tree_leaves(seen))):
+            if name in rules.READS_NUMBERS and any(map(self.hidden, leaves(seen))):
                 self.note_call(name, Refusal(*rules.READS_NUMBERS_REASON))
             return func(*args, **kwargs)
         if name == "__setitem__":
@@ -162,7 +164,7 @@ class Recording(Notebook, TorchFunctionMode):
 
     def _function(self, name: str, func: Any, args: Any, kwargs: Any, seen: Any, values: list[Value]) -> Any:
         overwritten = any(value.overwritten for value in values)
-        if name in rules.DECOMPOSITIONS and not overwritten and not any(map(self.hidden, tree_leaves(seen))):
+        if name in rules.DECOMPOSITIONS and not overwritten and not any(map(self.hidden, leaves(seen))):
             try:
                 return self._decomposed(name, func, args, kwargs, values)
             except Refusal as error:
@@ -175,13 +177,13 @@ class Recording(Notebook, TorchFunctionMode):
         if plain != name and args and seen[0][0] is args[0]:  # a constant that takes up a tensor of the network
             seen = ((args[0].clone(), *seen[0][1:]), seen[1])
         result = func(*args, **kwargs)
-        if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+        if not any(isinstance(leaf, Tensor) for leaf in leaves(result)):
             self.note_call(name, Refusal("no serial form known", "use modules, +, reshapes, x.mean(0)"))
             return result
         if plain != name:  # the tensor holds the result now; the rule wants what it was
             seen = self.with_tensors(seen, values, before)
         try:
-            if any(map(self.hidden, tree_leaves(seen))):
+            if any(map(self.hidden, leaves(seen))):
                 raise Refusal(*_OUT_OF_SIGHT)
             if overwritten:
                 raise Refusal("reads a tensor that was changed in place", "use inplace=False, and y = y + x for y += x")
@@ -215,7 +217,7 @@ class Recording(Notebook, TorchFunctionMode):
         expected = func(*args, **kwargs)
         with self:
             result = rules.DECOMPOSITIONS[name](*args, **kwargs)
-        for one, other in zip(tree_leaves(result), tree_leaves(expected), strict=True):
+        for one, other in zip(leaves(result), leaves(expected), strict=True):
             known = self.known(one)
             if not isinstance(one, Tensor) or (isinstance(known, Value) and known.node == UNKNOWN):
                 continue
@@ -248,4 +250,4 @@ def first_line(error: BaseException) -> str:
 
 
 def _concrete(arguments: Any) -> Any:
-    return tree_map(lambda leaf: leaf.tensor if isinstance(leaf, Value) else leaf, arguments)
+    return mapped(lambda leaf: leaf.tensor if isinstance(leaf, Value) else leaf, arguments)

@@ -138,12 +138,14 @@ class Example(Sizes):
         seed: of the numbers.
         fixed: whether the network runs on this number of steps only.
         most: steps that it is defined for; None = any number.
+        repeated: whether layers of torch's own are computed for one sample of one step, which stands for all.
     """
 
     image: bool = False
     seed: int = 0
     fixed: bool = False
     most: int | None = None
+    repeated: bool = False
 
     @property
     def first(self) -> bool:
@@ -154,7 +156,7 @@ class Example(Sizes):
         """Examples of other numbers, another batch and, first, another number of steps."""
         batch = next(b for b in (2, 7, 5) if b not in (self.steps, self.batch) and self.steps * b != self.batch)
         steps = [self.steps] if self.fixed else [self.steps + 1, self.steps - 1, self.steps]
-        return [replace(self, steps=n, batch=batch, seed=1) for n in steps if 0 < n <= (self.most or n)]
+        return [replace(self, steps=n, batch=batch, seed=1, repeated=False) for n in steps if 0 < n <= (self.most or n)]
 
     def longest(self, other: Example) -> Example:
         """One more, long enough to tell apart what a few steps do not: T // 2 and 2, min(T, 10) and T."""

@@ -5,7 +5,7 @@ Every other form of the same network (ONNX, NIR, Lava) is judged against this on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.schedule import Walked, walk
 
 State = Mapping[str, Tensor]
+
+Visit = Callable[[Layer, list[Tensor], Context], Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Interpreter:
 
     def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device) -> None:
         Vocabulary.registered("the reference interpreter").check(graph.nodes, "run the machine")
-        self._graph = graph
+        # Not the graph itself: a machine keeps its interpreters, and would not go before the collector comes by.
+        self._schedule, self._spiking, self._output = graph.schedule, graph.spiking, graph.output
         self._dtype = dtype
         self._device = device
         self._constants: dict[int, tuple[Array, Tensor]] = {}
@@ -60,16 +63,16 @@ class Interpreter:
         """
         done = self.walk(x, state, spikes)
         neurons = {}
-        for name in self._graph.spiking:
+        for name in self._spiking:
             own = done.contexts.get(name)
             found = None if own is None else own.neuron
             neurons[name] = NeuronStep(*[done.values[name]] * 5) if found is None else found
-        return Step(done.values[self._graph.output], done.state, neurons)
+        return Step(done.values[self._output], done.state, neurons)
 
-    def walk(self, x: Tensor, state: State, spikes: State | None = None) -> Walked:
-        """The same step, with the value of every layer in it."""
+    def walk(self, x: Tensor, state: State, spikes: State | None = None, visit: Visit | None = None) -> Walked:
+        """The same step, with the value of every layer in it; `visit` runs a layer in another way."""
         forced = {} if spikes is None else spikes
-        return walk(self._graph.schedule, x, state, _step, lambda name: {"forced": forced.get(name)}, self._constant)
+        return walk(self._schedule, x, state, visit or _step, lambda name: {"forced": forced.get(name)}, self._constant)
 
     def _constant(self, array: Array) -> Tensor:
         """A constant of the graph as a tensor, made once. Kept with the array: an id is only unique while it lives."""
