@@ -193,6 +193,11 @@ def _(layer, x):
     return _windows(layer, x, -np.inf).max(-1)
 
 
+@means(ops.LPPool)
+def _(layer, x):
+    return (_windows(layer, x) ** layer.norm).sum(-1) ** (1 / layer.norm)
+
+
 def _windows(layer, x, around=0.0):
     """(T, B, C, *size) -> (T, B, C, *new size, entries of a window)."""
     axes = tuple(range(3, x.ndim))

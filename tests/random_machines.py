@@ -81,11 +81,15 @@ def _transposed(kind, axes):
 
 def _pool(kind, **flags):
     def make(d, s):
-        axes = len(s) - 1
-        options = {name: bool(d.whole(0, 1)) for name in flags}
-        return kind(d.sizes(axes, 3), d.sizes(axes, 2), d.pairs(axes), **options)
+        window = _windows(d, s)
+        return kind(*window, **{name: bool(d.whole(0, 1)) for name in flags})
 
     return make
+
+
+def _windows(d, s):
+    axes = len(s) - 1
+    return d.sizes(axes, 3), d.sizes(axes, 2), d.pairs(axes)
 
 
 def _norm(kind):
@@ -167,6 +171,7 @@ MAKERS: dict[type, Maker] = {
     ops.AvgPool: _pool(ops.AvgPool, count_padding=True),
     ops.SumPool: _pool(ops.SumPool),
     ops.MaxPool: _pool(ops.MaxPool),
+    ops.LPPool: lambda d, s: (TAME, POSITIVE, ops.LPPool(*_windows(d, s), d.one((0.5, 1.7, 2.0, 3.0)))),
     ops.ChannelAffine: lambda d, s: ops.ChannelAffine(d.random.standard_normal(s[0]), d.random.standard_normal(s[0])),
     ops.Affine: _affine,
     ops.Project: _project,

@@ -24,7 +24,7 @@ REFUSED: dict[type, Refusal] = {
     **dict.fromkeys((ops.Multiply, ops.Divide, ops.MatMul), _PRODUCT),
     **dict.fromkeys((ops.Activation, ops.Elementary, ops.Power, ops.LeakyReLU, ops.PReLU, ops.ELU), _NO_LAYER),
     **dict.fromkeys((ops.Softplus, ops.Clamp, ops.LayerNorm, ops.RMSNorm, ops.GroupNorm), _NO_LAYER),
-    **dict.fromkeys((ops.Softmax, ops.LogSoftmax, ops.ArgMax), _NO_LAYER),
+    **dict.fromkeys((ops.Softmax, ops.LogSoftmax, ops.ArgMax, ops.LPPool), _NO_LAYER),
     **dict.fromkeys((ops.Conv3d, ops.ConvTranspose1d, ops.ConvTranspose2d), _NO_LAYER),
     **dict.fromkeys((ops.Reshape, ops.Permute, ops.Take, ops.Expand, ops.ConstantPad), _MOVED),
     **dict.fromkeys((ops.Reduce, ops.Project, ops.Affine), _MOVED),

@@ -15,7 +15,7 @@ _LAST = Refusal("no simulator keeps the steps it is a mean of", "read out the me
 WITHOUT_NODE: dict[type, Refusal] = {
     **dict.fromkeys((ops.Multiply, ops.MatMul), _PRODUCT),
     **dict.fromkeys((ops.Activation, ops.Elementary, ops.Power, ops.LeakyReLU, ops.PReLU), _FUNCTION),
-    **dict.fromkeys((ops.ELU, ops.Softplus, ops.Clamp), _FUNCTION),
+    **dict.fromkeys((ops.ELU, ops.Softplus, ops.Clamp, ops.LPPool), _FUNCTION),
     **dict.fromkeys((ops.Divide, ops.LayerNorm, ops.RMSNorm, ops.GroupNorm, ops.Softmax, ops.LogSoftmax), _DIVISOR),
     **dict.fromkeys((ops.Reshape, ops.Permute, ops.Take, ops.Concat, ops.Expand, ops.ConstantPad), _MOVED),
     **dict.fromkeys((ops.Reduce, ops.Project, ops.Affine, ops.Subtract), _MOVED),

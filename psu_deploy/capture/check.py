@@ -48,6 +48,8 @@ def check_layers(layers: Sequence[ops.Layer], inputs: Sequence[Value], result: V
     computed = [as_batch(value, sizes, along_time=along_time) for value in inputs]
     for layer in layers:
         computed = [layer.step(computed, Context(like(result.tensor), {}, 0))]
+    if bool(result.tensor.isnan().any()):
+        raise Refusal("has no value, NaN, at some ordinary numbers", "put relu or abs before it, or a clamp")
     if not close(computed[0], as_batch(result, sizes, along_time=along_time), max(map(_summed, layers))):
         raise Refusal(f"does not compute what {names} computes", REMEDY)
 

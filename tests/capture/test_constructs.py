@@ -116,6 +116,9 @@ FEATURES = {
     "glu": lambda net, x: net.n(F.glu(net.a(x))),
     "cosine": lambda net, x: net.n(F.cosine_similarity(net.a(x), x, dim=-1)),
     "normalised": lambda net, x: net.n(F.normalize(x, dim=-1)),
+    "norms of windows": lambda net, x: net.n(
+        F.lp_pool1d(net.a(x).relu().flatten(0, 1), 2, 2).unflatten(0, x.shape[:2])
+    ),
     "softmax": lambda net, x: net.n(net.a(x).softmax(-1)),
     "constant choice": lambda net, x: net.n(torch.where(torch.tensor([True, False, True, False]), x, 0.5)),
     "constant mask": lambda net, x: net.n(x.masked_fill(torch.tensor([True, False, False, True]), 0.5)),
@@ -238,6 +241,7 @@ REFUSED = {
     "part of the steps": (lambda net, x: net.n(x[1:]), "some of the steps"),
     "comparison": (lambda net, x: net.n((x > 0).to(x)), "gt jumps"),
     "choice": (lambda net, x: net.n(torch.where(x > 0, x, -x)), "gt jumps"),
+    "roots of less than nothing": (lambda net, x: net.n(x.sqrt()), "has no value, NaN, at some ordinary numbers"),
     "rounding": (lambda net, x: net.n(x.round()), "round jumps"),
     "order": (lambda net, x: net.n(x.sort(-1).values), "sort jumps"),
     "attention over time": (lambda net, x: net.n(torch.einsum("tbnc,sbnc->tsbn", x, x)), "."),
