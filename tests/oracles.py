@@ -351,6 +351,18 @@ def _(layer, x):
     return getattr(np, layer.kind)(x, axis=axes, keepdims=layer.keepdims)
 
 
+@means(ops.TopK)
+def _(layer, x):
+    rising = np.sort(x, axis=2 + layer.axis)
+    return np.take(np.flip(rising, 2 + layer.axis) if layer.largest else rising, range(layer.count), 2 + layer.axis)
+
+
+@means(ops.ArgTopK)
+def _(layer, x):
+    order = np.argsort(-x if layer.largest else x, axis=2 + layer.axis, kind="stable")
+    return np.take(order, range(layer.count), 2 + layer.axis).astype(float)
+
+
 @means(ops.ArgMax)
 def _(layer, x):
     return np.argmax(x, axis=2 + layer.axis, keepdims=layer.keepdims).astype(float)

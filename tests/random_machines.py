@@ -157,6 +157,11 @@ def _affine(d, s):
     return ops.Affine(*(d.random.standard_normal(shape) for shape in shapes))
 
 
+def _top_k(kind, d, s):
+    axis = d.whole(0, len(s) - 1)
+    return kind(axis, d.whole(1, s[axis]), bool(d.whole(0, 1)))
+
+
 TAME, POSITIVE = ops.Clamp(-3.0, 3.0), ops.Softplus()
 
 Maker = Callable[[_Draw, tuple[int, ...]], ops.Layer | tuple[ops.Layer, ...]]
@@ -186,6 +191,8 @@ MAKERS: dict[type, Maker] = {
         ops.Affine(np.ones(()), d.random.standard_normal(s)),
         ops.ArgMax(d.whole(0, len(s) - 1), bool(d.whole(0, 1))),
     ),
+    ops.TopK: lambda d, s: _top_k(ops.TopK, d, s),
+    ops.ArgTopK: lambda d, s: (ops.Affine(np.ones(()), d.random.standard_normal(s)), _top_k(ops.ArgTopK, d, s)),
     ops.Activation: lambda d, s: ops.Activation(d.one(FUNCTIONS)),
     ops.LeakyReLU: lambda d, s: ops.LeakyReLU(d.real(-0.5, 1.5)),
     ops.PReLU: lambda d, s: ops.PReLU(d.random.standard_normal(d.one((1, s[0])))),

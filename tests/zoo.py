@@ -221,6 +221,10 @@ LAYERS = {
     "reduce max": (ops.Reduce("max", (2,)), (2, 3, 4)),
     "reduce min": (ops.Reduce("min", (1, 0)), (2, 3, 4)),
     "arg max": (ops.ArgMax(1), (2, 5)),
+    "top 3": (ops.TopK(1, 3), (2, 5)),
+    "bottom 2, channels first": (ops.TopK(0, 2, largest=False), (3, 2)),
+    "places of the top 2": (ops.ArgTopK(0, 2), (4, 2)),
+    "places in rising order": (ops.ArgTopK(0, 5, largest=False), (5,)),
     "arg max kept": (ops.ArgMax(0, keepdims=True), (5,)),
 }
 """Name -> layer without spikes, and the features it is given. What joins two inputs is among the networks."""
@@ -354,7 +358,8 @@ def _spikes_that_move() -> StateMachine:
         Node("both", ops.Concat(0), ("rows", "padded")),
         Node("wide", ops.Expand((2, 10)), ("both",)),
         Node("any", ops.Reduce("max", (0,)), ("wide",)),
-        Node("all", ops.Reduce("min", (0,)), ("wide",)),
+        Node("most", ops.TopK(0, 2), ("wide",)),
+        Node("all", ops.Reduce("min", (0,)), ("most",)),
         Node("product", ops.Multiply(), ("any", "all")),
         Node("ever", ops.Readout("max"), ("product",)),
         Node("first", ops.ArgMax(0, keepdims=True), ("both",)),

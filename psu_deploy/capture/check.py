@@ -48,9 +48,9 @@ def check_layers(layers: Sequence[ops.Layer], inputs: Sequence[Value], result: V
     computed = [as_batch(value, sizes, along_time=along_time) for value in inputs]
     for layer in layers:
         computed = [layer.step(computed, Context(like(result.tensor), {}, 0))]
-    if bool(result.tensor.isnan().any()):
-        raise Refusal("has no value, NaN, at some ordinary numbers", "put relu or abs before it, or a clamp")
     if not close(computed[0], as_batch(result, sizes, along_time=along_time), max(map(_summed, layers))):
+        if bool(result.tensor.isnan().any()):
+            raise Refusal("has no value, NaN, at some ordinary numbers", "put relu or abs before it, or a clamp")
         raise Refusal(f"does not compute what {names} computes", REMEDY)
 
 
@@ -95,7 +95,8 @@ def _flips_off_the_edge(nodes: Sequence[Node], current: Tensor, found: Tensor) -
 def close(a: Tensor, b: Tensor, summed: float = 0.0) -> bool:
     """Whether the numbers are the same up to the rounding of float32."""
     scale = max(1.0, float(b.abs().max())) if b.numel() else 1.0
-    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0.0, atol=_TOLERANCE * scale + _ROUNDING * summed))
+    off = _TOLERANCE * scale + _ROUNDING * summed
+    return a.shape == b.shape and bool(torch.allclose(a, b.to(a), rtol=0.0, atol=off))
 
 
 def _summed(layer: ops.Layer) -> float:

@@ -437,6 +437,8 @@ def test_signs_count_in_a_norm_as_they_do_in_torch(p):
 def test_the_first_of_equal_ones_is_the_largest():
     x = np.array([[[1.0, 3.0, 3.0, 0.0], [0.0, 0.0, 0.0, 0.0]]])
     assert one_layer(ops.ArgMax(0), (4,)).run(x).tolist() == [[1.0, 0.0]]
+    assert one_layer(ops.ArgTopK(0, 4), (4,)).run(x).tolist() == [[[1.0, 2.0, 0.0, 3.0], [0.0, 1.0, 2.0, 3.0]]]
+    assert one_layer(ops.ArgTopK(0, 3, largest=False), (4,)).run(x).tolist() == [[[3.0, 0.0, 1.0], [0.0, 1.0, 2.0]]]
 
 
 def test_a_division_by_zero_is_said():

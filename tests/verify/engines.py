@@ -133,7 +133,9 @@ class Engine:
                 return self._readout(layer.kind, x)
             case ops.MeanOfLast(steps=steps):
                 return np.stack([self._mean(x[max(0, t + 1 - steps) : t + 1], (0,)) for t in range(len(x))])
-            case ops.Flatten() | ops.Reshape() | ops.Permute() | ops.Take() | ops.Expand() | ops.ArgMax():
+            case ops.Flatten() | ops.Reshape() | ops.Permute() | ops.Take() | ops.Expand():
+                return output_of(layer, x)
+            case ops.TopK() | ops.ArgMax() | ops.ArgTopK():
                 return output_of(layer, x)
             case ops.ConstantPad():
                 return np.pad(x, ((0, 0), (0, 0), *layer.padding), constant_values=self.rounded(layer.value))

@@ -329,6 +329,27 @@ def test_the_largest_of_sums_is_only_certain_where_it_is_clear():
     assert set(told.unique().tolist()) == {0.0, 6.0}
 
 
+@pytest.mark.parametrize("layer", [ops.ArgTopK(0, 3), ops.ArgTopK(0, 6, largest=False)])
+def test_the_order_of_sums_is_only_certain_where_it_is_clear(layer):
+    """Likewise; of exact numbers, too, where two of them are equal."""
+    machine = chain((64,), ops.Linear(nearest(ALIKE)), layer)
+    x = np.concatenate([absorbed((T, B, 64), 2.0, 1), np.repeat(np.eye(64)[:, None], B, axis=1)])
+    found = [attack(machine, engine, x) for engine in TO_NEAREST + ONE_WAY]
+    assert 1 / 6 <= max(found) <= 1
+    told = rounding_bounds(machine, torch.from_numpy(x), {}, {}, "float32").output
+    assert set(told.unique().tolist()) == {0.0, 6.0}
+    equal = torch.tensor([[[1.0, 2.0, 2.0, 0.0, 0.0, 0.5]]], dtype=torch.float64)
+    told = rounding_bounds(chain((6,), ops.ArgTopK(0, 6)), equal, {}, {}, "float32").output
+    assert told.tolist() == [[[6.0, 6.0, 0.0, 0.0, 6.0, 6.0]]]
+
+
+def test_the_order_of_sums_is_off_by_what_they_are():
+    """The second largest of three, one of which is off by more than the others."""
+    weight = np.ones((3, 2000)) * [[1.0], [0.5], [0.0]]
+    machine = chain((2000,), ops.Linear(weight), ops.TopK(0, 2))
+    assert 0.2 <= max(attack(machine, engine, absorbed((3, 1, 2000), 2.0, 0)) for engine in ONE_WAY) <= 1
+
+
 def test_a_sum_that_loses_is_overtaken_by_what_lies_in_between():
     """A sum loses up to a hundred units; beside it stands a number that is right, and smaller by as much or less."""
     x, found = absorbed((1, B, 64), 2.0, 0), []

@@ -143,7 +143,7 @@ class LPPool(_Pool):
 
         y = (sum of x**p) ** (1/p)
 
-    Signs count, as in torch: without a value, NaN, where x < 0 and p is no whole number, and where the sum is below zero.
+    Signs count, as in torch: no value, NaN, where x < 0 and p is no whole number, and where the sum is below zero.
 
     Args:
         kernel: window per axis.
