@@ -121,7 +121,7 @@ class Notebook:
         try:
             made = unread.write()
         except Refusal as error:
-            self.note_call(unread.name, error)
+            self.note(f"forward ({unread.where})", unread.name, error)
             made = Value(tensor, UNKNOWN, unread.axes, unread.when)
         self.keep(tensor, replace(made, tensor=tensor))
         return self._values[id(tensor)]

@@ -103,10 +103,12 @@ class Unread(Value):
 
     Args:
         name: of the call that gave it.
+        where: file and line of that call.
         write: writes the layer down. Raises `Refusal` where there is none.
     """
 
     name: str
+    where: str
     write: Callable[[], Value]
 
 

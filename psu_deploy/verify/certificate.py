@@ -190,7 +190,8 @@ def _aligned(machine: StateMachine, bounds: Bounds, steps: int) -> Bounds:
     # aligned trace, so the state it leaves behind cannot be judged.
     runs_on = any(machine.latencies[name] < machine.latency for name in machine.spiking)
     state = {} if runs_on else bounds.state
-    return replace(bounds, margin=margin, output=bounds.output[machine.latency :], state=state)
+    ties = tuple(one._replace(t=one.t - machine.latencies[one.layer]) for one in bounds.ties)
+    return replace(bounds, margin=margin, output=bounds.output[machine.latency :], state=state, ties=ties)
 
 
 def _disputed(name: str, spikes: Tensor, exact: Trace, bounds: Bounds) -> list[Decision]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from psu_deploy.capture.axes import Axes, reduced
 from psu_deploy.capture.calls import Call, rule
 from psu_deploy.capture.patches import unseen
+from psu_deploy.capture.source import source_line
 from psu_deploy.capture.values import UNKNOWN, Unread, Value
 from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
@@ -113,4 +114,4 @@ def _with(value: Value, dim: int, count: int) -> Axes:
 
 
 def _unread(call: Call, value: Value, axes: Axes, write: Any) -> Unread:
-    return Unread(call.result[1], UNKNOWN, axes, value.when, name=call.name, write=write)
+    return Unread(call.result[1], UNKNOWN, axes, value.when, name=call.name, where=source_line(), write=write)
