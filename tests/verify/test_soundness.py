@@ -110,6 +110,8 @@ LAYERS = {
     "mean": (ops.AvgPool((5, 5), (2, 2), ((0, 0), (0, 0))), (2, 9, 9), 0.68, 0.57),
     "mean, padding not counted": (ops.AvgPool((5, 4), (2, 1), ((1, 1), (0, 1)), False), (2, 9, 9), 0.65, 0.6),
     "sum": (ops.SumPool((16,), (4,), ((1, 0),)), (3, 40), 0.63, 0.61),
+    "norm": (ops.LPPool((16,), (4,), ((1, 0),), 2.0), (3, 40), 0.3, 0.59),
+    "norm of p 1": (ops.LPPool((64,), (4,), ((1, 0),), 1.0), (3, 160), 0.64, 0.41),
     "max": (ops.MaxPool((3,), (2,), ((1, 0),)), (3, 9), 0.0, 0.71),
     "relu": (ops.Activation("relu"), (3,), 0.0, 0.73),
     "sigmoid": (ops.Activation("sigmoid"), (3,), 0.29, 0.29),
@@ -343,8 +345,8 @@ def test_the_order_of_sums_is_only_certain_where_it_is_clear(layer):
     assert told.tolist() == [[[6.0, 6.0, 0.0, 0.0, 6.0, 6.0]]]
 
 
-def test_the_order_of_sums_is_off_by_what_they_are():
-    """The second largest of three, one of which is off by more than the others."""
+def test_an_order_is_off_by_what_the_worst_is():
+    """The two largest of three sums, of which the largest loses most, and the smallest nothing."""
     weight = np.ones((3, 2000)) * [[1.0], [0.5], [0.0]]
     machine = chain((2000,), ops.Linear(weight), ops.TopK(0, 2))
     assert 0.2 <= max(attack(machine, engine, absorbed((3, 1, 2000), 2.0, 0)) for engine in ONE_WAY) <= 1
