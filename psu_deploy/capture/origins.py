@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, read: Callable[[], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._read = read
+        self._read = WeakMethod(read)  # a recording and its tensors go when nobody needs them any more, at once
         self._made: dict[int, StorageWeakRef] = {}
 
     def mark(self, tensor: Tensor) -> None:
@@ -50,6 +51,11 @@ class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Whether this is a tensor that holds numbers made of the input."""
         return isinstance(leaf, Tensor) and any(storage.cdata in self._made for storage in _storages(leaf))
 
+    def _tell(self) -> None:
+        read = self._read()
+        if read is not None:
+            read()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with torch._C.DisableTorchFunction():  # what TorchScript calls is none of the network's own calls
             return self._followed(func, args, kwargs or {})
@@ -62,7 +68,7 @@ class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         leaves = tree_leaves(result)
         if any(isinstance(leaf, bool | int | float | complex) for leaf in leaves):
-            self._read()
+            self._tell()
         for leaf in (*leaves, *_written(func, args, kwargs)):
             if isinstance(leaf, Tensor):
                 self.mark(leaf)

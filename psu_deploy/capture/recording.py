@@ -78,7 +78,9 @@ class Recording(Notebook, TorchFunctionMode):
         if refusal is not None:
             self.note("forward", "output", refusal)
             self.unknown(result, [x])
-        return tree_map(self.known, result)
+        result = tree_map(self.known, result)
+        self._values.clear()  # what was never read may still say how to write it down, here
+        return result
 
     # -- calls of modules -----------------------------------------------------------------------------------------
 
