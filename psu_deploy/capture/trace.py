@@ -188,7 +188,8 @@ def _shows_nothing(recording: Recording) -> bool:
     """Whether a network that was given a picture has not repeated it: it takes sequences."""
     nodes = recording.nodes
     held = [value for node in nodes.nodes if isinstance(node.layer, ops.Hold) for value in nodes.seen[node.name]]
-    return recording.example.image and all(value.when == range(1) for value in held)
+    again = any(sum(value.node != UNKNOWN for value in calls) > 1 for calls in recording.calls.values())
+    return recording.example.image and not again and all(value.when == range(1) for value in held)
 
 
 def _input(model: nn.Module, features: Shape, example: Example) -> Value:
