@@ -135,7 +135,8 @@ def _open_layer(layer: LayerComparison) -> str:
     share = layer.open / max(1, layer.spikes_compared)
     return (
         f"in layer {layer.name!r} the rounding bound leaves {share:.1%} of the decisions open, at most {OPEN_LIMIT:.0%}"
-        " may be: numbers that are summed for it are too large beside what they come to"
+        " may be: numbers that are summed for it are too large beside what they come to, or went through many layers of"
+        " weights without a neuron between them"
     )
 
 
