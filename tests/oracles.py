@@ -193,6 +193,11 @@ def _(layer, x):
     return _windows(layer, x, -np.inf).max(-1)
 
 
+@means(ops.LPPool)
+def _(layer, x):
+    return (_windows(layer, x) ** layer.norm).sum(-1) ** (1 / layer.norm)
+
+
 def _windows(layer, x, around=0.0):
     """(T, B, C, *size) -> (T, B, C, *new size, entries of a window)."""
     axes = tuple(range(3, x.ndim))
@@ -349,6 +354,18 @@ def _(layer, x):
 def _(layer, x):
     axes = tuple(2 + axis for axis in layer.axes)
     return getattr(np, layer.kind)(x, axis=axes, keepdims=layer.keepdims)
+
+
+@means(ops.TopK)
+def _(layer, x):
+    rising = np.sort(x, axis=2 + layer.axis)
+    return np.take(np.flip(rising, 2 + layer.axis) if layer.largest else rising, range(layer.count), 2 + layer.axis)
+
+
+@means(ops.ArgTopK)
+def _(layer, x):
+    order = np.argsort(-x if layer.largest else x, axis=2 + layer.axis, kind="stable")
+    return np.take(order, range(layer.count), 2 + layer.axis).astype(float)
 
 
 @means(ops.ArgMax)

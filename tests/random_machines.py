@@ -81,11 +81,15 @@ def _transposed(kind, axes):
 
 def _pool(kind, **flags):
     def make(d, s):
-        axes = len(s) - 1
-        options = {name: bool(d.whole(0, 1)) for name in flags}
-        return kind(d.sizes(axes, 3), d.sizes(axes, 2), d.pairs(axes), **options)
+        window = _windows(d, s)
+        return kind(*window, **{name: bool(d.whole(0, 1)) for name in flags})
 
     return make
+
+
+def _windows(d, s):
+    axes = len(s) - 1
+    return d.sizes(axes, 3), d.sizes(axes, 2), d.pairs(axes)
 
 
 def _norm(kind):
@@ -153,6 +157,11 @@ def _affine(d, s):
     return ops.Affine(*(d.random.standard_normal(shape) for shape in shapes))
 
 
+def _top_k(kind, d, s):
+    axis = d.whole(0, len(s) - 1)
+    return kind(axis, d.whole(1, s[axis]), bool(d.whole(0, 1)))
+
+
 TAME, POSITIVE = ops.Clamp(-3.0, 3.0), ops.Softplus()
 
 Maker = Callable[[_Draw, tuple[int, ...]], ops.Layer | tuple[ops.Layer, ...]]
@@ -167,6 +176,7 @@ MAKERS: dict[type, Maker] = {
     ops.AvgPool: _pool(ops.AvgPool, count_padding=True),
     ops.SumPool: _pool(ops.SumPool),
     ops.MaxPool: _pool(ops.MaxPool),
+    ops.LPPool: lambda d, s: (TAME, POSITIVE, ops.LPPool(*_windows(d, s), d.one((0.5, 1.7, 2.0, 3.0)))),
     ops.ChannelAffine: lambda d, s: ops.ChannelAffine(d.random.standard_normal(s[0]), d.random.standard_normal(s[0])),
     ops.Affine: _affine,
     ops.Project: _project,
@@ -181,6 +191,8 @@ MAKERS: dict[type, Maker] = {
         ops.Affine(np.ones(()), d.random.standard_normal(s)),
         ops.ArgMax(d.whole(0, len(s) - 1), bool(d.whole(0, 1))),
     ),
+    ops.TopK: lambda d, s: _top_k(ops.TopK, d, s),
+    ops.ArgTopK: lambda d, s: (ops.Affine(np.ones(()), d.random.standard_normal(s)), _top_k(ops.ArgTopK, d, s)),
     ops.Activation: lambda d, s: ops.Activation(d.one(FUNCTIONS)),
     ops.LeakyReLU: lambda d, s: ops.LeakyReLU(d.real(-0.5, 1.5)),
     ops.PReLU: lambda d, s: ops.PReLU(d.random.standard_normal(d.one((1, s[0])))),

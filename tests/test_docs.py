@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import psu_deploy as psu
+from psu_deploy.exporters.nir.without_node import WITHOUT_NODE
 from psu_deploy.importers.neurons import FAMILIES
 from psu_deploy.nn.neurons import PSN, Neuron
 
@@ -29,6 +30,15 @@ def test_every_kind_of_checkpoint_is_named():
 
 def _cells():
     return [cell for row in PAGE.splitlines() if row.startswith("|") for cell in re.findall(r"`([^`]*)`", row)]
+
+
+def test_nirs_page_says_what_its_table_refuses():
+    page = (ROOT / "exporters" / "nir" / "README.md").read_text()
+    kinds = {}
+    for kind, refusal in WITHOUT_NODE.items():
+        kinds.setdefault(refusal, []).append(kind.__name__)
+    for refusal, names in kinds.items():
+        assert f"| {', '.join(sorted(names))} | {refusal.reason} | {refusal.remedy} |\n" in page
 
 
 @pytest.mark.full

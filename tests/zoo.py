@@ -133,6 +133,8 @@ LAYERS = {
     "max": (ops.MaxPool((2,), (2,), ((0, 0),)), (3, 8)),
     "max 1d, padded": (ops.MaxPool((3,), (2,), ((2, 1),)), (2, 5)),
     "max 2d, padded": (ops.MaxPool((3, 3), (2, 2), ((1, 1), (0, 2))), (2, 5, 6)),
+    "norm": (ops.LPPool((2,), (2,), ((0, 0),), 2.0), (3, 8)),
+    "norm 2d of p 4, padded": (ops.LPPool((3, 2), (1, 2), ((1, 0), (0, 1)), 4.0), (2, 4, 5)),
     "flatten": (ops.Flatten(), (2, 3, 4)),
     "flatten of one axis": (ops.Flatten(), (4,)),
     "delay 1": (ops.Delay(1), (3,)),
@@ -219,6 +221,10 @@ LAYERS = {
     "reduce max": (ops.Reduce("max", (2,)), (2, 3, 4)),
     "reduce min": (ops.Reduce("min", (1, 0)), (2, 3, 4)),
     "arg max": (ops.ArgMax(1), (2, 5)),
+    "top 3": (ops.TopK(1, 3), (2, 5)),
+    "bottom 2, channels first": (ops.TopK(0, 2, largest=False), (3, 2)),
+    "places of the top 2": (ops.ArgTopK(0, 2), (4, 2)),
+    "places in rising order": (ops.ArgTopK(0, 5, largest=False), (5,)),
     "arg max kept": (ops.ArgMax(0, keepdims=True), (5,)),
 }
 """Name -> layer without spikes, and the features it is given. What joins two inputs is among the networks."""
@@ -227,6 +233,7 @@ OF_POSITIVES = {
     "log": ops.Elementary("log"),
     "log1p": ops.Elementary("log1p"),
     **{f"power {n}": ops.Power(n) for n in (0.5, -0.5, 1.5, -1.0, -2.0)},
+    **{f"norm of p {p}": ops.LPPool((2,), (1,), ((1, 0),), p) for p in (0.5, 1.7, 3.0)},
 }
 """Name -> layer that has no value where x < 0, or is too steep near 0."""
 
@@ -351,7 +358,8 @@ def _spikes_that_move() -> StateMachine:
         Node("both", ops.Concat(0), ("rows", "padded")),
         Node("wide", ops.Expand((2, 10)), ("both",)),
         Node("any", ops.Reduce("max", (0,)), ("wide",)),
-        Node("all", ops.Reduce("min", (0,)), ("wide",)),
+        Node("most", ops.TopK(0, 2), ("wide",)),
+        Node("all", ops.Reduce("min", (0,)), ("most",)),
         Node("product", ops.Multiply(), ("any", "all")),
         Node("ever", ops.Readout("max"), ("product",)),
         Node("first", ops.ArgMax(0, keepdims=True), ("both",)),
@@ -420,7 +428,7 @@ NETWORKS = {
     "look-ahead": _look_ahead(),
     "static": _static(),
     "functions": _functions(),
-    **{name: chain((3,), ops.Softplus(), layer) for name, layer in OF_POSITIVES.items()},
+    **{name: chain((2, 3), ops.Softplus(), layer) for name, layer in OF_POSITIVES.items()},
     "input times itself": StateMachine((Node("cube", ops.Multiply(), ("x", "x", "x")),), (3,)),
     "output is a state": _state_is_output(),
     "input twice": StateMachine((Node("double", ops.Add(), ("x", "x")),), (3,)),

@@ -15,6 +15,7 @@ _CHAIN = "a network in netx is one chain of layers, without branches that meet a
 
 _PRODUCT = Refusal("netx has no products of signals", "leave the product out, or export to ONNX")
 _NO_LAYER = Refusal("netx has no layer for it", "use a spiking neuron, or export to ONNX")
+_ORDER = Refusal("netx has no order of numbers", "rank what comes out instead, or export to ONNX")
 _MOVED = Refusal("netx moves features by the weights of a layer only", "use a Linear, or export to ONNX")
 _JOINED = Refusal(_CHAIN, "leave the branch out, or export to ONNX")
 
@@ -24,7 +25,8 @@ REFUSED: dict[type, Refusal] = {
     **dict.fromkeys((ops.Multiply, ops.Divide, ops.MatMul), _PRODUCT),
     **dict.fromkeys((ops.Activation, ops.Elementary, ops.Power, ops.LeakyReLU, ops.PReLU, ops.ELU), _NO_LAYER),
     **dict.fromkeys((ops.Softplus, ops.Clamp, ops.LayerNorm, ops.RMSNorm, ops.GroupNorm), _NO_LAYER),
-    **dict.fromkeys((ops.Softmax, ops.LogSoftmax, ops.ArgMax), _NO_LAYER),
+    **dict.fromkeys((ops.Softmax, ops.LogSoftmax, ops.LPPool), _NO_LAYER),
+    **dict.fromkeys((ops.TopK, ops.ArgMax, ops.ArgTopK), _ORDER),
     **dict.fromkeys((ops.Conv3d, ops.ConvTranspose1d, ops.ConvTranspose2d), _NO_LAYER),
     **dict.fromkeys((ops.Reshape, ops.Permute, ops.Take, ops.Expand, ops.ConstantPad), _MOVED),
     **dict.fromkeys((ops.Reduce, ops.Project, ops.Affine), _MOVED),

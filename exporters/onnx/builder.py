@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,14 @@ class Builder:
 
     def op(self, kind: str, *inputs: ir.Value | None, name: str, **attributes: Any) -> ir.Value:
         """Append one node and return its output, named `name` (or `name_2`, ... if taken)."""
-        value: ir.Value = self._tape.op(kind, list(inputs), attributes or None)
-        value.name = self._unique(name)
-        return value
+        return self.ops(kind, *inputs, names=(name,), **attributes)[0]
+
+    def ops(self, kind: str, *inputs: ir.Value | None, names: Sequence[str], **attributes: Any) -> tuple[ir.Value, ...]:
+        """Append one node and return its outputs, named likewise."""
+        values = self._tape.op_multi_out(kind, list(inputs), attributes or None, num_outputs=len(names))
+        for value, name in zip(values, names, strict=True):
+            value.name = self._unique(name)
+        return tuple(values)
 
     def once(self, key: str, make: Callable[[], ir.Value]) -> ir.Value:
         """A value that several layers share, made at its first use."""

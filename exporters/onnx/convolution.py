@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from psu_deploy.exporters.onnx.functions import power
 from psu_deploy.exporters.onnx.scope import Scope
 from psu_deploy.exporters.onnx.shape import padded
 from psu_deploy.machine import ops
@@ -61,11 +62,17 @@ def _avg_pool(layer: ops.AvgPool, inputs: Sequence[ir.Value], scope: Scope) -> i
     return scope.builder.op("AveragePool", x, name=scope.name, count_include_pad=count, **window)
 
 
-def _sum_pool(layer: ops.SumPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+def _sum_pool(layer: ops.SumPool | ops.LPPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     """A convolution with ones, channel by channel: a mean times its size would round."""
     b, name, channels = scope.builder, scope.name, scope.features[0]
     ones = b.floats(np.ones((channels, 1, *layer.kernel)), f"{name}.ones")
     return b.op("Conv", inputs[0], ones, name=name, group=channels, **_window(layer))
+
+
+def _lp_pool(layer: ops.LPPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+    """In single steps: LpPool has whole numbers for p only, and takes signs away."""
+    raised = power(inputs[0], layer.norm, scope)
+    return power(_sum_pool(layer, [raised], scope), 1 / layer.norm, scope)
 
 
 def _max_pool(layer: ops.MaxPool, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
@@ -103,6 +110,7 @@ RULES: dict[type, Callable[[Any, Sequence[ir.Value], Scope], ir.Value]] = {
     ops.ConvTranspose2d: _conv_transpose,
     ops.AvgPool: _avg_pool,
     ops.SumPool: _sum_pool,
+    ops.LPPool: _lp_pool,
     ops.MaxPool: _max_pool,
 }
 """Kind -> rule."""

@@ -131,9 +131,13 @@ def _elementary(layer: ops.Elementary, inputs: Sequence[ir.Value], scope: Scope)
 
 
 def _power(layer: ops.Power, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
-    """Roots and reciprocals as such: they are more exact than a power."""
-    f, x = Formula(scope), inputs[0]
-    match layer.exponent:
+    return power(inputs[0], layer.exponent, scope)
+
+
+def power(x: ir.Value, exponent: float, scope: Scope) -> ir.Value:
+    """`x ** exponent`; roots and reciprocals as such: they are more exact than a power."""
+    f = Formula(scope)
+    match exponent:
         case 2.0:
             return f("Mul", x, x)
         case 0.5:
@@ -142,7 +146,7 @@ def _power(layer: ops.Power, inputs: Sequence[ir.Value], scope: Scope) -> ir.Val
             return f("Reciprocal", x)
         case -0.5:
             return f("Reciprocal", f("Sqrt", x))
-    return f("Pow", x, layer.exponent)
+    return f("Pow", x, exponent)
 
 
 def _softmax(layer: ops.Softmax, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:

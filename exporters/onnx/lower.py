@@ -146,7 +146,7 @@ WRITTEN = frozenset(
         *("ArgMax", "ConvTranspose", "Expand", "Min", "ReduceMax", "ReduceMean", "ReduceMin"),
         *("Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity", "If", "IsNaN", "MatMul", "Max", "MaxPool", "Mod"),
         *("Mul", "Pad", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze", "Sub"),
-        *("Transpose", "Unsqueeze", "Where"),
+        *("TopK", "Transpose", "Unsqueeze", "Where"),
         *functions.WRITTEN,
         *normalisation.WRITTEN,
     )

@@ -25,6 +25,22 @@ def _arg_max(layer: ops.ArgMax, inputs: Sequence[ir.Value], scope: Scope) -> ir.
     return b.op("Cast", place, name=name, to=int(ir.DataType.FLOAT))
 
 
+def _top_k(layer: ops.TopK, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+    return _ranked(layer, inputs[0], scope, scope.name, f"{scope.name}.places")[0]
+
+
+def _arg_top_k(layer: ops.ArgTopK, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+    """Of equal ones the first, as ONNX has it."""
+    _, places = _ranked(layer, inputs[0], scope, f"{scope.name}.values", f"{scope.name}.places")
+    return scope.builder.op("Cast", places, name=scope.name, to=int(ir.DataType.FLOAT))
+
+
+def _ranked(layer: ops.TopK | ops.ArgTopK, x: ir.Value, scope: Scope, *names: str) -> tuple[ir.Value, ...]:
+    b = scope.builder
+    count = b.integers([layer.count], f"{scope.name}.count")
+    return b.ops("TopK", x, count, names=names, axis=layer.axis + 1, largest=int(layer.largest), sorted=1)
+
+
 def _readout(layer: ops.Readout, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     b, name = scope.builder, scope.name
     if layer.kind == "last":
@@ -67,6 +83,8 @@ def _mean_of_last(layer: ops.MeanOfLast, inputs: Sequence[ir.Value], scope: Scop
 RULES: dict[type, Callable[[Any, Sequence[ir.Value], Scope], ir.Value]] = {
     ops.Reduce: _reduce,
     ops.ArgMax: _arg_max,
+    ops.TopK: _top_k,
+    ops.ArgTopK: _arg_top_k,
     ops.Readout: _readout,
     ops.MeanOfLast: _mean_of_last,
 }

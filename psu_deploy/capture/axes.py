@@ -40,6 +40,13 @@ def features_of(axes: Axes) -> Shape:
     return tuple(atom for axis in axes for atom in axis if isinstance(atom, int))
 
 
+def reduced(axes: Axes, dims: Sequence[int], keepdim: bool) -> Axes:
+    """Axes once some have one entry, or are gone."""
+    if keepdim:
+        return tuple((1,) if index in dims else axis for index, axis in enumerate(axes))
+    return tuple(axis for index, axis in enumerate(axes) if index not in dims)
+
+
 def is_feature(axis: Axis) -> bool:
     """Whether an axis holds features and nothing else."""
     return all(isinstance(atom, int) for atom in axis)

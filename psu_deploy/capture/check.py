@@ -53,6 +53,8 @@ def check_layers(layers: Sequence[ops.Layer], inputs: Sequence[Value], result: V
     for layer in layers:
         computed = [layer.step(computed, Context(like(result.tensor), {}, 0))]
     if not close(computed[0], as_batch(result, sizes, along_time=along_time)[some], max(map(_summed, layers))):
+        if bool(result.tensor.isnan().any()):
+            raise Refusal("has no value, NaN, at some ordinary numbers", "put relu or abs before it, or a clamp")
         raise Refusal(f"does not compute what {names} computes", REMEDY)
 
 

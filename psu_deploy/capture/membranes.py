@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +16,9 @@ from psu_deploy.capture.steps import single
 from psu_deploy.capture.values import END, EVERY, Value
 from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
+
+LEAVE_ALONE = frozenset(("detach", "detach_", "data"))
+"""What trainers do to a neuron's memory between two steps; it stays what it is."""
 
 
 class MembraneRecord(Record, Protocol):
@@ -72,3 +76,22 @@ def _given(record: Record, name: str, layers: list[ops.Layer], value: Value, res
         return record.emit(name, layers, (value,), result, axes, EVERY if axes == value.axes else END)
     made = record.emit(name, layers, (value,), torch.stack(result), value.axes)
     return [Value(one, made.node, value.axes[1:], range(t, t + 1)) for t, one in enumerate(result)]
+
+
+def kept_by_who_fires(
+    memories: spikingjelly.Memories, tensors: Iterable[Any], paths: Mapping[int, str]
+) -> Refusal | None:
+    """Why none of these may be what a neuron that fires keeps from step to step; None where none is.
+
+    Args:
+        memories: of the neurons.
+        tensors: or anything else.
+        paths: id of every module -> its path.
+    """
+    for owner in filter(None, map(memories.owner, tensors)):
+        module, name = owner
+        return Refusal(
+            f"reads {name} of {paths.get(id(module), '')!r}, which fires: only spikes leave such a neuron",
+            'read out a neuron of its own that never fires, v_threshold=float("inf"), or psu.Membrane',
+        )
+    return None

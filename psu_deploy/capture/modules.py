@@ -191,7 +191,8 @@ class ModuleConverter:
         before.append(value)
         if step is not None and step != len(before) - 1:
             raise Refusal(
-                f"sees step {step} as call {len(before)} of the sequence", "call it once at every step, from the first"
+                f"sees step {step} as call {len(before)} of the sequence: twice at a step, or what another step gave",
+                "call it once at every step, from the first; only neurons remember",
             )
         if step is None and spikingjelly.is_neuron(module) and len(before) > 1:
             raise Refusal("is called twice: its second call goes on from the membrane of the first", "use two neurons")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +18,7 @@ from psu_deploy.capture.random_spikes import random_spikes
 from psu_deploy.capture.shortcuts import expanded, first_sample
 from psu_deploy.capture.source import source_line
 from psu_deploy.capture.trees import leaves, mapped
-from psu_deploy.capture.values import ALWAYS, UNKNOWN, Example, Value, When
+from psu_deploy.capture.values import ALWAYS, UNKNOWN, Example, Unread, Value, When
 from psu_deploy.errors import Problem, Refusal
 from psu_deploy.machine import ops
 
@@ -117,8 +118,18 @@ class Notebook:
         return mapped(self.known, arguments)
 
     def known(self, leaf: Any) -> Any:
-        """What is known of a tensor; anything else as it is."""
-        return self._values.get(id(leaf), leaf) if isinstance(leaf, Tensor) else leaf
+        """What is known of a tensor; anything else as it is. Whoever asks may read it."""
+        found = self._values.get(id(leaf), leaf) if isinstance(leaf, Tensor) else leaf
+        return self._written(leaf, found) if isinstance(found, Unread) else found
+
+    def _written(self, tensor: Tensor, unread: Unread) -> Value:
+        try:
+            made = unread.write()
+        except Refusal as error:
+            self.note(f"forward ({unread.where})", unread.name, error)
+            made = Value(tensor, UNKNOWN, unread.axes, unread.when)
+        self.keep(tensor, replace(made, tensor=tensor))
+        return self._values[id(tensor)]
 
     def hidden(self, leaf: Any) -> bool:
         """Whether this was made of the input by something that no rule has seen."""
@@ -141,7 +152,7 @@ class Notebook:
                 self._values.pop(id(tensor), None)
                 self.origins.clear(tensor)
             else:
-                self.keep(tensor, Value(tensor, value.node, value.axes, value.when, value.span))
+                self.keep(tensor, replace(value, tensor=tensor))
 
     def unknown(self, result: Any, values: list[Value]) -> Any:
         """Go on with the concrete result, to find the next problem."""

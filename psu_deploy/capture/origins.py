@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, read: Callable[[], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._read = read
+        self._read = WeakMethod(read)  # a recording and its tensors go when nobody needs them any more, at once
         self._made: dict[int, StorageWeakRef] = {}
 
     @classmethod
@@ -55,6 +56,11 @@ class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Whether this is a tensor that holds numbers made of the input."""
         return isinstance(leaf, Tensor) and any(storage.cdata in self._made for storage in _storages(leaf))
 
+    def _tell(self) -> None:
+        read = self._read()
+        if read is not None:
+            read()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with torch._C.DisableTorchFunction():  # what TorchScript calls is none of the network's own calls
             return self._followed(func, args, kwargs or {})
@@ -67,7 +73,7 @@ class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(leaf, Tensor):
                 self.mark(leaf)
             elif isinstance(leaf, bool | int | float | complex):
-                self._read()
+                self._tell()
         for index, name in _writes(func):
             for leaf in _leaves((args[index] if index < len(args) else kwargs.get(name),)):
                 if isinstance(leaf, Tensor):

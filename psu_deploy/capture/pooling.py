@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ _AXES: dict[type[nn.Module], int] = {
     kind: axes
     for axes, kinds in enumerate(
         (
-            (nn.AvgPool1d, nn.MaxPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
-            (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-            (nn.AvgPool3d, nn.MaxPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d),
+            (nn.AvgPool1d, nn.MaxPool1d, nn.LPPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
+            (nn.AvgPool2d, nn.MaxPool2d, nn.LPPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+            (nn.AvgPool3d, nn.MaxPool3d, nn.LPPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d),
         ),
         1,
     )
@@ -59,6 +60,11 @@ def max_pool(module: Any, features: Shape) -> Layers:
     )
 
 
+def lp_pool(module: Any, features: Shape) -> Layers:
+    """nn.LPPool -> LPPool."""
+    return _norm(features, _axes_of(module), module.norm_type, module.kernel_size, module.stride, module.ceil_mode)
+
+
 def adaptive_avg_pool(module: Any, features: Shape) -> Layers:
     """nn.AdaptiveAvgPool -> AvgPool where the output size divides the input size, else a matrix per axis."""
     return _adaptive_mean(features, _axes_of(module), module.output_size)
@@ -72,6 +78,7 @@ def adaptive_max_pool(module: Any, features: Shape) -> Layers:
 MODULES: dict[type[nn.Module], Converter] = {
     **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), avg_pool),
     **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), max_pool),
+    **dict.fromkeys((nn.LPPool1d, nn.LPPool2d, nn.LPPool3d), lp_pool),
     **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), adaptive_avg_pool),
     **dict.fromkeys((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), adaptive_max_pool),
 }
@@ -108,6 +115,13 @@ def _max_function(axes: int) -> FunctionRule:
     return rule
 
 
+def _norm_function(axes: int) -> FunctionRule:
+    def rule(x: Value, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Layers:
+        return _norm(x.features, axes, norm_type, kernel_size, stride, ceil_mode)
+
+    return rule
+
+
 def _adaptive_mean_function(axes: int) -> FunctionRule:
     return lambda x, output_size: _adaptive_mean(x.features, axes, output_size)
 
@@ -126,6 +140,9 @@ FUNCTIONS: dict[Callable[..., Any] | str, FunctionRule] = {
     **dict.fromkeys((F.max_pool1d, torch.max_pool1d), _max_function(1)),
     **dict.fromkeys((F.max_pool2d, torch.max_pool2d), _max_function(2)),
     **dict.fromkeys((F.max_pool3d, torch.max_pool3d), _max_function(3)),
+    F.lp_pool1d: _norm_function(1),
+    F.lp_pool2d: _norm_function(2),
+    F.lp_pool3d: _norm_function(3),
     **dict.fromkeys((F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d), _adaptive_mean_function(1)),
     F.adaptive_avg_pool2d: _adaptive_mean_function(2),
     F.adaptive_avg_pool3d: _adaptive_mean_function(3),
@@ -169,6 +186,15 @@ def _max(
     if any(d != 1 for d in tuple_of(dilation, 1)) or return_indices:
         raise Refusal("dilation or return_indices", "use a plain MaxPool")
     return ops.MaxPool(*_window(features, axes, kernel_size, stride, padding, ceil_mode))
+
+
+def _norm(features: Shape, axes: int, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Layers:
+    window = _window(features, axes, kernel_size, stride, 0, ceil_mode)
+    if norm_type == inf:
+        return ops.Activation("abs"), ops.MaxPool(*window)
+    if norm_type <= 0:
+        raise Refusal(f"norm_type={norm_type:g} is no norm", "use one above 0, or a MaxPool")
+    return ops.SumPool(*window) if norm_type == 1 else ops.LPPool(*window, float(norm_type))
 
 
 def _window(

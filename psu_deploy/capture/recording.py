@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
-from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations as type_of
 from torch.overrides import TorchFunctionMode
 
-from psu_deploy.capture import rules, spikingjelly, steps
+from psu_deploy.capture import membranes, rules, spikingjelly, steps
 from psu_deploy.capture.calls import Call, find_values
 from psu_deploy.capture.leaves import is_leaf, unwrapped
 from psu_deploy.capture.modules import ConverterError, ModuleConverter
@@ -49,8 +48,7 @@ class Recording(Notebook, TorchFunctionMode):
     """
 
     def __init__(self, model: nn.Module, modules: ModuleConverter, example: Example) -> None:
-        read = WeakMethod(self._read_out_of_sight)  # a circle would keep every tensor until the collector finds it
-        Notebook.__init__(self, example, lambda: read()())  # type: ignore[misc]
+        Notebook.__init__(self, example, self._read_out_of_sight)
         TorchFunctionMode.__init__(self)
         self.calls: dict[int, list[Value]] = {}
         self.memories = spikingjelly.Memories()
@@ -76,7 +74,13 @@ class Recording(Notebook, TorchFunctionMode):
             raise failure.error from None
         except Exception as error:
             raise ModelFailureError(first_line(error)) from error
-        return mapped(self.known, result)
+        refusal = self._reads_memory(result)
+        if refusal is not None:
+            self.note("forward", "output", refusal)
+            self.unknown(result, [x])
+        result = mapped(self.known, result)
+        self._values.clear()  # what was never read may still say how to write it down, here
+        return result
 
     # -- calls of modules -----------------------------------------------------------------------------------------
 
@@ -106,9 +110,12 @@ class Recording(Notebook, TorchFunctionMode):
         values = find_values((args, kwargs))
         path = self._paths.get(id(module), "")
         kind = type_of(module).__name__
-        if not values:
+        memory = self._reads_memory((args, kwargs))
+        if not values and memory is None:
             return call(*args, **kwargs)
         try:
+            if memory is not None:
+                raise memory
             if any(map(self.hidden, (*module.parameters(), *module.buffers(), *leaves((args, kwargs))))):
                 raise Refusal(*_OUT_OF_SIGHT)
             found, result = self._modules.convert(self, module, path or kind.lower(), call, args, kwargs)
@@ -149,6 +156,10 @@ class Recording(Notebook, TorchFunctionMode):
         seen = self.unwrap(args), self.unwrap(kwargs)
         values = find_values(seen)
         name = name_of(func)
+        memory = None if name in rules.FACTS | membranes.LEAVE_ALONE else self._reads_memory(seen)
+        if memory is not None:
+            self.note_call(name, memory)
+            return self.unknown(func(*args, **kwargs), values or [self.input])
         if not values:
             if name in rules.READS_NUMBERS and any(map(self.hidden, leaves(seen))):
                 self.note_call(name, Refusal(*rules.READS_NUMBERS_REASON))
@@ -224,6 +235,10 @@ class Recording(Notebook, TorchFunctionMode):
             if one.shape != other.shape or not torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True):
                 raise Refusal("does not compute what it is taken for", "write it in simpler operations")
         return result
+
+    def _reads_memory(self, arguments: Any) -> Refusal | None:
+        unknown = [leaf for leaf in leaves(arguments) if self.known(leaf) is leaf]
+        return membranes.kept_by_who_fires(self.memories, unknown, self._paths)
 
     def _read_out_of_sight(self) -> None:
         if not self._in_sight and not self._paused:

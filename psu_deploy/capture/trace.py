@@ -32,7 +32,7 @@ from psu_deploy.capture.modes import as_deployed, floating_like, in_float32
 from psu_deploy.capture.modules import ModuleConverter
 from psu_deploy.capture.outputs import check_shapes, ends_of, node_of, returned
 from psu_deploy.capture.recording import ModelFailureError, Recording
-from psu_deploy.capture.values import ALWAYS, EVERY, Example, MoreStepsError, OtherStepsError, Value
+from psu_deploy.capture.values import ALWAYS, EVERY, UNKNOWN, Example, MoreStepsError, OtherStepsError, Value
 from psu_deploy.errors import InputError, Problem, PsuDeployError, Refusal, UnsupportedModelError
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.ops.fields import Shape, feature_shape
@@ -203,7 +203,8 @@ def _shows_nothing(recording: Recording) -> bool:
     """Whether a network that was given a picture has not repeated it: it takes sequences."""
     nodes = recording.nodes
     held = [value for node in nodes.nodes if isinstance(node.layer, ops.Hold) for value in nodes.seen[node.name]]
-    return recording.example.image and all(value.when == range(1) for value in held)
+    again = any(sum(value.node != UNKNOWN for value in calls) > 1 for calls in recording.calls.values())
+    return recording.example.image and not again and all(value.when == range(1) for value in held)
 
 
 def _input(model: nn.Module, features: Shape, example: Example) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -94,6 +95,21 @@ class Value:
 
     def _features_last(self, start: int) -> bool:
         return leading(self.axes) == self.axes[:start] and all(map(is_feature, self.axes[start:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread(Value):
+    """A tensor beside the one that most networks want: it becomes a layer once something reads it.
+
+    Args:
+        name: of the call that gave it.
+        where: file and line of that call.
+        write: writes the layer down. Raises `Refusal` where there is none.
+    """
+
+    name: str
+    where: str
+    write: Callable[[], Value]
 
 
 MANY_STEPS = 37

@@ -198,7 +198,8 @@ def _aligned(machine: StateMachine, bounds: Bounds, steps: int) -> Bounds:
     runs_on = any(machine.latencies[name] < machine.latency for name in machine.spiking)
     state = {} if runs_on else bounds.state
     outputs = {name: rows[machine.latency :] for name, rows in bounds.outputs.items()}
-    return replace(bounds, margin=margin, outputs=outputs, state=state)
+    ties = tuple(one._replace(t=one.t - machine.latencies[one.layer]) for one in bounds.ties)
+    return replace(bounds, margin=margin, outputs=outputs, state=state, ties=ties)
 
 
 def _disputed(name: str, spikes: Tensor, exact: Trace, bounds: Bounds) -> list[Decision]:

@@ -13,6 +13,7 @@ from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.schedule import OUTPUT
 from psu_deploy.verify.certificate import Certificate, Decision, Judge
 from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison, Rule
+from psu_deploy.verify.rounding import Ties
 from psu_deploy.verify.usefulness import open_decisions, open_outputs, unbounded
 
 
@@ -71,6 +72,7 @@ def compare(
         divergence,
         answers=_answers(*traces),
         open_outputs=outputs,
+        ties=_worse_of(*(c.bounds.ties for c in certificates)),
     )
 
 
@@ -82,6 +84,14 @@ def _judged(layer: LayerComparison, threshold: float, certificates: Sequence[Cer
         open=max(open_decisions(margin, bound, threshold) for margin, bound in bounds),
         unbounded=max(unbounded(bound) for _, bound in bounds),
     )
+
+
+def _worse_of(*runs: Sequence[Ties]) -> tuple[Ties, ...]:
+    """One per layer: of the run whose order is less certain."""
+    found: dict[str, Ties] = {}
+    for ties in (ties for run in runs for ties in run):
+        found[ties.layer] = max(found.get(ties.layer, ties), ties, key=lambda one: one.open)
+    return tuple(found.values())
 
 
 def _unjudged(machine: StateMachine, names: tuple[str, str], traces: tuple[Trace, Trace], rule: Rule) -> Comparison:

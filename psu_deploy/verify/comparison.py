@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from psu_deploy.verify.certificate import Decision
+from psu_deploy.verify.rounding import Ties
 from psu_deploy.verify.usefulness import OPEN_LIMIT
 
 Rule = Literal["judged", "measured", "exact"]
@@ -82,6 +83,7 @@ class Comparison:
             them; "exact": the second run must repeat the first, number for number.
         answers: what the readout decided.
         open_outputs: share of the outputs that the rounding bound says nothing about.
+        ties: layers that rank numbers, and found some too close to tell; one each.
     """
 
     first: str
@@ -94,6 +96,7 @@ class Comparison:
     rule: Rule = "judged"
     answers: Answers = NO_ANSWERS
     open_outputs: float = 0.0
+    ties: tuple[Ties, ...] = ()
 
     @property
     def spikes_compared(self) -> int:
@@ -117,6 +120,8 @@ class Comparison:
         found = [f"{pair}: {_open_layer(layer)}" for layer in self.layers if layer.proves_nothing]
         if self.open_outputs > OPEN_LIMIT:
             found.append(f"{pair}: rounding may move {self.open_outputs:.1%} of the outputs by as much as they are")
+        if found and self.ties:  # what comes behind an order that is open is open too
+            return tuple(f"{pair}: {_tied(ties)}" for ties in self.ties)
         return tuple(found)
 
     @property
@@ -130,5 +135,14 @@ def _open_layer(layer: LayerComparison) -> str:
     share = layer.open / max(1, layer.spikes_compared)
     return (
         f"in layer {layer.name!r} the rounding bound leaves {share:.1%} of the decisions open, at most {OPEN_LIMIT:.0%}"
-        " may be: numbers that are summed for it are too large beside what they come to"
+        " may be: numbers that are summed for it are too large beside what they come to, or went through many layers of"
+        " weights without a neuron between them"
+    )
+
+
+def _tied(ties: Ties) -> str:
+    return (
+        f"layer {ties.layer!r} ranks numbers, and {ties.open:,} places in their order are not certain, first at step "
+        f"{ties.t}, sample {ties.sample}, where two differ by {ties.gap:.3g} and rounding moves that by up to "
+        f"{ties.bound:.3g}; try input on which they differ by more, or return the numbers and rank what comes out"
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from psu_deploy.verify.certificate import Decision
 from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison
+from psu_deploy.verify.rounding import Ties
 
 
 def merge(parts: Sequence[tuple[int, Comparison]]) -> Comparison:
@@ -32,6 +33,7 @@ def merge(parts: Sequence[tuple[int, Comparison]]) -> Comparison:
         first.rule,
         Answers(sum(c.answers.given for c in comparisons), sum(c.answers.changed for c in comparisons)),
         max(c.open_outputs for c in comparisons),
+        _ties(parts),
     )
 
 
@@ -52,6 +54,16 @@ def _layer(parts: Sequence[LayerComparison]) -> LayerComparison:
         sum(part.open for part in parts),
         sum(part.unbounded for part in parts),
     )
+
+
+def _ties(parts: Sequence[tuple[int, Comparison]]) -> tuple[Ties, ...]:
+    """One per layer; the first of them stays the first."""
+    found: dict[str, Ties] = {}
+    for one in (ties._replace(sample=ties.sample + start) for start, c in parts for ties in c.ties):
+        before = found.get(one.layer)
+        first = one if before is None else min(before, one, key=lambda ties: (ties.t, ties.sample))
+        found[one.layer] = first._replace(open=one.open + (0 if before is None else before.open))
+    return tuple(found.values())
 
 
 def _moved(decision: Decision, start: int) -> Decision:

@@ -53,6 +53,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "max_abs_error": _number(comparison.max_abs_error),
         "answers": comparison.answers._asdict(),
         "open_outputs": comparison.open_outputs,
+        "ties": [ties._asdict() for ties in comparison.ties],
         "failures": list(comparison.failures),
         "layers": [asdict(layer) for layer in comparison.layers],
         "disputed": [_decision(decision) | {"knife_edge": decision.knife_edge} for decision in comparison.disputed],

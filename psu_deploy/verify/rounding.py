@@ -18,20 +18,40 @@ two ends of the error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from psu_deploy.machine import StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
-from psu_deploy.machine.ops.context import Context
+from psu_deploy.machine.ops.context import Context, Ranking
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic, Roundoff
 from psu_deploy.machine.reference import Interpreter
 from psu_deploy.machine.schedule import walk
+
+
+class Ties(NamedTuple):
+    """What a layer that ranks numbers left open: rounding may exchange two of them.
+
+    Attributes:
+        layer: its name.
+        open: places in the order that are not certain, over all steps and samples.
+        t: time step of the first that is open, from 0.
+        sample: index in the batch.
+        gap: between the two numbers in exact arithmetic.
+        bound: how far rounding can move that gap.
+    """
+
+    layer: str
+    open: int
+    t: int
+    sample: int
+    gap: float
+    bound: float
 
 
 @dataclass(frozen=True)
@@ -42,11 +62,13 @@ class Bounds:
         margin: neuron layer -> bound of |computed margin - exact margin|, (T, B, *features).
         outputs: name -> bound of the error of an output, (T, B, *features).
         state: name -> bound of the error of the state after the last step, (B, *shape).
+        ties: one per layer that left an order open.
     """
 
     margin: dict[str, Tensor]
     outputs: dict[str, Tensor]
     state: dict[str, Tensor]
+    ties: tuple[Ties, ...] = ()
 
 
 def rounding_bounds(
@@ -80,7 +102,8 @@ def rounding_bounds(
     walk = _Walk(machine, Roundoff(precision, arithmetic), state)
     steps = [walk.step(x_t, _at(spikes, t), _at(estimate, t)) for t, x_t in enumerate(x)]
     margin = {name: _known(torch.stack([step[0][name] for step in steps])) for name in machine.spiking}
-    return Bounds(margin, machine.split(_known(torch.stack([step[1] for step in steps]))), walk.state_bounds())
+    outputs = machine.split(_known(torch.stack([step[1] for step in steps])))
+    return Bounds(margin, outputs, walk.state_bounds(), walk.ties())
 
 
 def check_kinds(machine: StateMachine) -> None:
@@ -110,6 +133,8 @@ class _Walk:
         self._state = {name: roundoff.pair(value) for name, value in state.items()}
         self._inputs = {node.name: node.inputs for node in machine.nodes if node.layer.bound_sees_inputs}
         self._exact = _ExactRun(machine, state) if self._inputs else None
+        self._rankings: dict[str, list[tuple[int, Ranking]]] = {}
+        self._steps = 0
 
     def step(
         self, x: Tensor, spikes: Mapping[str, Tensor], estimate: Mapping[str, Tensor]
@@ -125,10 +150,14 @@ class _Walk:
             self._machine.schedule, self._roundoff.pair(x), self._state, self._visit, context, self._roundoff.tensor
         )
         self._state = done.state
+        for name, own in done.contexts.items():
+            if own.ranking is not None:
+                self._rankings.setdefault(name, []).append((self._steps, own.ranking))
+        self._steps += 1
         margins = {}
         for name in self._machine.spiking:
-            own = done.contexts.get(name)
-            bound = done.values[name].chunk(2)[1] if own is None else own.margin_error
+            ran = done.contexts.get(name)
+            bound = done.values[name].chunk(2)[1] if ran is None else ran.margin_error
             assert bound is not None, f"layer {name!r} says nothing about the error of its margin"
             margins[name] = bound
         return margins, done.values[self._machine.output].chunk(2)[1]
@@ -139,9 +168,24 @@ class _Walk:
             context.new_state[role] = self._roundoff.rounded(value, 1)
         return pair
 
+    def ties(self) -> tuple[Ties, ...]:
+        """Orders that are left open."""
+        found = (_ties(name, rankings) for name, rankings in self._rankings.items())
+        return tuple(ties for ties in found if ties is not None)
+
     def state_bounds(self) -> dict[str, Tensor]:
         """Bounds of the state as it is now; the step counter is exact."""
         return {name: _known(value.chunk(2)[1]) for name, value in self._state.items() if value.ndim}
+
+
+def _ties(layer: str, rankings: Sequence[tuple[int, Ranking]]) -> Ties | None:
+    left_open = [(t, ranking) for t, ranking in rankings if ranking.open.any()]
+    if not left_open:
+        return None
+    t, first = left_open[0]
+    at = tuple(first.open.nonzero()[0].tolist())
+    count = sum(int(ranking.open.sum()) for _, ranking in left_open)
+    return Ties(layer, count, t, at[0], float(first.gap[at]), float(first.bound[at]))
 
 
 class _ExactRun:
@@ -158,4 +202,4 @@ class _ExactRun:
         return done.values
 
 
-__all__ = ["AS_THE_MACHINE", "Arithmetic", "Bounds", "check_kinds", "rounding_bounds"]
+__all__ = ["AS_THE_MACHINE", "Arithmetic", "Bounds", "Ties", "check_kinds", "rounding_bounds"]

@@ -20,7 +20,7 @@ def verdict_of(findings: Findings) -> str:
         return f"NOT EQUIVALENT: {_shortened(list(_failures(findings)) or ['nothing was compared'])}"
     if findings.status == "NOT PROVEN":
         return f"NOT PROVEN: {_shortened(list(findings.unproven))}"
-    return "; ".join([_equivalent(findings), *_unexercised(findings)])
+    return "; ".join([_equivalent(findings), *_unexercised(findings), *_tied(findings)])
 
 
 def _equivalent(findings: Findings) -> str:
@@ -69,6 +69,13 @@ def _unexercised(findings: Findings) -> Iterator[str]:
     for names, said in ((silent, "never fired"), (busy, "fired at every step")):
         if names:
             yield f"layer{'s' if len(names) > 1 else ''} {', '.join(names)} {said}"
+
+
+def _tied(findings: Findings) -> Iterator[str]:
+    """Orders that are not certain: the runs may give others."""
+    found = {ties.layer: ties.open for comparison in findings.comparisons for ties in comparison.ties}
+    for layer, count in found.items():
+        yield f"layer {layer!r} ranks numbers too close to tell in {count:,} place{'s' if count > 1 else ''}"
 
 
 def _failures(findings: Findings) -> Iterator[str]:

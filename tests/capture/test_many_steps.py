@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
 from psu_deploy.capture import to_state_machine
+from psu_deploy.capture.recording import Recording
 from psu_deploy.errors import UnsupportedModelError
-from psu_deploy.nn.neurons import LIF, RPSU
+from psu_deploy.nn.neurons import LIF, PSU, RPSU
 from tests.helpers import Forward, check_capture
 
 
@@ -40,3 +43,20 @@ def test_the_mean_of_more_steps_than_a_short_example_has(T):
 
 def test_steps_beyond_the_horizon_do_not_count():
     check_capture(Forward(lambda net, x: net.n(x)[-10:].mean(0), n=RPSU(8)), (4,), T=8)
+
+
+def recordings():
+    return [one for one in gc.get_objects() if type(one) is Recording]
+
+
+def test_nothing_of_a_recording_stays():
+    """Every tensor of three runs; the collector of cycles comes when it likes."""
+    net = Forward(lambda net, x: net.n(x + x.max(-1, keepdim=True).values), n=PSU())
+    gc.collect()
+    gc.disable()
+    try:
+        before = recordings()  # errors that somebody keeps have some
+        to_state_machine(net, (4,))
+        assert len(recordings()) == len(before)
+    finally:
+        gc.enable()

@@ -54,7 +54,6 @@ HIDDEN = {
     "whole numbers": (lambda net, x: net.n(x + F.relu(x - RARE).long()), "rounds|jumps"),
     "half": (lambda net, x: net.n(x + F.relu(x - RARE).half()), "rounds|jumps"),
     "dropout of zeros": (lambda net, x: net.n(x + F.dropout(F.relu(x - RARE), 0.5, True)), "eval mode"),
-    "places of maxima": (lambda net, x: net.n(x + x.max(-1, keepdim=True).indices), "places of maxima"),
     "steps twice": (lambda net, x: net.n(torch.cat([x, x])), "longer|axis"),
     "one step kept": (lambda net, x: net.n(x)[-1:], "some of the steps"),
     "batch of one": (lambda net, x: x.squeeze() + net.n(x), "batch of one"),

@@ -113,12 +113,16 @@ PICTURES = {"SpikeDHS": (spike_dhs, (3, 16, 16), 6), "SNASNet": (snas_net, RGB, 
 """Name -> network that is given a picture, features, and the steps it shows it for."""
 
 
-def check(build, features, T, folder, picture=False):
+NOT_PROVEN = ("ms_resnet18", "ms_resnet34", "max_resnet18")
+"""Their shortcuts carry real numbers past all neurons, from layer to layer of weights: the bounds grow with each."""
+
+
+def check(build, features, T, folder, **options):
     torch.manual_seed(0)
     net = trained(build())
-    spikes = check_machine(net, features, T, picture=picture)
+    spikes = check_machine(net, features, T, picture=options.get("picture", False))
     assert any(0 < emitted.mean() < 1 for emitted in spikes.values())
-    check_everywhere(net, features, T, folder, picture=picture, flips=20)
+    check_everywhere(net, features, T, folder, flips=20, **options)
 
 
 @pytest.mark.rows(1)
@@ -132,7 +136,7 @@ def test_small_networks_of_the_zoo(name, tmp_path):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", NIGHTLY)
 def test_networks_of_the_zoo(name, tmp_path):
-    check(*NIGHTLY[name], 3, tmp_path)
+    check(*NIGHTLY[name], 3, tmp_path, proven=name not in NOT_PROVEN)
 
 
 @pytest.mark.nightly

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from psu_deploy.errors import StateError
 from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine.ops.context import Context
 from tests.helpers import ROUNDING, apply, per_step, sigmoid, step_by_step
 from tests.oracles import matrix_of
 from tests.zoo import NETWORKS, OPERATORS, STEPS
@@ -424,9 +425,21 @@ def test_a_running_extreme_starts_with_its_first_step(kind):
     np.testing.assert_array_equal(machine.run(x, left), expected)
 
 
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, 6.0])
+def test_signs_count_in_a_norm_as_they_do_in_torch(p):
+    """Where it has a value: a sum of cubes below zero has no root."""
+    x = torch.tensor([[[-0.5, 0.75, 1.0, -1.0, -2.0, -1.0]]], dtype=torch.float64)
+    expected = F.lp_pool1d(x, p, 2)[0]
+    assert bool(expected.isnan().any()) == (p == 3.0)
+    found = ops.LPPool((2,), (2,), ((0, 0),), p).step([x], Context(torch.tensor, {}, 0))[0]
+    torch.testing.assert_close(found, expected, equal_nan=True, rtol=1e-14, atol=0.0)
+
+
 def test_the_first_of_equal_ones_is_the_largest():
     x = np.array([[[1.0, 3.0, 3.0, 0.0], [0.0, 0.0, 0.0, 0.0]]])
     assert one_layer(ops.ArgMax(0), (4,)).run(x).tolist() == [[1.0, 0.0]]
+    assert one_layer(ops.ArgTopK(0, 4), (4,)).run(x).tolist() == [[[1.0, 2.0, 0.0, 3.0], [0.0, 1.0, 2.0, 3.0]]]
+    assert one_layer(ops.ArgTopK(0, 3, largest=False), (4,)).run(x).tolist() == [[[3.0, 0.0, 1.0], [0.0, 1.0, 2.0]]]
 
 
 def test_a_division_by_zero_is_said():

@@ -111,6 +111,8 @@ class Engine:
                 return self._conv_transpose(layer, x)
             case ops.AvgPool() | ops.SumPool():
                 return self._pool(layer, x)
+            case ops.LPPool():
+                return self._lp_pool(layer, x)
             case ops.MaxPool():
                 return _windows(x, layer, -np.inf).max(-1)
             case ops.ChannelAffine():
@@ -131,7 +133,9 @@ class Engine:
                 return self._readout(layer.kind, x)
             case ops.MeanOfLast(steps=steps):
                 return np.stack([self._mean(x[max(0, t + 1 - steps) : t + 1], (0,)) for t in range(len(x))])
-            case ops.Flatten() | ops.Reshape() | ops.Permute() | ops.Take() | ops.Expand() | ops.ArgMax():
+            case ops.Flatten() | ops.Reshape() | ops.Permute() | ops.Take() | ops.Expand():
+                return output_of(layer, x)
+            case ops.TopK() | ops.ArgMax() | ops.ArgTopK():
                 return output_of(layer, x)
             case ops.ConstantPad():
                 return np.pad(x, ((0, 0), (0, 0), *layer.padding), constant_values=self.rounded(layer.value))
@@ -222,6 +226,14 @@ class Engine:
             return total
         count = window.shape[-1] if layer.count_padding else _windows(np.ones_like(x), layer, 0.0).sum(-1)
         return self.rounded(total / count)
+
+    def _lp_pool(self, layer, x):
+        """A sum of powers, or a mean of them times their number."""
+        power = COMPUTED[ops.Power]
+        window = power(self, ops.Power(layer.norm), _windows(x, layer, 0.0))
+        terms, total = window.shape[-1], self.dot(np.ones(window.shape[-1]), window)
+        total = total if self.bias_last else self.rounded(self.rounded(total / terms) * terms)
+        return power(self, ops.Power(1 / layer.norm), total)
 
     def _time_conv(self, layer, x):
         k = layer.order

@@ -42,6 +42,7 @@ LAYERS = {
     "clamp below 0": (ops.Clamp(high=-0.7), (12,)),
     **{kind: (ops.Elementary(kind), (12,)) for kind in ("exp", "expm1")},
     **{f"power {n}": (ops.Power(n), (12,)) for n in (0.0, 1.0, 2.0, 3.0, 7.0, -1.0, -2.0, -3.0)},
+    **{f"norm of p {p}": (ops.LPPool((3,), (2,), ((1, 0),), p), (2, 6)) for p in (1.0, 2.0, 3.0, 6.0)},
     "softmax": (ops.Softmax(1), (3, 4)),
     "softmax over channels": (ops.Softmax(0), (3, 4)),
     "softmax of many": (ops.Softmax(0), (300,)),
@@ -58,6 +59,7 @@ LAYERS = {
 OF_POSITIVES = {
     **{kind: (ops.Elementary(kind), (12,)) for kind in ("log", "log1p")},
     **{f"power {n}": (ops.Power(n), (12,)) for n in (0.5, -0.5, 1.5, -1.5, 1 / 3)},
+    **{f"norm of p {p}": (ops.LPPool((2, 2), (1, 1), ((0, 0), (0, 1)), p), (1, 3, 4)) for p in (0.5, 1.7, 3.0)},
 }
 """They have no value, or a limit only, where x < 0."""
 
@@ -203,6 +205,9 @@ NOTHING_KNOWN = {
     "no size": (ops.RMSNorm((1,), 0.0), 0.0, 0.0),
     "nearly no size": (ops.RMSNorm((1,), 0.0), 1e-5, 2e-5),
     "softmax of anything": (ops.Softmax(0), 1.0, np.inf),
+    "norm of what may be below 0": (ops.LPPool((1,), (1,), ((0, 0),), 1.7), 1e-5, 2e-5),
+    "norm of squares too large": (ops.LPPool((1,), (1,), ((0, 0),), 2.0), 1e20, 0.0),
+    "norm of a cube beside 0": (ops.LPPool((1,), (1,), ((0, 0),), 3.0), 1e-5, 2e-5),
 }
 
 
@@ -257,6 +262,28 @@ def test_every_input_may_be_off(layer, outlier):
     context = Context(partial(torch.tensor, dtype=torch.float64), {}, 0)
     slopes = torch.autograd.functional.jacobian(lambda x: layer.step([x[None]], context)[0], x)
     assert (slopes.abs().sum(1).numpy() * off * 0.999 <= bounds(layer, x.tolist(), off)).all()
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, 5.0, 0.5, 1.7])
+@pytest.mark.parametrize("off", [0.0, 1e-4, 0.1])
+def test_a_norm_is_off_by_what_its_windows_may_be(p, off):
+    """All of a window at either end; of one that is silent, hardly anything."""
+    layer, x = ops.LPPool((4,), (4,), ((0, 0),), p), np.abs(X[:16]) + 0.11
+    exact, *ends = (np.sum(np.float64(x + by).reshape(4, 4) ** p, 1) ** (1 / p) for by in (0.0, off, -off))
+    far = np.max([np.abs(end - exact) for end in ends], axis=0)
+    bound = bounds(layer, x[None], off)[0]
+    assert (far * (1 - 1e-6) <= bound).all()
+    assert (bound <= far * (1 + 1e-6) + 1e-5 * exact).all()
+    assert bounds(layer, np.zeros((1, 4))).max() < 1e-6 ** (1 / max(1.0, p / 4))
+
+
+def test_a_cube_root_of_a_sum_is_as_steep_as_the_sum_is_small():
+    """Of terms of both signs, that hardly differ."""
+    layer, off = ops.LPPool((2,), (2,), ((0, 0),), 3.0), 1e-4
+    for x in ([0.5, -0.3], [1.0, -0.999]):
+        exact, *ends = ((np.sum(np.add(x, by) ** 3)) ** (1 / 3) for by in (0.0, off, -off))
+        far = max(abs(end - exact) for end in ends)
+        assert far <= bounds(layer, [x], off) <= 1.01 * far + 1e-5
 
 
 def test_a_softmax_is_never_off_by_more_than_one():

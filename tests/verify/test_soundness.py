@@ -111,6 +111,8 @@ LAYERS = {
     "mean": (ops.AvgPool((5, 5), (2, 2), ((0, 0), (0, 0))), (2, 9, 9), 0.68, 0.57),
     "mean, padding not counted": (ops.AvgPool((5, 4), (2, 1), ((1, 1), (0, 1)), False), (2, 9, 9), 0.65, 0.6),
     "sum": (ops.SumPool((16,), (4,), ((1, 0),)), (3, 40), 0.63, 0.61),
+    "norm": (ops.LPPool((16,), (4,), ((1, 0),), 2.0), (3, 40), 0.3, 0.59),
+    "norm of p 1": (ops.LPPool((64,), (4,), ((1, 0),), 1.0), (3, 160), 0.64, 0.41),
     "max": (ops.MaxPool((3,), (2,), ((1, 0),)), (3, 9), 0.0, 0.71),
     "relu": (ops.Activation("relu"), (3,), 0.0, 0.73),
     "sigmoid": (ops.Activation("sigmoid"), (3,), 0.29, 0.29),
@@ -330,6 +332,27 @@ def test_the_largest_of_sums_is_only_certain_where_it_is_clear():
     assert 1 / 6 <= max(found) <= 1
     told = rounding_bounds(machine, torch.from_numpy(x), {}, {}, "float32").outputs["y"]
     assert set(told.unique().tolist()) == {0.0, 6.0}
+
+
+@pytest.mark.parametrize("layer", [ops.ArgTopK(0, 3), ops.ArgTopK(0, 6, largest=False)])
+def test_the_order_of_sums_is_only_certain_where_it_is_clear(layer):
+    """Likewise; of exact numbers, too, where two of them are equal."""
+    machine = chain((64,), ops.Linear(nearest(ALIKE)), layer)
+    x = np.concatenate([absorbed((T, B, 64), 2.0, 1), np.repeat(np.eye(64)[:, None], B, axis=1)])
+    found = [attack(machine, engine, x) for engine in TO_NEAREST + ONE_WAY]
+    assert 1 / 6 <= max(found) <= 1
+    told = rounding_bounds(machine, torch.from_numpy(x), {}, {}, "float32").output
+    assert set(told.unique().tolist()) == {0.0, 6.0}
+    equal = torch.tensor([[[1.0, 2.0, 2.0, 0.0, 0.0, 0.5]]], dtype=torch.float64)
+    told = rounding_bounds(chain((6,), ops.ArgTopK(0, 6)), equal, {}, {}, "float32").output
+    assert told.tolist() == [[[6.0, 6.0, 0.0, 0.0, 6.0, 6.0]]]
+
+
+def test_an_order_is_off_by_what_the_worst_is():
+    """The two largest of three sums, of which the largest loses most, and the smallest nothing."""
+    weight = np.ones((3, 2000)) * [[1.0], [0.5], [0.0]]
+    machine = chain((2000,), ops.Linear(weight), ops.TopK(0, 2))
+    assert 0.2 <= max(attack(machine, engine, absorbed((3, 1, 2000), 2.0, 0)) for engine in ONE_WAY) <= 1
 
 
 def test_a_sum_that_loses_is_overtaken_by_what_lies_in_between():

@@ -14,6 +14,7 @@ from psu_deploy.capture.rules import (
     moving,
     over_time,
     products,
+    ranking,
     reducing,
 )
 from psu_deploy.capture.rules.decompositions import DECOMPOSITIONS
@@ -66,5 +67,6 @@ __all__ = [
     "over_time",
     "plain_name",
     "products",
+    "ranking",
     "reducing",
 ]

@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from psu_deploy.capture.axes import BATCH, TIME, Axes, is_feature
+from psu_deploy.capture.axes import BATCH, TIME, Axes, is_feature, reduced
 from psu_deploy.capture.calls import Call, rule
 from psu_deploy.capture.rules import over_time as over_time_rules
+from psu_deploy.capture.rules.ranking import place_of_best, unread_place
 from psu_deploy.capture.steps import added
-from psu_deploy.capture.values import END, EVERY, UNKNOWN, OtherStepsError, Value
+from psu_deploy.capture.values import END, EVERY, OtherStepsError, Value
 from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
 
@@ -32,20 +33,16 @@ def reduce(call: Call, value: Value, dim: Any = None, keepdim: bool = False, **k
 
 @rule("max", "min")
 def best(call: Call, value: Value, *args: Any, **kwargs: Any) -> Any:
-    """x.max(dim): values, and places that nothing may read. Of two tensors: the larger, entry by entry."""
+    """x.max(dim): values, and their places. Of two tensors: the larger, entry by entry."""
     if any(isinstance(one, Value) for one in (*args, *kwargs.values())):
         raise Refusal("compares two tensors", "use relu, or a pool")
-    found = _reduced(call, value, _KINDS[call.name], *_dims(*args, **kwargs))
-    return found if isinstance(call.result, Tensor) else [found, _nobody(call, value)]
+    dim, keepdim = _dims(*args, **kwargs)
+    found = _reduced(call, value, _KINDS[call.name], dim, keepdim)
+    return found if isinstance(call.result, Tensor) else [found, place_of_best(call, value, dim, keepdim)]
 
 
 def _dims(dim: Any = None, keepdim: bool = False, axis: Any = None) -> tuple[Any, bool]:
     return (axis if dim is None else dim), keepdim
-
-
-def _nobody(call: Call, value: Value) -> Value:
-    """The places of maxima: numbers that no layer gives."""
-    return Value(call.result[1], UNKNOWN, value.axes[: call.result[1].ndim], value.when)
 
 
 @rule("cumsum", "cummax", "cummin")
@@ -56,17 +53,7 @@ def running(call: Call, value: Value, dim: int) -> Any:
     kind = {"cumsum": "sum", "cummax": "max", "cummin": "min"}[call.name]
     result = call.result if isinstance(call.result, Tensor) else call.result[0]
     found = call.emit(ops.Readout(kind), (value,), value.axes, EVERY, result)
-    return found if isinstance(call.result, Tensor) else [found, _nobody(call, value)]
-
-
-@rule("argmax")
-def argmax(call: Call, value: Value, dim: int | None = None, keepdim: bool = False) -> Value:
-    """The place of the largest feature."""
-    if dim is None:
-        raise Refusal("looks for the largest of all samples", "give dim=")
-    axis = value.axis(dim)
-    axes = _left(value.axes, [value.index(dim)], keepdim)
-    return call.emit(ops.ArgMax(axis, keepdim), (value,), axes, result=call.result.to(value.tensor))
+    return found if isinstance(call.result, Tensor) else [found, unread_place(call, value)]
 
 
 def _reduced(call: Call, value: Value, kind: str, dim: Any, keepdim: bool) -> Value:
@@ -85,14 +72,14 @@ def _reduced(call: Call, value: Value, kind: str, dim: Any, keepdim: bool) -> Va
     if over_features:
         layer = ops.Reduce(kind, tuple(value.axis(one) for one in over_features), bool(keepdim or over_time))
         if not over_time:
-            return call.emit(layer, (value,), _left(value.axes, over_features, keepdim), result=result)
+            return call.emit(layer, (value,), reduced(value.axes, over_features, keepdim), result=result)
         value = _over_features(call, value, layer, over_features, kind)
     return _over_time(call, value, kind, over_time[0], result, keepdim, over_features)
 
 
 def _over_features(call: Call, value: Value, layer: ops.Layer, dims: list[int], kind: str) -> Value:
     tensor = getattr(value.tensor, {"max": "amax", "min": "amin"}.get(kind, kind))(dims, keepdim=True)
-    return call.emit(layer, (value,), _left(value.axes, dims, True), result=tensor)
+    return call.emit(layer, (value,), reduced(value.axes, dims, True), result=tensor)
 
 
 def _over_time(
@@ -110,12 +97,6 @@ def _over_time(
 
 def _no_features() -> ops.Layer:
     raise Refusal("leaves no features", "keep at least one")
-
-
-def _left(axes: Axes, dims: Sequence[int], keepdim: bool) -> Axes:
-    if keepdim:
-        return tuple((1,) if index in dims else axis for index, axis in enumerate(axes))
-    return tuple(axis for index, axis in enumerate(axes) if index not in dims)
 
 
 def with_whole_sums(call: Call) -> Call:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from psu_deploy.capture.spikingjelly.names import has_memory, is_neuron
 from psu_deploy.errors import Refusal
@@ -48,6 +49,7 @@ class Memories:
 
     def __init__(self) -> None:
         self._left: dict[int, dict[str, Any]] = {}
+        self._owners: Any = WeakTensorKeyDictionary()
 
     def check(self, module: Any) -> None:
         """Raise `Refusal` unless a neuron goes on from where its last call ended, or from rest."""
@@ -64,6 +66,13 @@ class Memories:
         """A call has ended."""
         if is_neuron(module) and has_memory(module):
             self._left[id(module)] = deepcopy(_memory(module))
+            kept = {**vars(module), **module._memories}  # v_seq is an attribute
+            self._owners |= {one: (module, name) for name, one in kept.items() if isinstance(one, Tensor)}
+
+    def owner(self, leaf: Any) -> tuple[nn.Module, str] | None:
+        """The neuron that keeps a tensor, and the name it has there; None for any other."""
+        found: tuple[nn.Module, str] | None = self._owners.get(leaf) if isinstance(leaf, Tensor) else None
+        return found
 
 
 def _memory(module: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from psu_deploy.machine.ops.operators import *
 from psu_deploy.machine.ops.outputs import *
 from psu_deploy.machine.ops.pointwise import *
 from psu_deploy.machine.ops.pooling import *
+from psu_deploy.machine.ops.ranking import *
 from psu_deploy.machine.ops.readouts import *
 from psu_deploy.machine.ops.rectifiers import *
 from psu_deploy.machine.ops.reduction import *

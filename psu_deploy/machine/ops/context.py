@@ -21,6 +21,20 @@ class NeuronStep(NamedTuple):
     estimate: Tensor
 
 
+class Ranking(NamedTuple):
+    """How clear it is which number of a step comes where, each (B, *features out).
+
+    Attributes:
+        open: whether rounding may exchange the number in this place and its nearest rival.
+        gap: between the two in exact arithmetic.
+        bound: how far rounding can move the gap.
+    """
+
+    open: Tensor
+    gap: Tensor
+    bound: Tensor
+
+
 @dataclass
 class Context:
     """One layer in one step of a run, or of the error bound of one.
@@ -37,6 +51,7 @@ class Context:
             (`Layer.bound_sees_inputs`); () for any other.
         new_state: role -> state after the step; the layer puts it there.
         neuron: what a neuron layer did; it puts it there.
+        ranking: how clear a layer that ranks numbers found them; its bound puts it there.
         margin_error: bound of the error of a neuron layer's margin, (B, *features); its bound puts it there.
     """
 
@@ -49,4 +64,5 @@ class Context:
     exact: Sequence[Tensor] = ()
     new_state: dict[str, Tensor] = field(default_factory=dict)
     neuron: NeuronStep | None = None
+    ranking: Ranking | None = None
     margin_error: Tensor | None = None

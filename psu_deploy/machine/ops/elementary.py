@@ -102,20 +102,24 @@ class Power(Layer):
         return torch.pow(x, self.exponent)
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        """Its own rounding: that of `exponent` products, or of an exponent times a logarithm."""
         x = context.exact[0]
         reach = reach_of(inputs[0], x)
         value = self._value(x)
         carried = between(self._value, value, x, reach)
-        logarithm = x.abs().clamp(min=torch.finfo(x.dtype).tiny).log().abs()
-        roundings = FUNCTION_ERROR + abs(self.exponent) * (1.0 + logarithm)
-        return known(value, carried + roundings * roundoff.unit * value.abs(), self._defined(x, reach), roundoff)
+        own = power_roundings(self.exponent, x) * roundoff.unit * value.abs()
+        return known(value, carried + own, self._defined(x, reach), roundoff)
 
     def _defined(self, x: Tensor, reach: Tensor) -> Tensor:
         """Whether there is a value at every number within reach."""
         if self.exponent >= 0:
             return x >= reach if self.exponent % 1 else torch.isfinite(reach)
         return x > reach if self.exponent % 1 else x.abs() > reach
+
+
+def power_roundings(exponent: float, x: Tensor) -> Tensor:
+    """Roundings of a power, relative to it: those of `exponent` products, or of an exponent times a logarithm."""
+    logarithm = x.abs().clamp(min=torch.finfo(x.dtype).tiny).log().abs()
+    return FUNCTION_ERROR + abs(exponent) * (1.0 + logarithm)
 
 
 def reach_of(pair: Tensor, x: Tensor) -> Tensor:

@@ -126,6 +126,13 @@ def check_axes(owner: object, features: Shape, *axes: int) -> None:
         raise InputError(f"{type(owner).__name__} works over feature axis {max(axes)}, got features {features}")
 
 
+def without(features: Shape, axes: Iterable[int], keepdims: bool) -> Shape:
+    """Features once these axes have one entry, or are gone."""
+    gone = set(axes)
+    kept = [1 if index in gone else n for index, n in enumerate(features)]
+    return tuple(n for index, n in enumerate(kept) if keepdims or index not in gone)
+
+
 def kind_of(owner: object, name: str, kinds: Any) -> None:
     """Check that a field of a frozen dataclass is an instance of the given class or union."""
     if not isinstance(getattr(owner, name), kinds):

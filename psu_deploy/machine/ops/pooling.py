@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import isfinite, prod
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,14 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.ops.context import Context
-from psu_deploy.machine.ops.fields import Shape, pairs, whole_numbers
+from psu_deploy.machine.ops.elementary import Power, known, power_roundings, reach_of
+from psu_deploy.machine.ops.fields import Shape, finite, pairs, whole_numbers
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.machine.ops.sliding import Padding, pad, padded_size, slide
 
-__all__ = ["AvgPool", "MaxPool", "SumPool"]
+__all__ = ["AvgPool", "LPPool", "MaxPool", "SumPool"]
 
 
 _MEANS: tuple[Callable[..., Tensor], ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
@@ -134,3 +135,64 @@ class MaxPool(_Pool):
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
         return self._sum_error(inputs, context, roundoff, 1)
+
+
+@op
+class LPPool(_Pool):
+    """The p-norm of a sliding window of one, two or three axes, padded with zeros.
+
+        y = (sum of x**p) ** (1/p)
+
+    Signs count, as in torch: no value, NaN, where x < 0 and p is no whole number, and where the sum is below zero.
+
+    Args:
+        kernel: window per axis.
+        stride: per axis.
+        padding: (before, after) zeros per axis.
+        norm: p, above 0.
+    """
+
+    norm: float
+
+    bound_sees_inputs = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        finite(self, "norm")
+        if self.norm <= 0 or not isfinite(1 / self.norm):
+            raise InputError(f"LPPool.norm must be above 0, got {self.norm!r}")
+
+    @property
+    def _parts(self) -> tuple[Power, SumPool, Power]:
+        return Power(self.norm), SumPool(self.kernel, self.stride, self.padding), Power(1 / self.norm)
+
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        power, total, root = self._parts
+        return root.step([total.step([power.step(inputs, context)], context)], context)
+
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        """Where a term may be below zero, the sum may come near to zero, where the root is steep: part by part."""
+        x = context.exact[0]
+        reach = reach_of(inputs[0], x)
+        of_sizes = self._of_sizes(x.abs(), reach, context, roundoff)
+        if self.norm % 2 == 0:
+            return of_sizes
+        power, total, root = self._parts
+        pair = total.error([power.error(inputs, context, roundoff)], context, roundoff)
+        summed = total.step([power.step([x], context)], context)
+        by_parts = root.error([pair], replace(context, exact=[summed]), roundoff)
+        below = MaxPool(self.kernel, self.stride, self.padding).step([reach - x], context) > 0
+        return torch.where(torch.cat([below, below]), by_parts, of_sizes)
+
+    def _of_sizes(self, size: Tensor, reach: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
+        """Of terms that are not below zero: the norm rises with each, so it lies between those of the two ends."""
+        power, total, root = self._parts
+        raised = [power.step([end], context) for end in (size + reach, (size - reach).clamp(min=0))]
+        terms = prod(self.kernel)
+        rounding = raised[0] * (power_roundings(self.norm, size + reach) + terms + 2) * roundoff.unit
+        own = total.step([rounding], context) + terms * roundoff.tiny
+        highest, lowest = (total.step([end], context) for end in raised)
+        high, low = (root.step([end], context) for end in (highest + own, (lowest - own).clamp(min=0)))
+        value = self.step([size], context)
+        last = power_roundings(1 / self.norm, highest + own) * roundoff.unit * high
+        return known(value, (high - value).maximum(value - low) + last, highest < 1 / roundoff.tiny, roundoff)
