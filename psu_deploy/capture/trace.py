@@ -32,6 +32,7 @@ from psu_deploy.capture.modes import as_deployed, floating_like, in_float32
 from psu_deploy.capture.modules import ModuleConverter
 from psu_deploy.capture.outputs import check_shapes, ends_of, node_of, returned
 from psu_deploy.capture.recording import ModelFailureError, Recording
+from psu_deploy.capture.undoing import undoing
 from psu_deploy.capture.values import ALWAYS, EVERY, Example, MoreStepsError, OtherStepsError, Value
 from psu_deploy.errors import InputError, Problem, PsuDeployError, Refusal, UnsupportedModelError
 from psu_deploy.machine import StateMachine, ops
@@ -110,8 +111,10 @@ def _too_short(more: MoreStepsError) -> Problem:
 
 def _confirmed(model: nn.Module, features: Shape, converter: ModuleConverter, example: Example) -> StateMachine:
     """On repeated numbers, which cost little; in full where that fails: a network may see that they share memory."""
+    undo = undoing(model)
     with suppress(ModelFailureError, UnsupportedModelError):
         return _confirmed_on(model, features, converter, replace(example, repeated=True))
+    undo()
     return _confirmed_on(model, features, converter, example)
 
 
