@@ -18,6 +18,7 @@ from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.ops.along_time import MAX_DELAY
+from psu_deploy.machine.ops.fields import is_text
 from psu_deploy.machine.schedule import OUTPUT, STEP
 from psu_deploy.runtime.header import Features, Given, Header, Natural, malformed, read_header
 
@@ -142,13 +143,19 @@ def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
 
 
 def _check_ends(header: OnnxHeader) -> None:
-    """One output, or several with names of their own."""
+    """One output, or several with names of their own; what goes in and what comes out has a value of its own."""
     if header.output is None and len(header.outputs) < 2:
         raise ValueError("they name neither an output nor several outputs")
     if header.output is not None and header.outputs:
         raise ValueError("they name an output and several outputs")
     if len({end.name for end in header.outputs}) != len(header.outputs):
         raise ValueError("two outputs have one name")
+    if not all(is_text(end.name) for end in header.outputs):
+        raise ValueError("the name of an output is no text")
+    written = [*(end.value for end in header.ends), *(state.output for state in header.states)]
+    read = [header.input.name, *(state.input for state in header.states)]
+    if len({*written}) != len(written) or len({*read}) != len(read):
+        raise ValueError("two outputs, or two states, are one value of the graph")
 
 
 def _check_states(states: tuple[StateEntry, ...]) -> None:

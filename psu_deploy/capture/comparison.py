@@ -26,15 +26,19 @@ _NUMBERS = 2**28
 """Of state that a check may touch, over all steps; a learned T x T matrix keeps T numbers per neuron, at T steps."""
 
 
+class AnotherNetworkError(UnsupportedModelError):
+    """Two inputs of sizes that a network runs on are two networks to it."""
+
+
 def check_same(first: StateMachine, second: StateMachine, recording: Recording) -> None:
     """Raise unless two runs gave one machine.
 
     Raises:
-        UnsupportedModelError: naming the first layer that differs.
+        AnotherNetworkError: naming the first layer that differs.
     """
     for one, other in zip(first.nodes, second.nodes, strict=False):
         if (one.name, one.inputs) != (other.name, other.inputs) or not alike(one.layer, other.layer):
-            raise _problem(
+            raise _another(
                 other.name,
                 type(other.layer).__name__,
                 recording,
@@ -44,7 +48,7 @@ def check_same(first: StateMachine, second: StateMachine, recording: Recording) 
             )
     if (len(first.nodes), first.output) == (len(second.nodes), second.output):
         return
-    raise _problem("forward", "forward", recording, "is another network for another input", "branch on nothing in x")
+    raise _another("forward", "forward", recording, "is another network for another input", "branch on nothing in x")
 
 
 def check_whole(machine: StateMachine, recording: Recording, x: Tensor) -> None:
@@ -176,6 +180,10 @@ def _claim(name: str, values: list[Value], example: Example, steps: int, *, comp
     step = {ALWAYS: 0, END: example.steps - 1}.get(when) if isinstance(when, str) else single(values[0])
     if step is not None and step < steps:
         yield _Claim(name, [as_batch(values[0], example, along_time=False)], step, computed)
+
+
+def _another(name: str, kind: str, recording: Recording, reason: str, remedy: str) -> AnotherNetworkError:
+    return AnotherNetworkError(_problem(name, kind, recording, reason, remedy).problems, _ACTION)
 
 
 def _problem(name: str, kind: str, recording: Recording, reason: str, remedy: str) -> UnsupportedModelError:

@@ -12,6 +12,7 @@ from psu_deploy.capture.rules.reducing import complete
 from psu_deploy.capture.values import END, EVERY, UNKNOWN, OtherStepsError, Value
 from psu_deploy.errors import InputError, InternalError, Refusal
 from psu_deploy.machine import StateMachine, ops
+from psu_deploy.machine.ops.fields import is_text
 from psu_deploy.machine.schedule import INPUT, OUTPUT
 
 NAME = "outputs()"
@@ -24,40 +25,49 @@ def returned(result: Any) -> dict[str, Any]:
     An entry is called by its key, field or index; what lies deeper by all of them, joined by dots: `"spikes.0"`.
 
     Raises:
-        InputError: if two have one name.
+        InputError: if two have one name, or one has a name that no file could hold.
     """
     found = list(_leaves("", result))
+    if len(found) == 1:
+        return {OUTPUT: found[0][1]}
     outputs = dict(found)
     if len(outputs) < len(found):
         names = [name for name, _ in found]
         raise InputError(f"the model returns two outputs called {max(names, key=names.count)!r}; name them differently")
-    return {OUTPUT: found[0][1]} if len(found) == 1 else outputs
+    for name in outputs:
+        if not is_text(name):
+            raise InputError(
+                f"the model returns an output called {name!r}, which no file could hold; call it otherwise"
+            )
+    return outputs
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        inside = {str(key): entry for key, entry in value.items()}
+        inside = list(value.items())
     elif is_dataclass(value) and not isinstance(value, type | Value):
-        inside = {field.name: getattr(value, field.name) for field in fields(value)}
+        inside = [(field.name, getattr(value, field.name)) for field in fields(value)]
     elif isinstance(value, tuple | list):
-        names = getattr(value, "_fields", range(len(value)))
-        inside = {str(key): entry for key, entry in zip(names, value, strict=True)}
+        inside = list(zip(getattr(value, "_fields", range(len(value))), value, strict=True))
     else:
         if value is not None:
             yield name, value
         return
-    for key, entry in inside.items():
-        yield from _leaves(f"{name}.{key}" if name else key, entry)
+    for key, entry in inside:
+        yield from _leaves(f"{name}.{key}" if name else str(key), entry)
 
 
 def ends_of(recording: Recording, outputs: Mapping[str, Any]) -> dict[str, Value]:
     """Name -> output, as a network may give it: of all steps, or of the last. Notes what is wrong with any."""
+    refused = bool(recording.problems)
     if not outputs:
         recording.note("forward", "output", Refusal("the model returns nothing", "return the logits"))
     ends = {}
     for name, output in outputs.items():
-        called = "the output" if name == OUTPUT else f"the output {name!r}"
+        called = "the output" if len(outputs) == 1 else f"the output {name!r}"
         try:
+            if refused and isinstance(output, Value) and output.node == UNKNOWN:
+                continue  # because of what was refused
             if not isinstance(output, Value):
                 raise Refusal(f"{called} is no tensor that depends on the input", "return such tensors only")
             ends[name] = _end(recording, called, output)
@@ -87,8 +97,6 @@ def _end(recording: Recording, called: str, output: Value) -> Value:
     if output.overwritten:
         raise Refusal(f"{called} was changed in place", "use y = y + x for y += x")
     if output.node == UNKNOWN:
-        if recording.problems:  # it comes after what was refused
-            return output
         raise Refusal(f"{called} depends on numbers that no layer gives", "leave it out")
     last = recording.example.steps - 1
     if output.when == range(last + 1) and last:
@@ -98,7 +106,9 @@ def _end(recording: Recording, called: str, output: Value) -> Value:
     elif isinstance(output.when, range) and recording.example.image:
         raise OtherStepsError(output.when.stop)
     elif isinstance(output.when, range):
-        raise Refusal(f"{called} is of one step in the middle", "return the last step, or all of them")
+        raise Refusal(
+            f"{called} is of one step in the middle", "return the last step, or all of them, torch.stack(list)"
+        )
     if (TIME, BATCH) in output.axes or (BATCH, TIME) in output.axes:
         raise Refusal(f"{called} has T and B folded together", "unflatten it to (T, B, ...)")
     if output.span != (0, 0):

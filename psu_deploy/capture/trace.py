@@ -11,7 +11,7 @@ network that is refused so is run again in full, and that counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ from psu_deploy.capture import spikingjelly
 from psu_deploy.capture.alignment import aligned
 from psu_deploy.capture.along_time import CONVERTERS
 from psu_deploy.capture.axes import SEQUENCE, STEP, whole
-from psu_deploy.capture.comparison import check_same, check_whole
+from psu_deploy.capture.comparison import AnotherNetworkError, check_same, check_whole
 from psu_deploy.capture.conversion import Converter
 from psu_deploy.capture.examples import examples_for
 from psu_deploy.capture.layers import STATELESS
@@ -32,6 +32,7 @@ from psu_deploy.capture.modes import as_deployed, floating_like, in_float32
 from psu_deploy.capture.modules import ModuleConverter
 from psu_deploy.capture.outputs import check_shapes, ends_of, node_of, returned
 from psu_deploy.capture.recording import ModelFailureError, Recording
+from psu_deploy.capture.undoing import undoing
 from psu_deploy.capture.values import ALWAYS, EVERY, UNKNOWN, Example, MoreStepsError, OtherStepsError, Value
 from psu_deploy.errors import InputError, Problem, PsuDeployError, Refusal, UnsupportedModelError
 from psu_deploy.machine import StateMachine, ops
@@ -84,9 +85,10 @@ def _capture(model: nn.Module, features: Shape, converter: ModuleConverter) -> S
     """Run on the shortest example that the model takes."""
     examples = examples_for(model)
     failures: list[tuple[Example, Exception]] = []
+    undo = undoing(model)
     for example in examples:
         try:
-            return _confirmed(model, features, converter, example)
+            machine = _confirmed(model, features, converter, example, undo)
         except OtherStepsError as other:  # a picture, shown as often as the network says
             examples.append(replace(example, steps=other.steps, fixed=True, most=None))
         except MoreStepsError as more:
@@ -96,6 +98,11 @@ def _capture(model: nn.Module, features: Shape, converter: ModuleConverter) -> S
                 failures.append((example, UnsupportedModelError([_too_short(more)], ACTION)))
         except (ModelFailureError, UnsupportedModelError) as error:
             failures.append((example, error))
+        else:
+            for earlier, failure in failures:  # one network on long sequences may be another on short ones
+                if isinstance(failure, AnotherNetworkError) and earlier.image == example.image:
+                    raise failure
+            return machine
     # A refusal says more than a failure, a longer example more than a shorter one, and most networks take sequences.
     failures.sort(key=lambda found: (isinstance(found[1], UnsupportedModelError), not found[0].image))
     example, failure = failures[-1]
@@ -108,10 +115,14 @@ def _too_short(more: MoreStepsError) -> Problem:
     return Problem("forward", "getitem", f"{more}, about as many as there may be", "take fewer, or allow more steps")
 
 
-def _confirmed(model: nn.Module, features: Shape, converter: ModuleConverter, example: Example) -> StateMachine:
+def _confirmed(
+    model: nn.Module, features: Shape, converter: ModuleConverter, example: Example, undo: Callable[[], None]
+) -> StateMachine:
     """On repeated numbers, which cost little; in full where that fails: a network may see that they share memory."""
+    undo()
     with suppress(ModelFailureError, UnsupportedModelError):
         return _confirmed_on(model, features, converter, replace(example, repeated=True))
+    undo()
     return _confirmed_on(model, features, converter, example)
 
 

@@ -25,6 +25,7 @@ from psu_deploy.cli.sources import (
 from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.inputs import check_sequence, check_static
+from psu_deploy.text import visible
 from psu_deploy.verify.alignment import drained
 
 
@@ -52,7 +53,7 @@ def run(
     y = _run_machine(artifact, x, output) if of_machine else _run_artifact(artifact, x, output, options)
     write_arrays(output, y)
     for name, values in y.items() if isinstance(y, dict) else [("", y)]:
-        tell(f"wrote {output}{name and f', {name}'}: {values.shape} {values.dtype}")
+        tell(f"wrote {output}{name and f', {visible(name)}'}: {values.shape} {values.dtype}")
 
 
 def _run_machine(path: Path, x: Floats, output: Path) -> Any:

@@ -38,6 +38,9 @@ _RANDOM_BYTES = 16
 _STEPS = 32
 """Of random input for a machine that is defined for any number of steps."""
 
+_LONGEST_NAME = 60_000
+"""Bytes; of a name in a zip file, a little less than it allows."""
+
 Floats = NDArray[np.float32]
 
 
@@ -133,6 +136,11 @@ def check_array_file(path: Path, outputs: Sequence[str]) -> None:
     """Raise `InputError` unless a file can hold the outputs of these names: one as .npy, several as .npz."""
     if len(outputs) > 1 and path.suffix != ".npz":
         raise InputError(f"the outputs {', '.join(outputs)} are written as .npz, got {path}")
+    taken = [name for name in outputs if f"{name}.npy" in outputs]
+    if taken:  # numpy would give the one for the other
+        raise InputError(f"a .npz cannot hold the outputs {taken[0]!r} and {taken[0] + '.npy'!r}: call one otherwise")
+    if len(outputs) > 1 and max(len(name.encode()) for name in outputs) > _LONGEST_NAME:
+        raise InputError(f"a .npz cannot hold an output with a name of more than {_LONGEST_NAME} bytes: shorten it")
     if len(outputs) == 1 and path.suffix != ".npy":
         raise InputError(f"an array is written as .npy, got {path}")
 

@@ -26,7 +26,7 @@ from psu_deploy.machine.inputs import (
 from psu_deploy.machine.ops.context import NeuronStep
 from psu_deploy.machine.overflow import check_done
 from psu_deploy.machine.reference import Interpreter, Step
-from psu_deploy.machine.schedule import OUTPUT, STEP
+from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP
 from psu_deploy.machine.summary import summarise
 from psu_deploy.machine.trace import Trace, sole
 
@@ -144,8 +144,11 @@ class StateMachine(Graph):
             raise InputError(f"there is no output {output!r}; there are {list(self.outputs)}")
         if tuple(self.outputs) == (OUTPUT,):
             return self
+        source = self.sources[output]
+        if source == INPUT:
+            raise InputError(f"the output {output!r} is the network's input: no layer computes it")
         nodes = tuple(node for node in self.nodes if node is not self.end)
-        return RemoveDeadLayers()(StateMachine(nodes, self.input_shape, self.sources[output]))
+        return RemoveDeadLayers()(StateMachine(nodes, self.input_shape, source))
 
     def _given(self, y: Tensor, give: Callable[[Tensor], Any]) -> Any:
         """What the last layer gives, as a caller gets it."""

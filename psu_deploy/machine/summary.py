@@ -13,7 +13,7 @@ _BYTES = 4
 
 
 def summarise(graph: Graph) -> str:
-    """Layer, kind, output shape, number of parameters, bytes of float32 state per sample; then the totals."""
+    """Layer, kind, output shape, number of parameters, bytes of float32 state per sample; totals; several outputs."""
     rows: list[tuple[str, ...]] = [("layer", "kind", "output shape", "parameters", "state bytes")]
     total_parameters = total_state = 0
     for node in graph.nodes:
@@ -28,6 +28,8 @@ def summarise(graph: Graph) -> str:
     horizon = "unbounded" if graph.horizon is None else f"{graph.horizon} steps"
     counter = ", 8 bytes of step counter" if "step" in graph.state_spec else ""
     footer = f"input {graph.input_shape}, horizon {horizon}, latency {graph.latency} steps{counter}"
+    if len(graph.outputs) > 1:
+        footer += "\noutputs " + ", ".join(f"{visible(name)} {shape}" for name, shape in graph.outputs.items())
     head, *lines, total = columns(rows, left=3)
     rule = "-" * max(map(len, (head, *lines, total)))
     return "\n".join([head, rule, *lines, rule, total, footer])

@@ -60,3 +60,26 @@ def test_nothing_of_a_recording_stays():
         assert len(recordings()) == len(before)
     finally:
         gc.enable()
+
+
+def test_a_network_that_is_another_on_short_sequences():
+    """Its horizon is longer than all of them, and on as many steps as that it is one network."""
+
+    def forward(net, x):
+        return net.n(x if len(x) < 9 else 1.5 * x)
+
+    with pytest.raises(UnsupportedModelError, match="is another layer for another input"):
+        to_state_machine(Forward(forward, n=RPSU(64)), (4,))
+
+
+def test_a_network_that_counts_from_one_example_to_the_next():
+    """It is refused on few steps, and by the time that many are tried it gives the same at every call."""
+
+    def forward(net, x):
+        net.calls += 1
+        return net.n(x * (1 if net.calls < 3 else 2))
+
+    model = Forward(forward, n=RPSU(64))
+    model.calls = 0
+    with pytest.raises(UnsupportedModelError, match="is another layer for another input"):
+        to_state_machine(model, (4,))

@@ -181,3 +181,33 @@ def test_layers_that_are_called_as_the_file_calls_outputs(tmp_path):
     machine = psu.to_state_machine(model, (5,))
     assert isinstance(machine.end.layer, ops.Outputs)
     assert psu.verify(model, psu.export(machine, tmp_path / "net.onnx"), X).ok
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ((1, "1"), "the model returns two outputs called '1'; name them differently"),
+        (("", "b"), "the model returns an output called '', which no file could hold; call it otherwise"),
+        (("a", "b\0"), r"the model returns an output called 'b\\x00', which no file could hold"),
+    ],
+)
+def test_names_that_cannot_be(keys, message):
+    with pytest.raises(InputError, match=message):
+        psu.to_state_machine(net(lambda y, s: dict(zip(keys, (y, s), strict=True))), (5,))
+
+
+def test_an_output_called_y_may_be_the_input():
+    def forward(net, x):
+        return {"y": x, "z": net.neuron(x)}
+
+    machine = psu.to_state_machine(Forward(forward, neuron=psu.LIF()), (5,))
+    assert torch.equal(machine.run(X)["y"], X)
+    with pytest.raises(InputError, match="the output 'y' is the network's input: no layer computes it"):
+        machine.only("y")
+
+
+def test_what_follows_from_a_refusal_is_not_another():
+    """Nothing is known of what an operation without a serial form gives, and that was said."""
+    with pytest.raises(UnsupportedModelError, match="1 problem") as refusal:
+        psu.to_state_machine(net(lambda y, s: (y, s.sort(-1).values)), (5,))
+    assert "places of maxima" not in str(refusal.value)

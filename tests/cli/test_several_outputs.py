@@ -59,3 +59,26 @@ def test_they_are_verified(cli, machine):
     result = cli("verify", "net.psm", "net.onnx", "--data", "x.npy")
     assert result.code == 0, result
     assert "EQUIVALENT" in result.out
+
+
+def named(*names):
+    return StateMachine((*NODES[:3], Node("end", ops.Outputs(names), ("spikes", "square"))), (3,))
+
+
+@pytest.mark.parametrize("file", ["net.psm", "net.onnx"])
+@pytest.mark.parametrize(
+    ("names", "message"), [(("a.npy", "a"), "call one otherwise"), (("a", "b" * 70_000), "more than 60000 bytes")]
+)
+def test_names_that_no_npz_can_hold(cli, machine, tmp_path, file, names, message):
+    """numpy looks for `a.npy` before it looks for `a`, and a zip file counts the letters of a name in 16 bits."""
+    named(*names).save("net.psm")
+    psu.export(named(*names), "net.onnx")
+    cli("run", file, "--input", "x.npy", "--output", "y.npz").failed_with(message)
+    assert not (tmp_path / "y.npz").exists()
+
+
+def test_names_that_look_like_lines_of_ours(cli, machine):
+    named("a\nwrote z.npz", "b").save("net.psm")
+    result = cli("run", "net.psm", "--input", "x.npy", "--output", "y.npz")
+    assert r"wrote y.npz, a\nwrote z.npz: (6, 2, 4) float32" in result.err
+    assert r"outputs a\nwrote z.npz (4,), b (2, 2)" in cli("inspect", "net.psm").out

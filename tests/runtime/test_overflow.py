@@ -192,7 +192,7 @@ class TestLargeState:
         for direction in runner._buffers:
             written = direction.written
             seen = [written.always, *written.in_turn]
-            for index, values in enumerate([written.y, *written.state.values()]):
+            for index, values in enumerate([*written.outputs.values(), *written.state.values()]):
                 values[...] = index + 1
             counts = sum(int((part == index + 1).sum()) for part in seen for index in range(3))
             assert counts == 3 * WIDE

@@ -341,10 +341,10 @@ def test_the_order_of_sums_is_only_certain_where_it_is_clear(layer):
     x = np.concatenate([absorbed((T, B, 64), 2.0, 1), np.repeat(np.eye(64)[:, None], B, axis=1)])
     found = [attack(machine, engine, x) for engine in TO_NEAREST + ONE_WAY]
     assert 1 / 6 <= max(found) <= 1
-    told = rounding_bounds(machine, torch.from_numpy(x), {}, {}, "float32").output
+    told = rounding_bounds(machine, torch.from_numpy(x), {}, {}, "float32").outputs["y"]
     assert set(told.unique().tolist()) == {0.0, 6.0}
     equal = torch.tensor([[[1.0, 2.0, 2.0, 0.0, 0.0, 0.5]]], dtype=torch.float64)
-    told = rounding_bounds(chain((6,), ops.ArgTopK(0, 6)), equal, {}, {}, "float32").output
+    told = rounding_bounds(chain((6,), ops.ArgTopK(0, 6)), equal, {}, {}, "float32").outputs["y"]
     assert told.tolist() == [[[6.0, 6.0, 0.0, 0.0, 6.0, 6.0]]]
 
 
