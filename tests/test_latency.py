@@ -45,6 +45,7 @@ each_neuron = pytest.mark.parametrize("make", NEURONS.values(), ids=NEURONS)
 READOUTS = {"every step": lambda y: y, "mean": lambda y: y.mean(0), "sum": lambda y: y.sum(0), "last": lambda y: y[-1]}
 
 
+@pytest.mark.full
 @pytest.mark.rows(3)
 @each_neuron
 @pytest.mark.parametrize("steps", [1, 2, T, 63])

@@ -322,6 +322,7 @@ class TestWrappers:
             machine = to_state_machine(wrap(Forward(lambda net, x: net.n(net.a(x)), **parts())), (4,))
             assert [node.name for node in machine.nodes] == ["a", "n"]
 
+    @pytest.mark.full
     def test_a_compiled_part(self):
         inner = torch.compile(Forward(lambda net, x: net.n(net.a(x)), **parts()))
         machine = to_state_machine(Forward(lambda net, x: net.inner(x) * 2, inner=inner), (4,))

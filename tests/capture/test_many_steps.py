@@ -49,6 +49,7 @@ def recordings():
     return [one for one in gc.get_objects() if type(one) is Recording]
 
 
+@pytest.mark.full
 def test_nothing_of_a_recording_stays():
     """Every tensor of three runs; the collector of cycles comes when it likes."""
     net = Forward(lambda net, x: net.n(x + x.max(-1, keepdim=True).values), n=PSU())

@@ -102,6 +102,7 @@ def test_one_in_a_dictionary_is_the_output():
     assert machine.outputs == {"y": (2,)}
 
 
+@pytest.mark.full
 def test_branches_that_look_ahead_differently_answer_together(tmp_path):
     """The machine is as late as the latest; every output says so."""
 
@@ -115,6 +116,7 @@ def test_branches_that_look_ahead_differently_answer_together(tmp_path):
     assert psu.verify(model, psu.export(machine, tmp_path / "net.onnx"), X).ok
 
 
+@pytest.mark.full
 def test_a_picture(tmp_path):
     """What does not change over time is an output as well."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import weakref
 from collections import namedtuple
 
@@ -142,16 +140,6 @@ def test_a_run_goes_when_the_next_begins(monkeypatch):
         assert [one() for one in kept] == [None] * 7
     finally:
         gc.enable()
-
-
-def test_the_compiler_is_not_loaded():
-    """It takes two seconds, and nothing of it is used."""
-    code = (
-        "import sys, torch, psu_deploy as psu;"
-        "psu.to_state_machine(psu.SpikingSequential(torch.nn.Linear(3, 3), psu.PSU()), (3,));"
-        "sys.exit('torch._dynamo' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 Pair = namedtuple("Pair", "first second")

@@ -158,6 +158,7 @@ ATTENTION = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ATTENTION)
 def test_attention_over_time_is_refused_by_its_name(name):
     """Even without its temporal part: the channels and the places are scored by means over all steps."""

@@ -47,6 +47,7 @@ def test_an_extra_that_is_missing_is_no_illness(cli, only_onnxruntime, monkeypat
     assert 'missing: pip install "psu-deploy[onnx]"' in result.out
 
 
+@pytest.mark.full
 def test_a_package_that_cannot_be_imported_is(cli, only_onnxruntime, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     result = cli("doctor")

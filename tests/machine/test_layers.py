@@ -425,6 +425,7 @@ def test_a_running_extreme_starts_with_its_first_step(kind):
     np.testing.assert_array_equal(machine.run(x, left), expected)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, 6.0])
 def test_signs_count_in_a_norm_as_they_do_in_torch(p):
     """Where it has a value: a sum of cubes below zero has no root."""

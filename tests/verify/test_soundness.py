@@ -334,6 +334,7 @@ def test_the_largest_of_sums_is_only_certain_where_it_is_clear():
     assert set(told.unique().tolist()) == {0.0, 6.0}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("layer", [ops.ArgTopK(0, 3), ops.ArgTopK(0, 6, largest=False)])
 def test_the_order_of_sums_is_only_certain_where_it_is_clear(layer):
     """Likewise; of exact numbers, too, where two of them are equal."""

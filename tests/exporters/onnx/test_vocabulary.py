@@ -43,6 +43,7 @@ def test_every_word_is_used_and_no_other(models):
     assert {word for model in models for word in words(model.graph)} == {("", name) for name in WRITTEN}
 
 
+@pytest.mark.full
 def test_what_we_write_passes(models, tmp_path):
     for model in models:
         check_vocabulary(tmp_path, model)

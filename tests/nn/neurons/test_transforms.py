@@ -47,6 +47,7 @@ def loss(parameters, net, x):
     return functional_call(net, parameters, (x[:, None],)).square().sum()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_gradients_per_sample(name):
     """vmap(grad) against a loop over the samples."""
