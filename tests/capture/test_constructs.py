@@ -215,6 +215,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_that_the_network_repeats(name):
     model = Forward(lambda net, x: PICTURES[name](net, x) if x.ndim == 2 else net.fail, a=nn.Linear(4, 4), n=PSU())

@@ -19,6 +19,7 @@ def group(tmp_path):
     dist.destroy_process_group()
 
 
+@pytest.mark.full
 def test_no_collective_runs(group, monkeypatch):
     model = SpikingSequential(nn.Linear(3, 4), nn.BatchNorm1d(4), PSU(threshold=0.1))
     wrapped = nn.parallel.DistributedDataParallel(model)

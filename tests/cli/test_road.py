@@ -94,6 +94,7 @@ class TestTrainedRun:
 
 
 class TestSavedMachine:
+    @pytest.mark.full
     def test_export_to_a_folder_and_to_a_file(self, cli, saved):
         assert cli("export", saved, "--out", "deep/out").code == 0
         assert cli("export", saved, "--out", "deep/net.onnx").code == 0

@@ -50,6 +50,7 @@ def test_what_we_write_passes(models, tmp_path):
         check_size(tmp_path, model, 0)
 
 
+@pytest.mark.full
 def test_structure_is_all_but_the_weights(models):
     for model in models:
         content = model.SerializeToString()

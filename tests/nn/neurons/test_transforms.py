@@ -60,6 +60,7 @@ def test_gradients_per_sample(name):
             torch.testing.assert_close(together[path][sample], parameter.grad, **SUMS)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", NEURONS)
 def test_the_jacobian(name):
     """jacrev against the one of plain autograd, which walks row by row."""
