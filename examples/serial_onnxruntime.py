@@ -23,7 +23,9 @@ class Stepper:
         self.horizon = json.loads(metadata["psu_deploy.horizon"])  # None: any number of steps
         self.latency = json.loads(metadata["psu_deploy.latency"])  # steps between an input and its output
         self.input_shape = tuple(json.loads(metadata["psu_deploy.input"])["shape"])
-        self.outputs = ["y", *(state["output"] for state in self.states)]
+        several = json.loads(metadata.get("psu_deploy.outputs", "[]"))  # a network with one calls it y
+        self.answers = [output["value"] for output in several] or ["y"]
+        self.outputs = [*self.answers, *(state["output"] for state in self.states)]
 
     def reset(self, batch_size: int) -> None:
         """Forget everything: the next step is step 0."""
@@ -32,11 +34,11 @@ class Stepper:
             for s in self.states
         }
 
-    def step(self, x: np.ndarray) -> np.ndarray:
-        """(B, ...) -> (B, ...); what goes out as state comes in again."""
-        y, *following = self.session.run(self.outputs, {"x": x, **self.state})
-        self.state = dict(zip(self.state, following, strict=True))
-        return y
+    def step(self, x: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """(B, ...) -> (B, ...), or a list of all outputs; what goes out as state comes in again."""
+        results, n = self.session.run(self.outputs, {"x": x, **self.state}), len(self.answers)
+        self.state = dict(zip(self.state, results[n:], strict=True))
+        return results[0] if n == 1 else results[:n]
 
 
 def main() -> None:
@@ -58,9 +60,10 @@ def main() -> None:
         stepper.reset(batch_size=x.shape[1])
         for x_t in fed:
             y = stepper.step(x_t)
-        answers.append(y)
-    print(f"{len(x)} steps, last output:\n{np.round(answers[0], 4)}")
-    assert np.array_equal(*answers)
+        answers.append(y if isinstance(y, list) else [y])
+    for name, first, again in zip(stepper.answers, *answers, strict=True):
+        print(f"{len(x)} steps, last {name}:\n{np.round(first, 4)}")
+        assert np.array_equal(first, again)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ SLOW = {"lava_python", "trained"}
 """Fixtures that start Lava or train a network."""
 
 
-ROWS, SLOW_ROWS = 4, 2
+ROWS, SLOW_ROWS = 3, 2
 """Of a test without that mark; of one that is marked `full`."""
 
 

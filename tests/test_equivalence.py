@@ -115,7 +115,7 @@ def test_many_random_networks(example, tmp_path):
     check_float64(example)
 
 
-@pytest.mark.rows(6)
+@pytest.mark.rows(4)
 @pytest.mark.full
 @pytest.mark.parametrize("name", NEURONS)
 @pytest.mark.parametrize("T", [1, 2, 40])

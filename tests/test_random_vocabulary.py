@@ -29,7 +29,7 @@ SEEDS = range(1000)
 EXTREMES = {"zeros": 0.0, "equal": 1.0, "large": 1e4, "very small": 1e-30, "very negative": -1e4}
 
 
-@pytest.mark.rows(25)
+@pytest.mark.rows(15)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_machine_and_file_are_the_mathematics(seed, tmp_path):
     """The machine in float64 is the oracle; the file is equivalent, saved and loaded it is the same."""
@@ -76,7 +76,7 @@ def test_at_every_level_of_optimisation(seed, tmp_path):
             assert (error <= certificate.bounds.outputs[name].numpy()).all(), (level, name)
 
 
-@pytest.mark.rows(6)
+@pytest.mark.rows(4)
 @pytest.mark.full
 @pytest.mark.parametrize("seed", SEEDS[:200])
 def test_a_sequence_in_two_parts(seed, tmp_path):
@@ -95,7 +95,7 @@ def test_a_sequence_in_two_parts(seed, tmp_path):
     np.testing.assert_allclose(joined(first.run(x[:, :1])), joined(first.run(x))[:, :1], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.rows(12)
+@pytest.mark.rows(8)
 @pytest.mark.full
 @pytest.mark.parametrize("seed", SEEDS[:200])
 @pytest.mark.parametrize("kind", EXTREMES)
@@ -141,7 +141,7 @@ CHANGES = {
 
 
 @pytest.mark.full
-@pytest.mark.rows(8)
+@pytest.mark.rows(5)
 @pytest.mark.parametrize("kind", CHANGES)
 def test_one_wrong_number_is_found(kind, tmp_path):
     """Where it is: the layer is named."""
@@ -176,7 +176,7 @@ def _changed(machine, kind):
     return None
 
 
-@pytest.mark.rows(8)
+@pytest.mark.rows(5)
 @pytest.mark.full
 @pytest.mark.parametrize("seed", SEEDS[:200])
 @pytest.mark.parametrize("target", sorted(set(EXPORTERS) - {"onnx"}))
@@ -191,7 +191,7 @@ def test_another_target_runs_it_or_names_what_it_cannot(target, seed, tmp_path):
     assert psu.verify(machine, runner, fed(machine), allow_silent=True).status != "NOT EQUIVALENT"
 
 
-@pytest.mark.rows(6)
+@pytest.mark.rows(4)
 @pytest.mark.full
 @pytest.mark.parametrize("seed", SEEDS[:250])
 def test_a_random_module_is_its_machine_and_its_file(seed, tmp_path):

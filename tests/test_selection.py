@@ -36,7 +36,7 @@ def kind(request): pass
 class TestTwo:
     def test_of_a_fixture(self, kind): pass
 """
-FEW = {"test_one": 1, "test_plain": 4, "test_slow": 2, "test_seven": 7, "test_of_a_fixture": 2}
+FEW = {"test_one": 1, "test_plain": 3, "test_slow": 2, "test_seven": 7, "test_of_a_fixture": 2}
 ALL = {"test_one": 1, "test_plain": 20, "test_slow": 10, "test_seven": 10, "test_of_a_fixture": 10}
 
 

@@ -357,6 +357,7 @@ def test_an_output_beside_nothing(tmp_path):
 
 
 @pytest.mark.full
+@pytest.mark.rows(1)
 @pytest.mark.parametrize(
     "container",
     [

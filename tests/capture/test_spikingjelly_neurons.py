@@ -81,7 +81,7 @@ def test_not_one_spike_differs(name):
     assert fires(check_machine(multi_step(nn.Linear(6, 6), NODES[name]()), (6,), 9, scale=4.0))
 
 
-@pytest.mark.rows(5)
+@pytest.mark.rows(3)
 @pytest.mark.full
 @pytest.mark.parametrize("name", [name for name in NODES if not name.endswith(("0.0", "True"))])
 def test_not_one_spike_differs_in_onnxruntime(name, tmp_path):
@@ -218,7 +218,7 @@ MEMBRANES = {
 }
 
 
-@pytest.mark.rows(8)
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("forward", READOUTS, ids=lambda forward: forward.__name__)
 @pytest.mark.parametrize("v_reset", [0.0, 0.3])
 @pytest.mark.parametrize("kind", MEMBRANES)

@@ -42,7 +42,7 @@ def lively(name, neuron):
     return enlivened(make(neuron), data, bias=1.0 if "shd" in name else 2.0)
 
 
-@pytest.mark.rows(9)
+@pytest.mark.rows(5)
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_trains(name, neuron):
@@ -55,7 +55,7 @@ def test_it_trains(name, neuron):
     assert not silent
 
 
-@pytest.mark.rows(4)
+@pytest.mark.rows(3)
 @pytest.mark.full
 @pytest.mark.parametrize("neuron", CAUSAL)
 @pytest.mark.parametrize("name", NETWORKS)

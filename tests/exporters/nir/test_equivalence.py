@@ -38,7 +38,7 @@ def check(name, spikes, output):
     np.testing.assert_allclose(read_out(machine, output), trace.output, **ROUNDING)
 
 
-@pytest.mark.rows(15)
+@pytest.mark.rows(8)
 @pytest.mark.parametrize(("name", "dialect", "engine"), READERS)
 def test_every_engine(file_of, run_in, name, dialect, engine):
     output, spikes = run_in(file_of(name, dialect), engine, run_of(name)[0])
@@ -46,7 +46,7 @@ def test_every_engine(file_of, run_in, name, dialect, engine):
     assert all(values.dtype == np.float32 for values in (output, *spikes.values()))
 
 
-@pytest.mark.rows(8)
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("name", PORTABLE[::9])
 @pytest.mark.parametrize("dialect", ["portable", "norse", "snntorch", "spikingjelly"])
 def test_our_executor_reads_the_files_of_the_simulators(file_of, run_in, name, dialect):
@@ -57,7 +57,7 @@ def test_our_executor_reads_the_files_of_the_simulators(file_of, run_in, name, d
 THEMSELVES = [*((name, "canonical") for name in MACHINES), *((name, "portable") for name in PORTABLE[::4])]
 
 
-@pytest.mark.rows(12)
+@pytest.mark.rows(6)
 @pytest.mark.parametrize(("name", "dialect"), THEMSELVES)
 def test_the_file_itself(file_of, graph_of, name, dialect):
     """Read by NIR, run by the specification in numpy."""

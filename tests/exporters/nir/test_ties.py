@@ -129,7 +129,7 @@ def _cases():
         yield pytest.param(name, threshold, fire_on, *reader, marks=marks)
 
 
-@pytest.mark.rows(15)
+@pytest.mark.rows(8)
 @pytest.mark.parametrize(("name", "threshold", "fire_on", "dialect", "engine"), [*_cases()])
 def test_a_tie_is_decided_as_the_neuron_says(file_with_ties, run_in, name, threshold, fire_on, dialect, engine):
     unit = replace(NEURONS[name], threshold=threshold, fire_on=fire_on)
@@ -149,7 +149,7 @@ FORGETFUL = {
 }
 
 
-@pytest.mark.rows(8)
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("fire_on", [">=", ">"])
 @pytest.mark.parametrize("threshold", [0.5, 0.0, -0.5])
 @pytest.mark.parametrize("name", FORGETFUL)
@@ -179,7 +179,7 @@ def test_the_floats_next_to_the_threshold(file_with_ties, run_in, threshold, fir
 
 
 @pytest.mark.full
-@pytest.mark.rows(8)
+@pytest.mark.rows(4)
 @pytest.mark.parametrize(("dialect", "engine"), [*READERS, ("sinabs", "sinabs")])
 @pytest.mark.parametrize("thresholds", [[0.0], [-1.0, 0.0, 1.0]])
 def test_silence_on_a_stair(file_with_ties, run_in, thresholds, dialect, engine):

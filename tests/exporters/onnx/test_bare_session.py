@@ -38,7 +38,7 @@ def step(session, metadata, x, state):
     return y, {s["input"]: value for s, value in zip(metadata["states"], following, strict=True)}
 
 
-@pytest.mark.rows(30)
+@pytest.mark.rows(15)
 @pytest.mark.parametrize("name", MACHINES)
 def test_threading_the_state_by_hand_gives_the_same(name, file_of):
     machine = MACHINES[name]

@@ -31,7 +31,7 @@ def dims(value):
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
-@pytest.mark.rows(60)
+@pytest.mark.rows(40)
 @each_machine
 def test_the_checker_accepts_it(machine, model):
     onnx.checker.check_model(model, full_check=True)

@@ -17,7 +17,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 each_machine = pytest.mark.parametrize("name", MACHINES)
 
 
-@pytest.mark.rows(30)
+@pytest.mark.rows(20)
 @each_machine
 @pytest.mark.parametrize("batch", [1, 4])
 def test_outputs_and_state_are_the_machines(name, batch, file_of):
