@@ -162,6 +162,7 @@ def test_where_one_is_given_one_is_chosen(target, tmp_path):
         psu.export(machine, path, target=target, **options)
 
 
+@pytest.mark.full
 def test_another_number_in_one_of_them_is_seen(tmp_path):
     """The file of a network whose second head differs in one weight."""
     first = net(lambda y, s: {"spikes": s, "logits": y.mean(0)})

@@ -163,6 +163,7 @@ class TestOnTheCommandLine:
         assert "NPZ: samples at a time; default 8." in text
         assert "ONNX: of onnxruntime" in text
 
+    @pytest.mark.full
     def test_an_option_of_it_with_another_target(self, cli):
         said = "--label is an option of --to npz, not of --to onnx"
         cli("export", "net.psm", "--label", "mine", "--out", "out").failed_with(said)

@@ -58,6 +58,7 @@ def test_logits_have_one_row_per_image(neuron: str, batch: int, hidden: int) -> 
     assert DigitsNet(neuron, hidden)(images(batch)).shape == (batch, CLASSES)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("neuron", KINDS)
 def test_logits_are_the_mean_of_the_last_layer_over_time(neuron: str) -> None:
     net, x = lively(neuron), images(5)

@@ -186,6 +186,7 @@ class TestDifferent:
         assert (found.t, (FIRST, SECOND).index(found.layer), found.sample, *found.neuron) == expected[0]
         assert not found.knife_edge
 
+    @pytest.mark.full
     @pytest.mark.parametrize("layer", [0, 2])
     def test_a_perturbed_weight(self, model, machine, x, tmp_path, layer):
         other = network()

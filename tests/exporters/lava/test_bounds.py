@@ -100,6 +100,7 @@ def test_nothing_leaves_its_interval(kind, seed, T, loud):
         assert (high >= 0).all()
 
 
+@pytest.mark.full
 @settings(max_examples=60)
 @given(st.integers(0, 2**16), st.booleans())
 def test_synapses(seed, image):

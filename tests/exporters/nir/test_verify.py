@@ -103,6 +103,7 @@ def test_an_approximation_is_told_and_its_flips_are_counted(tmp_path):
     assert f"{report.spike_flips / report.spikes_compared:.3%} of the spikes flipped" in artifact.approximations[1]
 
 
+@pytest.mark.full
 def test_another_model_is_noticed(file_of, opened):
     runner = opened(file_of("captured, sliding", "portable"), "norse")
     with pytest.raises(psu.InputError, match="it was exported from another model"):

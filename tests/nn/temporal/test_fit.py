@@ -58,6 +58,7 @@ def test_what_forgets_at_once_and_what_keeps_for_ever(T, decay):
     assert all(0.0 < d < 1.0 for d in fit.decays)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("T", [9, 63])
 def test_a_sum_of_exponentials_is_found(T):
     A = leak_matrix(T, 0.3, 0.9) - leak_matrix(T, 0.5, 0.2)
