@@ -15,6 +15,7 @@ from psu_deploy.capture import to_state_machine, trace_module
 from psu_deploy.errors import UnsupportedModelError
 from psu_deploy.nn.containers import SpikingSequential
 from psu_deploy.nn.neurons import PSU
+from tests.helpers import Forward
 
 
 @pytest.fixture
@@ -132,3 +133,22 @@ def test_the_compiler_is_not_imported():
     script = [sys.executable, "-c", WITHOUT_THE_COMPILER]
     done = subprocess.run(script, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_rounded_to_fewer_bits():
+    """What is allowed in training is not while a module is looked at, and is allowed again afterwards."""
+    switch, seen = torch.backends.cudnn.conv, []
+    before = switch.fp32_precision
+
+    def forward(net, x):
+        seen.append(switch.fp32_precision)
+        return net.n(net.a(x))
+
+    model = Forward(forward, a=nn.Linear(3, 3), n=PSU()).eval()
+    switch.fp32_precision = "tf32"
+    try:
+        trace_module(model, to_state_machine(model, (3,)), torch.zeros(2, 1, 3))
+        assert switch.fp32_precision == "tf32"
+    finally:
+        switch.fp32_precision = before
+    assert set(seen) == {"ieee"}
