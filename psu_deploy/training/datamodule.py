@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, Sampler, SequentialSampler, TensorDataset
 
-from psu_deploy.training.data import Split
 from psu_deploy.training.quiet import quiet_import
+from psu_deploy.training.samples import Split
 from psu_deploy.training.tasks import Task
 
 with quiet_import():
@@ -43,8 +43,8 @@ class SequenceData(pl.LightningDataModule):
         return self._loader(samples, SequentialSampler(samples))
 
     def _samples(self, split: Split) -> TensorDataset:
-        x, labels = (torch.from_numpy(array) for array in self.task.arrays(split))
-        return TensorDataset(x.transpose(0, 1), labels)
+        samples = self.task.read(split, None)
+        return TensorDataset(torch.from_numpy(samples.inputs), torch.from_numpy(samples.labels))
 
     def _loader(self, samples: TensorDataset, order: Sampler[int]) -> DataLoader[tuple[Tensor, ...]]:
         # A loader takes a number from its generator now and then; dropout's would be the default.

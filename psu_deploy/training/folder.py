@@ -27,7 +27,6 @@ from psu_deploy.files.temporaries import is_temporary, remove_leftovers
 from psu_deploy.preparation import prepare_structure
 from psu_deploy.training import weights
 from psu_deploy.training.recipe import Recipe
-from psu_deploy.training.tasks import TASKS
 
 MODEL_PREFIX = "model."
 """What the network is called in a checkpoint: the attribute of the module that trains it."""
@@ -69,7 +68,7 @@ def load_run(folder: str | Path) -> Run:
 
 def build_model(recipe: Recipe) -> nn.Module:
     """The recipe's network with fresh weights, drawn from torch's global generator."""
-    return TASKS[recipe.task].model(recipe.neuron, recipe.hidden, recipe.dropout)
+    return recipe.make_task().network(recipe.neuron, hidden=recipe.hidden, dropout=recipe.dropout)
 
 
 def prepared_model(recipe: Recipe) -> nn.Module:
@@ -169,7 +168,7 @@ class RunFolder:
 
     def finish(self, recipe: Recipe, model: nn.Module, metrics: dict[str, Any]) -> None:
         """Write what a finished run consists of."""
-        to_state_machine(model, TASKS[recipe.task].input_shape).save(self.machine)
+        to_state_machine(model, recipe.make_task().input_shape).save(self.machine)
         write_whole(self.metrics, (json.dumps(metrics, indent=2) + "\n").encode())
         weights.save_weights(model, self.weights)
 

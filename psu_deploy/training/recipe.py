@@ -15,7 +15,8 @@ from psu_deploy.files.limits import OBJECT, check_memory, regular_size
 from psu_deploy.models import CAUSAL
 from psu_deploy.nn.neurons.estimators import MAX_LEVELS
 from psu_deploy.preparation import LEVELS, TARGETS
-from psu_deploy.training.tasks import TASKS
+from psu_deploy.training.registry import make_task, task_names
+from psu_deploy.training.tasks import Task
 
 FORMAT = "psu-deploy.recipe"
 VERSION = 2
@@ -81,7 +82,7 @@ class Recipe:
     exponentials: int = EXPONENTIALS
 
     def __post_init__(self) -> None:
-        _check_choice("task", self.task, TASKS)
+        _check_choice("task", self.task, task_names())
         _check_choice("neuron", self.neuron, CAUSAL)
         for name, most in _MOST.items():
             _check_whole(name, getattr(self, name), minimum=1, maximum=most)
@@ -97,6 +98,10 @@ class Recipe:
                 f"levels and exponentials are for nir; lava has a table of the sigmoid and keeps T x T matrices: leave "
                 f"them at {LEVELS} and {EXPONENTIALS}, got {self.levels} and {self.exponentials}"
             )
+
+    def make_task(self) -> Task:
+        """The data set and the network."""
+        return make_task(self.task, {})
 
     @property
     def sums(self) -> int | None:

@@ -13,11 +13,10 @@ from torch import nn
 
 from psu_deploy.errors import InputError, MissingExtraError, require
 from psu_deploy.preparation import prepare
-from psu_deploy.training.data import Arrays
 from psu_deploy.training.folder import RunFolder, build_model, prepared_model
 from psu_deploy.training.quiet import quiet_import, quiet_training
 from psu_deploy.training.recipe import Recipe
-from psu_deploy.training.tasks import TASKS
+from psu_deploy.training.samples import Arrays, Split
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -96,8 +95,8 @@ def train(
     with _own_generators(device):
         model = _fit(recipe, folder, device, resume, progress)
     result = RunResult(
-        test_accuracy=accuracy(model, TASKS[recipe.task].arrays("test")),
-        validation_accuracy=accuracy(model, TASKS[recipe.task].arrays("validation")),
+        test_accuracy=accuracy(model, _arrays(recipe, "test")),
+        validation_accuracy=accuracy(model, _arrays(recipe, "validation")),
         epochs=recipe.epochs + recipe.tuning_epochs,
         seconds=time.perf_counter() - began,
         device=device,
@@ -112,7 +111,13 @@ def test_data(recipe: Recipe) -> Arrays:
     Returns:
         x (T, N, *features) float32 and labels (N,) int64.
     """
-    return TASKS[recipe.task].arrays("test")
+    return _arrays(recipe, "test")
+
+
+def _arrays(recipe: Recipe, split: Split) -> Arrays:
+    task = recipe.make_task()
+    samples = task.read(split, None)
+    return task.encode(torch.from_numpy(samples.inputs)).contiguous().numpy(), samples.labels
 
 
 def accuracy(model: nn.Module, samples: Arrays) -> float:
@@ -151,7 +156,7 @@ def _run(phase: _Phase, model: nn.Module, recipe: Recipe, device: str, resume: b
     from psu_deploy.training.module import Classifier
 
     module = Classifier(model.train(), recipe)
-    data = SequenceData(TASKS[recipe.task], recipe.batch_size, recipe.seed)
+    data = SequenceData(recipe.make_task(), recipe.batch_size, recipe.seed)
     checkpoint = phase.checkpoint if resume else None
     with quiet_training():
         _until_interrupted(_trainer(phase, device, progress), module, data, checkpoint)

@@ -1,29 +1,54 @@
-"""What can be trained: data and a network that fits it, under one name."""
+"""What can be trained: a data set and a network that fits it, under one name.
+
+def stripes(split, folder):  # where the samples come from
+    ...
+    return Samples(inputs, labels)  # (N, T, *features), (N,)
+
+task = Task(read=stripes, steps=20, input_shape=(5,), classes=2, network=Net)
+register("stripes", task)
+train(Recipe(task="stripes"), "runs/stripes")
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
-from psu_deploy.models import digits as digits_model
-from psu_deploy.training import data
+from psu_deploy.training.samples import Samples, Split
+
+
+def time_first(inputs: Tensor) -> Tensor:
+    """Stored sequences (B, T, *features) as a batch (T, B, *features) of float32."""
+    return inputs.transpose(0, 1).float()
 
 
 @dataclass(frozen=True)
 class Task:
-    """Data and a network that fits it.
+    """A data set and a network that fits it.
 
     Args:
-        arrays: split -> x (T, N, *input_shape) float32 and labels (N,) int64.
-        model: (neuron, hidden, dropout) -> network from (T, B, *input_shape) to logits (B, classes).
+        read: (split, folder) -> `Samples`. The folder is where the user keeps this data set, None where none is named.
+        steps: T, the number of time steps of a sequence.
         input_shape: features of one time step.
+        classes: number of classes; labels are 0..classes-1.
+        network: neuron -> network from (T, B, *input_shape) to logits (B, classes); `neuron` is a function that makes
+            one neuron layer. What else it takes by name, of `hidden` and `dropout`, comes from the recipe.
+        encode: a batch as it is stored (B, ...) -> sequences (T, B, *input_shape) float32; default: `time_first`.
+        augment: the same batch, changed at random while training, by torch's global generator; None = as it is.
+        source: of a data set that has to be fetched: where to get it, and what the folder then holds, in a sentence.
+        not_streamable: why a live sensor could not make these sequences, such as bins that end with the last event;
+            None where it could.
     """
 
-    arrays: Callable[[data.Split], data.Arrays]
-    model: Callable[[str, int, float], nn.Module]
+    read: Callable[[Split, Path | None], Samples]
+    steps: int
     input_shape: tuple[int, ...]
-
-
-TASKS = {"digits": Task(data.digits, digits_model.DigitsNet, digits_model.INPUT_SHAPE)}
+    classes: int
+    network: Callable[..., nn.Module]
+    encode: Callable[[Tensor], Tensor] = time_first
+    augment: Callable[[Tensor], Tensor] | None = None
+    source: str | None = None
+    not_streamable: str | None = None

@@ -10,7 +10,7 @@ from psu_deploy import training
 from psu_deploy.training import Recipe
 from psu_deploy.training.data import digit_indices, digits, to_sequences
 from psu_deploy.training.datamodule import SequenceData
-from psu_deploy.training.tasks import TASKS
+from psu_deploy.training.registry import make_task
 
 SIZES = {"train": 1257, "validation": 180, "test": 360}
 
@@ -71,7 +71,7 @@ def test_test_data_is_the_test_split() -> None:
 
 
 def batches(epoch: int, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    loader = SequenceData(TASKS["digits"], batch_size=100, seed=seed).train_dataloader()
+    loader = SequenceData(make_task("digits", {}), batch_size=100, seed=seed).train_dataloader()
     loader.sampler.set_epoch(epoch)
     return list(loader)
 
@@ -87,7 +87,7 @@ def test_batches_are_time_first_and_hold_every_sample_once() -> None:
 
 
 def test_validation_batches_are_in_order() -> None:
-    loader = SequenceData(TASKS["digits"], batch_size=100, seed=0).val_dataloader()
+    loader = SequenceData(make_task("digits", {}), batch_size=100, seed=0).val_dataloader()
     assert torch.equal(torch.cat([labels for _, labels in loader]), torch.from_numpy(digits("validation")[1]))
 
 

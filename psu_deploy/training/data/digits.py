@@ -5,15 +5,13 @@ Which image is in which split never depends on a training seed: accuracies of di
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import require
-
-Split = Literal["train", "validation", "test"]
-Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
+from psu_deploy.training.samples import Arrays, Split
 
 TEST_SIZE = 360
 VALIDATION_SIZE = 180
