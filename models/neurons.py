@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,21 +18,38 @@ SLIDING_ORDER = 4
 """Steps that a sliding PSN made by name looks at."""
 
 NEURONS: dict[str, Callable[..., nn.Module]] = {
-    "psu": lambda _, **firing: PSU(**firing),
+    "psu": lambda _, **options: PSU(**options),
     "ipsu": IPSU,
     "rpsu": RPSU,
     "ppsu": PPSU,
     "psn": PSN,
     "masked_psn": MaskedPSN,
-    "sliding_psn": lambda _, **firing: SlidingPSN(SLIDING_ORDER, **firing),
-    "spsn": lambda _: SPSN(),
-    "lif": lambda _, **firing: LIF(**firing),
-    "plif": lambda _, **firing: PLIF(**firing),
+    "sliding_psn": lambda _, order=SLIDING_ORDER, **options: SlidingPSN(order, **options),
+    "spsn": lambda _, **options: SPSN(**options),
+    "lif": lambda _, **options: LIF(**options),
+    "plif": lambda _, **options: PLIF(**options),
 }
-"""Name -> function of the number of steps T that makes one neuron layer with the defaults of its paper.
+"""Name -> function of the number of steps T, and of options of the neuron's class, that makes one neuron layer.
 
-All but "spsn" take `surrogate=`, all but those in `WITHOUT_THRESHOLD` take `threshold=`.
+What is not said has the default of its paper. All but "spsn" take `surrogate=`, all but those in `WITHOUT_THRESHOLD`
+take `threshold=`.
 """
+
+_CLASSES: dict[str, type[nn.Module]] = {
+    "psu": PSU,
+    "ipsu": IPSU,
+    "rpsu": RPSU,
+    "ppsu": PPSU,
+    "psn": PSN,
+    "masked_psn": MaskedPSN,
+    "sliding_psn": SlidingPSN,
+    "spsn": SPSN,
+    "lif": LIF,
+    "plif": PLIF,
+}
+
+_SAID_OTHERWISE = ("T", "surrogate", "estimator")
+"""Arguments of the classes that are no options: the network knows the one, and the others are no plain values."""
 
 WITHOUT_THRESHOLD = ("psn", "masked_psn", "sliding_psn", "spsn")
 """Names of the neurons that have none: they learn a bias per step, or fire by chance."""
@@ -41,7 +59,12 @@ CAUSAL = tuple(name for name in NEURONS if name != "psn")
 
 
 def neuron_maker(
-    neuron: str | NeuronMaker, T: int, *, threshold: float | None = None, surrogate: Surrogate | None = None
+    neuron: str | NeuronMaker,
+    T: int,
+    *,
+    threshold: float | None = None,
+    surrogate: Surrogate | None = None,
+    **options: Any,
 ) -> NeuronMaker:
     """A function without arguments that makes one neuron layer after the other.
 
@@ -50,9 +73,10 @@ def neuron_maker(
         T: number of time steps.
         threshold: of a neuron made by name that has one; None = its default.
         surrogate: of a neuron made by name that has one; None = its default.
+        options: other arguments of its class, of a neuron made by name, such as tau or bias.
 
     Raises:
-        InputError: if there is no such neuron, or T is not a whole number >= 1.
+        InputError: if there is no such neuron, its class has no such argument, or T is not a whole number >= 1.
     """
     if not isinstance(T, int) or T < 1:
         raise InputError(f"T is a number of steps and must be a whole number >= 1, got {T!r}")
@@ -60,9 +84,19 @@ def neuron_maker(
         return neuron
     if neuron not in NEURONS:
         raise InputError(f"neuron must be one of {', '.join(NEURONS)} or a function that makes one, got {neuron!r}")
-    firing: dict[str, Any] = {}
+    _check_options(neuron, options)
     if threshold is not None and neuron not in WITHOUT_THRESHOLD:
-        firing["threshold"] = threshold
+        options["threshold"] = threshold
     if surrogate is not None and neuron != "spsn":
-        firing["surrogate"] = surrogate
-    return lambda: NEURONS[neuron](T, **firing)
+        options["surrogate"] = surrogate
+    return lambda: NEURONS[neuron](T, **options)
+
+
+def _check_options(neuron: str, options: dict[str, Any]) -> None:
+    arguments = inspect.signature(_CLASSES[neuron]).parameters
+    taken = {name: argument.default for name, argument in arguments.items() if name not in _SAID_OTHERWISE}
+    for name, value in options.items():
+        if name not in taken:
+            raise InputError(f"{neuron} has the options {', '.join(taken)}; got {name}")
+        if type(taken[name]) is bool and type(value) is not bool:
+            raise InputError(f"the option {name} of {neuron} must be true or false, got {value!r}")

@@ -139,7 +139,7 @@ class TestOneFile:
 def training(recipe: Recipe, folder: Path, **options: bool) -> str:
     return (
         "from psu_deploy.training import Recipe, train\n"
-        f"train({recipe!r}, {str(folder)!r}, device='cpu', progress=False, **{options!r})"
+        f"train({recipe!r}, {str(folder)!r}, device='cpu', progress=False, pictures=False, **{options!r})"
     )
 
 

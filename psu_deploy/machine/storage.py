@@ -4,6 +4,9 @@ Header keys: `format` = "psu-deploy.machine", `version` = "1", `hash` = content 
 `{"input_shape", "latency", "output", "nodes": [{"name", "inputs", "layer": {"type", ...fields}}]}`.
 An array field is `{"tensor": key}`; a nested operator is again `{"type", ...fields}`.
 Numbers that float32 holds exactly are stored as float32.
+
+Who made the machine may attach what it was made of, a text and arrays: the key `attached`, tensors `attached/...`.
+They are no part of the machine, nor of its hash.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,24 @@ MAX_LINKS = 100_000
 """Of a graph, and inputs of all its layers; more is no network, and would take minutes to check."""
 
 
-def save(graph: Graph, path: str | Path) -> Path:
+ATTACHED = "attached"
+"""Key of the attached text; with a slash behind it, what the names of attached tensors begin with."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What a machine was made of, for whoever wants to change it and make another.
+
+    Args:
+        text: says what the arrays are.
+        arrays: name -> numbers, float32 or float64.
+    """
+
+    text: str
+    arrays: Mapping[str, Any]
+
+
+def save(graph: Graph, path: str | Path, attachment: Attachment | None = None) -> Path:
     """Write a machine to a file, whole or not at all.
 
     Raises:
@@ -46,8 +66,30 @@ def save(graph: Graph, path: str | Path) -> Path:
     """
     header, arrays = _encode_graph(graph)
     metadata = {"format": FORMAT, "version": VERSION, "machine": json.dumps(header), "hash": content_hash(graph)}
-    write_whole(path, to_bytes({key: _compact(array) for key, array in arrays.items()}, metadata))
+    tensors = {key: _compact(array) for key, array in arrays.items()}
+    if attachment is not None:
+        metadata[ATTACHED] = attachment.text
+        tensors |= {f"{ATTACHED}/{name}": array for name, array in attachment.arrays.items()}
+    write_whole(path, to_bytes(tensors, metadata))
     return Path(path)
+
+
+def load_attachment(path: str | Path) -> Attachment | None:
+    """What is attached to a machine; None where nothing is. Anything but a saved machine is an `ArtifactError`."""
+    source = Path(path)
+    if not source.is_file():
+        raise ArtifactError(f"{source} does not exist or is not a file")
+    try:
+        with safe_open(source, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            _check_format(source, metadata)
+            names = [key for key in file.keys() if key.startswith(f"{ATTACHED}/")]  # noqa: SIM118  as below
+            arrays = {key.partition("/")[2]: _plain(file.get_tensor(key)) for key in names}
+    except SafetensorError as error:
+        raise ArtifactError(f"{source} is truncated or is not a psu-deploy machine: {error}") from error
+    except (InputError, TypeError) as error:
+        raise ArtifactError(f"{source} is malformed: {error}") from error
+    return Attachment(metadata[ATTACHED], arrays) if ATTACHED in metadata else None
 
 
 def load(path: str | Path) -> Graph:
@@ -60,7 +102,8 @@ def load(path: str | Path) -> Graph:
         with safe_open(source, framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_format(source, metadata)
-            arrays = {key: _plain(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
+            keys = [key for key in file.keys() if not key.startswith(f"{ATTACHED}/")]  # noqa: SIM118  it is no mapping
+            arrays = {key: _plain(file.get_tensor(key)) for key in keys}
         check_memory(OBJECT * len(metadata["machine"]), size, f"{source}: its graph, {len(metadata['machine'])} bytes,")
         header = json.loads(metadata["machine"])
         _check_claims(source, header, arrays, size)

@@ -14,8 +14,27 @@ for _module in ("lightning", "sklearn"):
     if find_spec(_module) is None:
         require(_module, extra="train")
 
-from psu_deploy.training.folder import Run, load_run  # noqa: E402  the extra is checked first
-from psu_deploy.training.recipe import RECIPES, Recipe  # noqa: E402
-from psu_deploy.training.run import RunResult, test_data, train  # noqa: E402
+from psu_deploy.training.evaluation import test_data  # noqa: E402  the extra is checked first
+from psu_deploy.training.folder import load_run  # noqa: E402
+from psu_deploy.training.packing import Run  # noqa: E402
+from psu_deploy.training.presets import RECIPES, preset  # noqa: E402
+from psu_deploy.training.recipe import Recipe  # noqa: E402
+from psu_deploy.training.registry import register, task_names  # noqa: E402
+from psu_deploy.training.run import RunResult, train  # noqa: E402
+from psu_deploy.training.samples import Samples  # noqa: E402
+from psu_deploy.training.tasks import Task  # noqa: E402
 
-__all__ = ["RECIPES", "Recipe", "Run", "RunResult", "load_run", "test_data", "train"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "Run",
+    "RunResult",
+    "Samples",
+    "Task",
+    "load_run",
+    "preset",
+    "register",
+    "task_names",
+    "test_data",
+    "train",
+]

@@ -1,57 +1,83 @@
-"""Batches for Lightning. Apart from `data` so that arrays can be had without importing Lightning."""
+"""Batches for Lightning. Apart from the readers so that arrays can be had without importing Lightning."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, Sampler, SequentialSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from psu_deploy.training.quiet import quiet_import
-from psu_deploy.training.samples import Split
+from psu_deploy.training.samples import Samples, Split
 from psu_deploy.training.tasks import Task
 
 with quiet_import():
     import lightning.pytorch as pl
 
+Rows = DataLoader[tuple[Tensor, Tensor]]
 
-class SequenceData(pl.LightningDataModule):
-    """The training and validation split of a task in time-first batches.
+
+class SampleRows(Dataset[tuple[Tensor, Tensor]]):
+    """The rows of a split, for a loader that asks for a whole batch at once.
 
     Args:
-        task: where the arrays come from.
-        batch_size: sequences per batch; the last batch is whatever is left.
-        seed: of the order of the training samples, which is another one in every epoch.
-
-    Batches: x (T, B, *features) float32 and labels (B,) int64.
+        samples: the split.
     """
 
-    def __init__(self, task: Task, batch_size: int, seed: int) -> None:
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        inputs, labels = self.__getitems__([row])
+        return inputs[0], labels[0]
+
+    def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Inputs (B, ...) as they are stored, and labels (B,)."""
+        return torch.from_numpy(self.samples.inputs[rows]), torch.from_numpy(self.samples.labels[rows])
+
+
+class SequenceData(pl.LightningDataModule):
+    """The training and validation split of a task, in batches as they are stored.
+
+    Args:
+        task: where the samples come from.
+        batch_size: samples per optimiser step, of all processes together; the last batch is whatever is left.
+        seed: of the order of the training samples, which is another one in every epoch.
+        folder: of the data set; None = the task needs none.
+
+    Batches: inputs (B, ...) and labels (B,); `Task.encode` makes sequences of the inputs.
+    """
+
+    def __init__(self, task: Task, batch_size: int, seed: int, folder: Path | None = None) -> None:
         super().__init__()
         self.task = task
         self.batch_size = batch_size
         self.seed = seed
+        self.folder = folder
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        samples = self._samples("train")
-        # The one sampler of torch whose order is a function of seed and epoch, so that a resumed run
-        # sees the order it would have seen; nothing is distributed.
-        order: Sampler[int] = DistributedSampler(samples, num_replicas=1, rank=0, seed=self.seed)
-        return self._loader(samples, order)
+    def train_dataloader(self) -> Rows:
+        return self._loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        samples = self._samples("validation")
-        return self._loader(samples, SequentialSampler(samples))
+    def val_dataloader(self) -> Rows:
+        return self._loader("validation", shuffle=False)
 
-    def _samples(self, split: Split) -> TensorDataset:
-        samples = self.task.read(split, None)
-        return TensorDataset(torch.from_numpy(samples.inputs), torch.from_numpy(samples.labels))
-
-    def _loader(self, samples: TensorDataset, order: Sampler[int]) -> DataLoader[tuple[Tensor, ...]]:
+    def _loader(self, split: Split, shuffle: bool) -> Rows:
+        rows = SampleRows(self.task.read(split, self.folder))
+        here, of = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        # The one sampler of torch whose order is a function of seed and epoch, so that a resumed run sees the order it
+        # would have seen. Batch k of all processes together is batch k of one.
+        order: DistributedSampler[int] = DistributedSampler(
+            rows, num_replicas=of, rank=here, seed=self.seed, shuffle=shuffle
+        )
         # A loader takes a number from its generator now and then; dropout's would be the default.
         generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(samples, self.batch_size, sampler=order, collate_fn=_time_first, generator=generator)
+        return DataLoader(rows, self.batch_size // of, sampler=order, collate_fn=_as_it_is, generator=generator)
 
 
-def _time_first(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    x, labels = zip(*samples, strict=True)
-    return torch.stack(x, dim=1), torch.stack(labels)
+def _as_it_is(batch: Any) -> Any:
+    return batch  # made by `__getitems__`, where torch expects a list of samples

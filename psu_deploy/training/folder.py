@@ -3,7 +3,10 @@
     recipe.json            what is trained, written first
     checkpoints/last.ckpt  after every epoch: all that is needed to go on
     checkpoints/tuned.ckpt the same of the prepared network while it is fine-tuned, where the recipe says deploy_for
-    model.psm              the network as a state machine
+    log.csv, tuned.csv     a row per epoch: losses, accuracy, learning rate, how often each layer fires
+    curves.svg, tuned.svg  the same as a picture
+    matrices.svg           what the neurons learned along time, where they did
+    model.psm              the network as a state machine; the recipe and the weights are in it, too
     metrics.json           accuracies and time
     weights.safetensors    the network's weights after the last epoch, written last
 
@@ -13,36 +16,24 @@ A run without weights is not finished.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from psu_deploy.capture import to_state_machine
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.files.atomic import atomic_path, write_whole
 from psu_deploy.files.temporaries import is_temporary, remove_leftovers
-from psu_deploy.preparation import prepare_structure
 from psu_deploy.training import weights
+from psu_deploy.training.journal import read_table
+from psu_deploy.training.packing import Run, pack, unseeded_network
+from psu_deploy.training.pictures import draw_curves, draw_matrices
 from psu_deploy.training.recipe import Recipe
 
 MODEL_PREFIX = "model."
 """What the network is called in a checkpoint: the attribute of the module that trains it."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Args:
-        recipe: what it was trained with.
-        model: the network with its weights, in eval mode on the CPU.
-    """
-
-    recipe: Recipe
-    model: nn.Module
 
 
 def load_run(folder: str | Path) -> Run:
@@ -61,22 +52,9 @@ def load_run(folder: str | Path) -> Run:
             f"{unfinished}; train with resume=True to continue it, or with overwrite=True to start it anew",
             shell=f"{unfinished}; continue it by psu-deploy train with --resume, or start it anew with --overwrite",
         )
-    model = _unseeded_model(recipe, prepared=recipe.deploy_for is not None)
+    model = unseeded_network(recipe, prepared=recipe.deploy_for is not None)
     weights.fill(model, weights.load_weights(files.weights), files.weights)
     return Run(recipe, model.eval())
-
-
-def build_model(recipe: Recipe) -> nn.Module:
-    """The recipe's network with fresh weights, drawn from torch's global generator."""
-    return recipe.make_task().network(recipe.neuron, hidden=recipe.hidden, dropout=recipe.dropout)
-
-
-def prepared_model(recipe: Recipe) -> nn.Module:
-    """The same network in the form it has once it is prepared, with numbers that are yet to be loaded."""
-    assert recipe.deploy_for is not None
-    model = build_model(recipe)
-    prepare_structure(model, recipe.deploy_for, recipe.levels, recipe.sums)
-    return model
 
 
 class RunFolder:
@@ -94,6 +72,12 @@ class RunFolder:
         self.weights = path / "weights.safetensors"
         self.machine = path / "model.psm"
         self.metrics = path / "metrics.json"
+        self.log = path / "log.csv"
+        self.tuned_log = path / "tuned.csv"
+        self.curves = path / "curves.svg"
+        self.tuned_curves = path / "tuned.svg"
+        self.matrices = path / "matrices.svg"
+        self.events = path / "tensorboard"
 
     def check_free(self, overwrite: bool) -> None:
         """Raise `InputError` unless a new run may begin here."""
@@ -156,35 +140,39 @@ class RunFolder:
         Raises:
             ArtifactError: if a file cannot be removed or written.
         """
-        gone = [self.weights, self.metrics, self.machine]  # without weights it is not finished
-        gone += [] if resume else [self.checkpoint]
-        gone += [] if resume and self.goes_on_tuning(recipe) else [self.tuned]
+        pictures = [self.curves, self.tuned_curves, self.matrices]
+        gone = [self.weights, self.metrics, self.machine, *pictures]  # without weights it is not finished
+        gone += [] if resume else [self.checkpoint, self.log]
+        gone += [] if resume and self.goes_on_tuning(recipe) else [self.tuned, self.tuned_log]
         with atomic_path(self.recipe) as temporary:
             temporary.write_text(recipe.to_json(), encoding="utf-8")  # where there is no space, nothing is removed
             for file in gone:
                 file.unlink(missing_ok=True)
-            for file in (self.checkpoint, self.tuned, self.weights, self.machine, self.metrics):
+            for file in (self.checkpoint, self.tuned, self.log, self.tuned_log, *gone):
                 remove_leftovers(file.parent, file.name)
 
-    def finish(self, recipe: Recipe, model: nn.Module, metrics: dict[str, Any]) -> None:
+    def finish(self, recipe: Recipe, model: nn.Module, metrics: dict[str, Any], pictures: bool) -> None:
         """Write what a finished run consists of."""
-        to_state_machine(model, recipe.make_task().input_shape).save(self.machine)
+        if pictures:
+            self._draw(model)
+        machine = to_state_machine(model, recipe.make_task().input_shape)
+        pack(machine, Run(recipe, model), self.machine)
         write_whole(self.metrics, (json.dumps(metrics, indent=2) + "\n").encode())
         weights.save_weights(model, self.weights)
+
+    def _draw(self, model: nn.Module) -> None:
+        for log, curves in ((self.log, self.curves), (self.tuned_log, self.tuned_curves)):
+            if log.is_file():
+                draw_curves(read_table(log), curves)
+        draw_matrices(model, self.matrices)
 
 
 def _check_fits(path: Path, recipe: Recipe, prepared: bool = False) -> int:
     """How many epochs a checkpoint has behind it; `ArtifactError` unless it is one of the recipe's network."""
     checkpoint = weights.load_checkpoint(path)
     trained = {name.removeprefix(MODEL_PREFIX): value for name, value in checkpoint["state_dict"].items()}
-    weights.fill(_unseeded_model(recipe, prepared), trained, path)
+    weights.fill(unseeded_network(recipe, prepared), trained, path)
     return int(checkpoint["epoch"]) + 1
-
-
-def _unseeded_model(recipe: Recipe, prepared: bool) -> nn.Module:
-    """The recipe's network, to be filled; leaves torch's global generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        return prepared_model(recipe) if prepared else build_model(recipe)
 
 
 def _differences(started: Recipe, wanted: Recipe) -> str:

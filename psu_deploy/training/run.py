@@ -6,22 +6,19 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from psu_deploy.errors import InputError, MissingExtraError, require
 from psu_deploy.preparation import prepare
-from psu_deploy.training.folder import RunFolder, build_model, prepared_model
+from psu_deploy.training.evaluation import accuracy
+from psu_deploy.training.folder import RunFolder
+from psu_deploy.training.folders import data_folder
+from psu_deploy.training.machines import Device, Machines, Strategy
+from psu_deploy.training.packing import prepared_network
 from psu_deploy.training.quiet import quiet_import, quiet_training
 from psu_deploy.training.recipe import Recipe
-from psu_deploy.training.samples import Arrays, Split
-
-if TYPE_CHECKING:
-    import lightning.pytorch as pl
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -47,174 +44,140 @@ def train(
     recipe: Recipe,
     out: str | Path,
     *,
+    data: str | Path | None = None,
     device: Device = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
+    strategy: Strategy = "auto",
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    tensorboard: bool = False,
+    pictures: bool = True,
 ) -> RunResult:
     """Train a recipe and write its run folder. The same seed on the same machine gives the same weights.
 
     With `deploy_for`, the trained network is prepared and fine-tuned: trained again, just as long. Weights, machine and
     accuracies are those of the prepared network.
 
-    Nothing is written outside `out`, and torch's global generators are left as they were.
+    Nothing is written outside `out`, but for the cache of a data set that has to be made from recordings, and torch's
+    global generators are left as they were.
 
     Args:
         recipe: what to train and how.
         out: the run folder; must be empty or not exist.
+        data: folder of the data set; None = `$PSU_DEPLOY_DATA/<task>`, for a task that needs one.
         device: "auto" is "cuda" where there is a GPU, else "cpu".
+        devices: processes on this machine; on "cuda", GPUs. `docs/gpu.md` says how they are started.
+        num_nodes: machines.
+        strategy: "ddp" (a copy of the network in every process), "fsdp" (a part in every process), or "auto".
         resume: go on from the last checkpoint of the run in `out`, with the same recipe or one with more epochs; from
             the beginning if the run ended before there was one.
             The learning rate goes on along the curve of the recipe given. A run that was being fine-tuned goes on with
             that; with more epochs it is trained on as it was before, then prepared and fine-tuned anew.
         overwrite: start the run in `out` anew; only files of the run are removed.
         progress: show a progress bar on stderr.
+        tensorboard: write events for TensorBoard, too, to `out/tensorboard`.
+        pictures: draw the curves and what was learned along time; takes a second.
 
     Raises:
-        InputError: if the device is not there, `out` is not empty, or the run in it has another recipe.
-        ArtifactError: if there is no run to resume, its checkpoint is lost or malformed, or `out` cannot be written.
+        InputError: if the device is not there, `out` is not empty, the run in it has another recipe, or the data set is
+            not where it should be.
+        ArtifactError: if there is no run to resume, its checkpoint is lost or malformed, `out` cannot be written, or
+            the data set is damaged.
         MissingExtraError: if the `train` extra is not installed, or with `deploy_for="nir"` the `nir` extra.
     """
-    device = _resolve(device)
+    machines = Machines(device, devices, num_nodes, strategy)
+    _check_batch(recipe, machines)
+    folder = RunFolder(Path(out))
+    resume = _check_folder(folder, recipe, resume, overwrite)
+    _import_what_is_needed(recipe, tensorboard)
+    job = _Job(recipe, folder, data_folder(recipe.task, data), machines, progress, tensorboard)
+    recipe.make_task().read("train", job.data)  # rather now than after the run before is gone
+    folder.begin(recipe, resume)
+    began = time.perf_counter()
+    with _own_generators(machines.device):
+        model = _fit(job, resume)
+    result = RunResult(
+        test_accuracy=accuracy(model, recipe.make_task(), "test", job.data),
+        validation_accuracy=accuracy(model, recipe.make_task(), "validation", job.data),
+        epochs=recipe.epochs + recipe.tuning_epochs,
+        seconds=time.perf_counter() - began,
+        device=machines.device,
+    )
+    folder.finish(recipe, model, asdict(result), pictures)
+    return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run and its surroundings."""
+
+    recipe: Recipe
+    folder: RunFolder
+    data: Path | None
+    machines: Machines
+    progress: bool
+    tensorboard: bool
+
+
+def _fit(job: _Job, resume: bool) -> nn.Module:
+    """Train; where the recipe says so, prepare and fine-tune. What a checkpoint has done already is not done again."""
+    recipe = job.recipe
+    torch.manual_seed(recipe.seed)
+    if resume and job.folder.goes_on_tuning(recipe):
+        return _run(prepared_network(recipe), job, resume=True, tuning=True)
+    model = _run(recipe.build_network(), job, resume=resume, tuning=False)
+    if recipe.deploy_for is None:
+        return model
+    prepare(model, recipe.deploy_for, levels=recipe.levels, exponentials=recipe.sums)
+    return _run(model, job, resume=False, tuning=True)
+
+
+def _run(model: nn.Module, job: _Job, *, resume: bool, tuning: bool) -> nn.Module:
+    from psu_deploy.training.datamodule import SequenceData
+    from psu_deploy.training.module import Classifier
+    from psu_deploy.training.trainer import Phase, fit, make_trainer
+
+    recipe, folder = job.recipe, job.folder
+    task = recipe.make_task()
+    events = folder.events if job.tensorboard else None
+    if tuning:
+        phase = Phase(recipe.tuning_epochs, folder.tuned, folder.tuned_log, events)
+    else:
+        phase = Phase(recipe.epochs, folder.checkpoint, folder.log, events)
+    module = Classifier(model.train(), recipe, task)
+    data = SequenceData(task, recipe.batch_size, recipe.seed, job.data)
+    with quiet_training():
+        trainer = make_trainer(phase, job.machines, recipe.precision, job.progress)
+        fit(trainer, module, data, phase.checkpoint if resume else None)
+    return module.model.cpu().eval()
+
+
+def _check_folder(folder: RunFolder, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
+    """Whether there is something to go on from; an error if a run may not be written there."""
     if resume and overwrite:
         raise InputError(
             "resume and overwrite exclude each other: continue the run or start it anew",
             shell="--resume and --overwrite exclude each other: continue the run or start it anew",
         )
-    folder = RunFolder(Path(out))
-    if resume:
-        folder.check_resumable(recipe)
-        resume = folder.has_checkpoint
-    else:
+    if not resume:
         folder.check_free(overwrite)
-    _import_lightning()
-    if recipe.deploy_for == "nir":
-        require("scipy.optimize", extra="nir")  # now rather than after the training
-    folder.begin(recipe, resume)
-    began = time.perf_counter()
-    with _own_generators(device):
-        model = _fit(recipe, folder, device, resume, progress)
-    result = RunResult(
-        test_accuracy=accuracy(model, _arrays(recipe, "test")),
-        validation_accuracy=accuracy(model, _arrays(recipe, "validation")),
-        epochs=recipe.epochs + recipe.tuning_epochs,
-        seconds=time.perf_counter() - began,
-        device=device,
-    )
-    folder.finish(recipe, model, asdict(result))
-    return result
+        return False
+    folder.check_resumable(recipe)
+    return folder.has_checkpoint
 
 
-def test_data(recipe: Recipe) -> Arrays:
-    """The recipe's test split, for verification.
-
-    Returns:
-        x (T, N, *features) float32 and labels (N,) int64.
-    """
-    return _arrays(recipe, "test")
-
-
-def _arrays(recipe: Recipe, split: Split) -> Arrays:
-    task = recipe.make_task()
-    samples = task.read(split, None)
-    return task.encode(torch.from_numpy(samples.inputs)).contiguous().numpy(), samples.labels
+def _check_batch(recipe: Recipe, machines: Machines) -> None:
+    if recipe.batch_size % machines.processes:
+        raise InputError(
+            f"batch_size {recipe.batch_size} is that of all {machines.processes} processes together; "
+            f"make it a multiple of {machines.processes}"
+        )
 
 
-def accuracy(model: nn.Module, samples: Arrays) -> float:
-    """Fraction of the samples x (T, N, *features), labels (N,) that the model's largest logit gets right."""
-    x, labels = (torch.from_numpy(array) for array in samples)
-    with torch.no_grad():
-        return float((model(x).argmax(1) == labels).double().mean())
-
-
-def _fit(recipe: Recipe, folder: RunFolder, device: str, resume: bool, progress: bool) -> nn.Module:
-    """Train; where the recipe says so, prepare and fine-tune. What a checkpoint has done already is not done again."""
-    torch.manual_seed(recipe.seed)
-    if resume and folder.goes_on_tuning(recipe):
-        return _tune(prepared_model(recipe), recipe, folder, device, True, progress)
-    model = _run(_Phase(folder.checkpoint, recipe.epochs), build_model(recipe), recipe, device, resume, progress)
-    if recipe.deploy_for is None:
-        return model
-    prepare(model, recipe.deploy_for, levels=recipe.levels, exponentials=recipe.sums)
-    return _tune(model, recipe, folder, device, False, progress)
-
-
-def _tune(model: nn.Module, recipe: Recipe, folder: RunFolder, device: str, resume: bool, progress: bool) -> nn.Module:
-    return _run(_Phase(folder.tuned, recipe.tuning_epochs), model, recipe, device, resume, progress)
-
-
-@dataclass(frozen=True)
-class _Phase:
-    """One call of Lightning: where its checkpoint is, and for how long."""
-
-    checkpoint: Path
-    epochs: int
-
-
-def _run(phase: _Phase, model: nn.Module, recipe: Recipe, device: str, resume: bool, progress: bool) -> nn.Module:
-    from psu_deploy.training.datamodule import SequenceData
-    from psu_deploy.training.module import Classifier
-
-    module = Classifier(model.train(), recipe)
-    data = SequenceData(recipe.make_task(), recipe.batch_size, recipe.seed)
-    checkpoint = phase.checkpoint if resume else None
-    with quiet_training():
-        _until_interrupted(_trainer(phase, device, progress), module, data, checkpoint)
-    return module.model.cpu().eval()
-
-
-def _trainer(phase: _Phase, device: str, progress: bool) -> pl.Trainer:
-    import lightning.pytorch as pl
-    from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-
-    from psu_deploy.training.checkpoint_io import AtomicCheckpointIO
-
-    target = phase.checkpoint
-    callbacks: list[Callback] = [
-        ModelCheckpoint(target.parent, target.stem, enable_version_counter=False, save_on_train_epoch_end=True)
-    ]
-    if progress:
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
-    return pl.Trainer(
-        accelerator=device,
-        devices=1,
-        max_epochs=phase.epochs,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=target.parents[1],
-    )
-
-
-def _until_interrupted(
-    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None
-) -> None:
-    """Fit; Ctrl-C is a KeyboardInterrupt, where Lightning would end the process."""
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    except SystemExit as ended:
-        if not isinstance(ended.__context__, KeyboardInterrupt):
-            raise
-        raise KeyboardInterrupt from None
-
-
-def _resolve(device: str) -> Literal["cpu", "cuda"]:
-    there = torch.cuda.is_available()
-    if device == "auto":
-        return "cuda" if there else "cpu"
-    if device == "cpu":
-        return "cpu"
-    if device != "cuda":
-        raise InputError(f"device must be auto, cpu or cuda, got {device!r}")
-    if not there:
-        raise InputError('device is "cuda" but torch sees no GPU here; use "cpu" or "auto"')
-    return "cuda"
-
-
-def _import_lightning() -> None:
+def _import_what_is_needed(recipe: Recipe, tensorboard: bool) -> None:
+    """Rather now than after the training."""
     try:
         with quiet_import():
             require("lightning.pytorch", extra="train")
@@ -222,6 +185,10 @@ def _import_lightning() -> None:
         raise MissingExtraError(
             f"lightning is installed but does not import here: {error}; `psu-deploy doctor` says what to do"
         ) from error
+    if recipe.deploy_for == "nir":
+        require("scipy.optimize", extra="nir")
+    if tensorboard:
+        require("tensorboard", extra="train")
 
 
 def _own_generators(device: str) -> AbstractContextManager[None]:

@@ -22,7 +22,7 @@ from psu_deploy.training.samples import Samples, Split
 
 def time_first(inputs: Tensor) -> Tensor:
     """Stored sequences (B, T, *features) as a batch (T, B, *features) of float32."""
-    return inputs.transpose(0, 1).float()
+    return inputs.transpose(0, 1).float().contiguous()
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def batches(epoch: int, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]
 
 
 def test_batches_are_time_first_and_hold_every_sample_once() -> None:
-    drawn = batches(epoch=0)
+    drawn = [(make_task("digits", {}).encode(inputs), labels) for inputs, labels in batches(epoch=0)]
     assert [tuple(x.shape) for x, _ in drawn] == [(8, 100, 8)] * 12 + [(8, 57, 8)]
     x, labels = torch.cat([x for x, _ in drawn], 1), torch.cat([labels for _, labels in drawn])
     rows = sorted((label, *row) for row, label in zip(x.transpose(0, 1).flatten(1).tolist(), labels, strict=True))

@@ -27,11 +27,11 @@ from psu_deploy.training.recipe import PREPARABLE
 
 RECIPE = Recipe(hidden=8, epochs=2, deploy_for="nir", levels=7, exponentials=2)
 FILES = {"recipe.json", "weights.safetensors", "model.psm", "metrics.json"}
-FILES |= {"checkpoints/last.ckpt", "checkpoints/tuned.ckpt"}
+FILES |= {"checkpoints/last.ckpt", "checkpoints/tuned.ckpt", "log.csv", "tuned.csv"}
 
 
 def quick(folder: Path, recipe: Recipe = RECIPE, **options: Any) -> RunResult:
-    return train(recipe, folder, device="cpu", progress=False, **options)
+    return train(recipe, folder, device="cpu", progress=False, pictures=False, **options)
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:

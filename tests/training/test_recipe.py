@@ -134,11 +134,11 @@ def test_refuses_a_value(name: str, value: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"momentum": 0.9}, r"missing \[\], unknown \['momentum'\]"),
+        ({"clip": 0.9}, r"missing \[\], unknown \['clip'\]"),
         ({"seed": ...}, r"missing \['seed'\], unknown \[\]"),
         ({"format": "psu-deploy.machine"}, "has format and version"),
-        ({"version": 3}, "has format and version"),
-        ({"version": 1}, r"missing \[\], unknown \['deploy_for', 'exponentials', 'levels'\]"),
+        ({"version": 4}, "has format and version"),
+        ({"version": 1}, r"missing \[\], unknown \['augment', 'deploy_for', 'exponentials', .*'levels', .*\]"),
         ({"levels": ...}, r"missing \['levels'\], unknown \[\]"),
     ],
 )

@@ -20,7 +20,7 @@ RECIPE = Recipe(hidden=8, epochs=3)
 
 
 def quick(folder: Path, recipe: Recipe = RECIPE, **options: Any) -> RunResult:
-    return train(recipe, folder, device="cpu", progress=False, **options)
+    return train(recipe, folder, device="cpu", progress=False, pictures=False, **options)
 
 
 def epochs_done(folder: Path) -> int:

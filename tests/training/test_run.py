@@ -17,7 +17,8 @@ from psu_deploy.errors import InputError, MissingExtraError
 from psu_deploy.machine import StateMachine
 from psu_deploy.training import Recipe, load_run, train
 
-FILES = {"recipe.json", "weights.safetensors", "model.psm", "metrics.json", "checkpoints/last.ckpt"}
+FILES = {"recipe.json", "weights.safetensors", "model.psm", "metrics.json", "checkpoints/last.ckpt", "log.csv"}
+PICTURES = {"curves.svg", "matrices.svg"}
 QUICK = Recipe(hidden=8, epochs=1)
 
 
@@ -26,7 +27,7 @@ def files_in(folder: Path) -> set[str]:
 
 
 def quick(folder: Path, recipe: Recipe = QUICK, **options: Any) -> dict[str, np.ndarray]:
-    train(recipe, folder, device="cpu", progress=False, **options)
+    train(recipe, folder, device="cpu", progress=False, pictures=False, **options)
     return load_file(folder / "weights.safetensors")
 
 
@@ -35,7 +36,7 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 
 
 def test_a_run_folder_holds_the_run_and_nothing_else(trained: Any) -> None:
-    assert files_in(trained.folder) == FILES
+    assert files_in(trained.folder) == FILES | PICTURES
     assert Recipe.load(trained.folder / "recipe.json") == trained.recipe
     assert json.loads((trained.folder / "metrics.json").read_text()) == asdict(trained.result)
     assert (trained.result.epochs, trained.result.device) == (2, "cpu")
@@ -44,7 +45,7 @@ def test_a_run_folder_holds_the_run_and_nothing_else(trained: Any) -> None:
 
 def test_nothing_is_written_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    train(QUICK, "runs/first", progress=False)
+    train(QUICK, "runs/first", progress=False, pictures=False)
     assert files_in(tmp_path) == {f"runs/first/{name}" for name in FILES}
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 

@@ -1,0 +1,70 @@
+"""Recipes that are known: one file of YAML per task in `recipes/`, and beside it what it does unlike its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from psu_deploy.errors import InputError
+from psu_deploy.models import CAUSAL
+from psu_deploy.training.recipe import Recipe
+from psu_deploy.training.registry import task_names
+
+_FOLDER = files("psu_deploy.training") / "recipes"
+_PER_NEURON = "neurons"
+"""Key of a file: name of a neuron -> fields of the recipe that are others for it."""
+
+
+def preset(task: str, neuron: str = "rpsu", **fields: Any) -> Recipe:
+    """The recipe of a task: what its file says, else the defaults of `Recipe`.
+
+    Args:
+        task: its name.
+        neuron: a name in `psu_deploy.models.CAUSAL`.
+        fields: of the recipe, that shall be others; `options` and `neuron_options` are merged.
+
+    Raises:
+        InputError: if there is no such task, or a field is wrong.
+    """
+    values = _values(task) if task in task_names() else {}
+    own = values.pop(_PER_NEURON, {}).get(neuron, {})
+    for more in (own, {"neuron": neuron}, fields):
+        merged = {key: {**values.get(key, {}), **value} for key, value in more.items() if isinstance(value, dict)}
+        values |= more | merged
+    known = Recipe.__dataclass_fields__
+    for name in values:
+        if name not in known:
+            raise InputError(f"a recipe has the fields {', '.join(known)}; got {name}")
+    return Recipe(task=task, **values)
+
+
+def _values(task: str) -> dict[str, Any]:
+    file = _FOLDER / f"{task}.yaml"
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.is_file() else {}
+
+
+class _Presets(Mapping[str, Recipe]):
+    """Name "task-neuron" -> recipe, made when it is asked for."""
+
+    def __getitem__(self, name: str) -> Recipe:
+        task, _, neuron = name.rpartition("-")
+        if task not in _tasks_with_files() or neuron not in CAUSAL:
+            raise KeyError(name)
+        return preset(task, neuron)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{task}-{neuron}" for task in _tasks_with_files() for neuron in CAUSAL)
+
+    def __len__(self) -> int:
+        return len(_tasks_with_files()) * len(CAUSAL)
+
+
+def _tasks_with_files() -> list[str]:
+    return sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml"))
+
+
+RECIPES: Mapping[str, Recipe] = _Presets()
+"""Recipes that are known to work, by name: "digits-rpsu"."""

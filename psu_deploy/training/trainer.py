@@ -1,0 +1,82 @@
+"""Lightning's trainer, as a run needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psu_deploy.training.quiet import quiet_import
+
+with quiet_import():
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+
+from psu_deploy.training.callbacks import Journal
+from psu_deploy.training.checkpoint_io import AtomicCheckpointIO
+from psu_deploy.training.machines import Machines
+from psu_deploy.training.recipe import Precision
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One call of Lightning: how long, and where it keeps what.
+
+    Args:
+        epochs: passes over the training split.
+        checkpoint: written after every epoch.
+        log: a table with a row per epoch.
+        events: folder for TensorBoard; None = none is written.
+    """
+
+    epochs: int
+    checkpoint: Path
+    log: Path
+    events: Path | None
+
+
+def make_trainer(phase: Phase, machines: Machines, precision: Precision, progress: bool) -> pl.Trainer:
+    """A trainer that writes what the phase says and nothing else."""
+    target = phase.checkpoint
+    callbacks: list[Callback] = [
+        Journal(phase.log),
+        ModelCheckpoint(target.parent, target.stem, enable_version_counter=False, save_on_train_epoch_end=True),
+    ]
+    if progress:
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    return pl.Trainer(
+        accelerator=machines.device,
+        devices=machines.devices,
+        num_nodes=machines.num_nodes,
+        strategy=machines.strategy,
+        precision=precision,
+        max_epochs=phase.epochs,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=False if phase.events is None else _tensorboard(phase.events),
+        sync_batchnorm=machines.device == "cuda" and machines.devices * machines.num_nodes > 1,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        default_root_dir=target.parents[1],
+    )
+
+
+def _tensorboard(folder: Path) -> Logger:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder.parent, name=folder.name, version="")
+
+
+def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None) -> None:
+    """Fit; Ctrl-C is a KeyboardInterrupt, where Lightning would end the process."""
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from None
