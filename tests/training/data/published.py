@@ -1,0 +1,91 @@
+"""Small data sets in the layouts in which the real ones are published, byte by byte, with contents drawn at random.
+
+Every writer takes a folder and returns what a reader should find.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+CIFAR_FOLDERS = {
+    (10, "python"): "cifar-10-batches-py",
+    (10, "binary"): "cifar-10-batches-bin",
+    (100, "python"): "cifar-100-python",
+    (100, "binary"): "cifar-100-binary",
+}
+
+
+def write_cifar(folder: Path, classes: int = 10, per_class: int = 12, kind: str = "python", packed: bool = True):
+    """CIFAR-10 or CIFAR-100, `per_class` images of every class to train with and half as many to test with.
+
+    Every class has a colour of its own, so that a network has something to learn.
+
+    Returns:
+        {"train": (images (N, 3, 32, 32), labels), "test": the same}, in the order of the files.
+    """
+    draw = np.random.default_rng(classes)
+    splits = {"train": _images(draw, classes, per_class), "test": _images(draw, classes, (per_class + 1) // 2)}
+    inside = CIFAR_FOLDERS[classes, kind]
+    files = {}
+    for split, (images, labels) in splits.items():
+        names = _cifar_names(classes, split)
+        for name, rows in zip(names, np.array_split(np.arange(len(labels)), len(names)), strict=True):
+            pixels, chosen = images[rows].reshape(len(rows), -1), labels[rows]
+            if kind == "python":
+                files[name] = python2_batch(pixels, chosen.tolist(), "labels" if classes == 10 else "fine_labels")
+            else:
+                coarse = [] if classes == 10 else [chosen // 5]
+                head = np.stack([*coarse, chosen], 1).astype(np.uint8)
+                files[f"{name}.bin"] = np.concatenate([head, pixels], 1).tobytes()
+    if packed:
+        archive = inside.replace("-batches-py", "-python").replace("-batches-bin", "-binary")
+        with tarfile.open(folder / f"{archive}.tar.gz", "w:gz", compresslevel=1) as tar:
+            for name in reversed(files):  # any order will do
+                member = tarfile.TarInfo(f"{inside}/{name}")
+                member.size = len(files[name])
+                tar.addfile(member, io.BytesIO(files[name]))
+    else:
+        (folder / inside).mkdir()
+        for name, content in files.items():
+            (folder / inside / name).write_bytes(content)
+    return splits
+
+
+def _images(draw, classes: int, per_class: int):
+    labels = draw.permutation(np.repeat(np.arange(classes), per_class)).astype(np.int64)
+    colours = draw.integers(40, 216, (classes, 3, 1, 1))
+    images = colours[labels] + draw.integers(-40, 41, (len(labels), 3, 32, 32))
+    return images.astype(np.uint8), labels
+
+
+def _cifar_names(classes: int, split: str) -> list[str]:
+    if classes == 100:
+        return [split]
+    return ["test_batch"] if split == "test" else [f"data_batch_{number}" for number in range(1, 6)]
+
+
+def python2_batch(pixels, labels: list[int], key: str) -> bytes:
+    """The pickle that cPickle of Python 2 writes, protocol 2, of {"data": uint8 array, key: list}."""
+    rows, columns = pixels.shape
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01" + _whole(rows) + _whole(columns) + b"\x86"
+        b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89T" + struct.pack("<i", pixels.size) + pixels.tobytes() + b"tb"
+    )
+    numbers = b"](" + b"".join(map(_whole, labels)) + b"e"
+    text = b"U\x0bbatch_label" + b"U\x15training batch 1 of 5"
+    return b"\x80\x02}(" + text + _short(key) + numbers + b"U\x04data" + array + b"u."
+
+
+def _whole(number: int) -> bytes:
+    return b"M" + struct.pack("<H", number)
+
+
+def _short(text: str) -> bytes:
+    return b"U" + bytes([len(text)]) + text.encode()
