@@ -1,6 +1,7 @@
 """The tasks that come with psu-deploy."""
 
 from psu_deploy.training.catalogue.digits import digits_by_columns, digits_by_pixels
+from psu_deploy.training.catalogue.events import shd
 from psu_deploy.training.catalogue.images import cifar10, cifar100, sequential_cifar10, sequential_cifar100
 
 CATALOGUE = {
@@ -10,6 +11,7 @@ CATALOGUE = {
     "cifar100": cifar100,
     "sequential-cifar10": sequential_cifar10,
     "sequential-cifar100": sequential_cifar100,
+    "shd": shd,
 }
 """Name -> function that makes the task; its arguments are the options."""
 

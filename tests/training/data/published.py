@@ -5,11 +5,13 @@ Every writer takes a folder and returns what a reader should find.
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 CIFAR_FOLDERS = {
@@ -89,3 +91,39 @@ def _whole(number: int) -> bytes:
 
 def _short(text: str) -> bytes:
     return b"U" + bytes([len(text)]) + text.encode()
+
+
+def write_shd(folder: Path, per_class: int = 11, packed: bool = False):
+    """SHD: shd_train.h5 and, half as large, shd_test.h5. Recordings take from half a second to more than one.
+
+    Every class has units of its own that fire most.
+
+    Returns:
+        {"train": (list of (times, units)), labels), "test": the same}; times are float16, as in the real files.
+    """
+    splits = {}
+    for split, count in (("train", per_class), ("test", (per_class + 1) // 2)):
+        draw = np.random.default_rng(count)
+        labels = draw.permutation(np.repeat(np.arange(20), count)).astype(np.uint16)
+        recordings = [_spoken(draw, int(label)) for label in labels]
+        path = folder / f"shd_{split}.h5"
+        with h5py.File(path, "w") as file:
+            file["labels"] = labels
+            for name, of, kind in (("times", 0, np.float16), ("units", 1, np.uint16)):
+                rows = file.create_dataset(f"spikes/{name}", (len(labels),), h5py.vlen_dtype(kind))
+                for row, recording in enumerate(recordings):
+                    rows[row] = recording[of]
+            file["extra/keys"] = [f"digit {label}".encode() for label in range(20)]
+            file["extra/speaker"] = draw.integers(0, 12, len(labels)).astype(np.uint16)
+        if packed:
+            (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+            path.unlink()
+        splits[split] = recordings, labels.astype(np.int64)
+    return splits
+
+
+def _spoken(draw, label: int):
+    count, length = draw.integers(100, 400), draw.uniform(0.5, 1.3)
+    times = np.sort(draw.uniform(0.01, length, count)).astype(np.float16)
+    units = np.where(draw.random(count) < 0.7, 35 * label + draw.integers(0, 35, count), draw.integers(0, 700, count))
+    return times, units.astype(np.uint16)

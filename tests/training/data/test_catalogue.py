@@ -24,6 +24,7 @@ WRITE = {
     "cifar100": partial(published.write_cifar, classes=100, per_class=2),
     "sequential-cifar10": partial(published.write_cifar, classes=10, per_class=4),
     "sequential-cifar100": partial(published.write_cifar, classes=100, per_class=2),
+    "shd": published.write_shd,
 }
 """Task -> writes a small set of its files as they are published."""
 
