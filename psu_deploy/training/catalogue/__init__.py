@@ -1,7 +1,7 @@
 """The tasks that come with psu-deploy."""
 
 from psu_deploy.training.catalogue.digits import digits_by_columns, digits_by_pixels
-from psu_deploy.training.catalogue.events import shd
+from psu_deploy.training.catalogue.events import cifar10_dvs, n_mnist, shd
 from psu_deploy.training.catalogue.images import cifar10, cifar100, sequential_cifar10, sequential_cifar100
 
 CATALOGUE = {
@@ -12,6 +12,8 @@ CATALOGUE = {
     "sequential-cifar10": sequential_cifar10,
     "sequential-cifar100": sequential_cifar100,
     "shd": shd,
+    "n-mnist": n_mnist,
+    "cifar10-dvs": cifar10_dvs,
 }
 """Name -> function that makes the task; its arguments are the options."""
 

@@ -11,6 +11,7 @@ last event itself; with "causal" whatever is later than T widths.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,6 @@ NOT_STREAMABLE = (
     "binning='paper' cuts a recording between its first and its last event, which a live sensor cannot know; "
     "binning='causal' has bins of a fixed width"
 )
-
-MOST = np.iinfo(np.uint8).max
-"""Events that one place may have in one step."""
 
 
 class CrowdedError(Exception):
@@ -86,7 +84,7 @@ class Binning:
         """Why a live sensor could not count like that."""
         return NOT_STREAMABLE if self.kind == "paper" else None
 
-    def counts(self, events: Events, size: int) -> NDArray[np.uint8]:
+    def counts(self, events: Events, size: int, kind: type[np.unsignedinteger] = np.uint8) -> NDArray[Any]:
         """How many events every place has at every step, (T, size).
 
             paper     k = floor((t - t_first) / w),   w = floor((t_last - t_first) / T)
@@ -94,8 +92,13 @@ class Binning:
 
         A recording shorter than T microseconds has no bins, w = 0, and no counts.
 
+        Args:
+            events: of one recording.
+            size: number of places.
+            kind: of the counts.
+
         Raises:
-            CrowdedError: if there are more than 255.
+            CrowdedError: if there are more than such a number holds.
         """
         times, width = events.times, self.width
         if self.kind == "paper":
@@ -104,6 +107,7 @@ class Binning:
         step = times // width if width else np.full_like(times, self.steps)
         inside = (step >= 0) & (step < self.steps)
         counted = np.bincount(step[inside] * size + events.places[inside], minlength=self.steps * size)
-        if counted.max() > MOST:
-            raise CrowdedError(f"{counted.max()} events in one place and one step, at most {MOST} are counted")
-        return counted.astype(np.uint8).reshape(self.steps, size)
+        most = np.iinfo(kind).max
+        if counted.max() > most:
+            raise CrowdedError(f"{counted.max()} events in one place and one step, at most {most} are counted")
+        return counted.astype(kind).reshape(self.steps, size)

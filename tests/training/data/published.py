@@ -9,6 +9,7 @@ import gzip
 import io
 import struct
 import tarfile
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -127,3 +128,89 @@ def _spoken(draw, label: int):
     times = np.sort(draw.uniform(0.01, length, count)).astype(np.float16)
     units = np.where(draw.random(count) < 0.7, 35 * label + draw.integers(0, 35, count), draw.integers(0, 700, count))
     return times, units.astype(np.uint16)
+
+
+def write_n_mnist(folder: Path, per_class: int = 3, packed: bool = False):
+    """N-MNIST: Train/0/00001.bin and so on, half as many in Test.
+
+    Returns:
+        {"train": list of (label, events), "test": the same}, class by class; events are rows (t, x, y, on).
+    """
+    splits = {}
+    for split, count in (("Train", per_class), ("Test", (per_class + 1) // 2)):
+        draw = np.random.default_rng(count)
+        files = {}
+        splits[split.lower()] = found = []
+        for label in range(10):
+            for number in range(count):
+                events = _saccades(draw, label, 34, 310_000)
+                files[f"{split}/{label}/{number + 1:05}.bin"] = atis(events)
+                found.append((label, events))
+        _write_files(folder, files, [f"{split}.zip"] if packed else None)
+    return splits
+
+
+def write_cifar10_dvs(folder: Path, per_class: int = 12, packed: bool = False):
+    """CIFAR10-DVS: airplane/cifar10_airplane_0.aedat and so on.
+
+    Returns:
+        list of (label, number, events), class by class; events are rows (t, x, y, on).
+    """
+    draw = np.random.default_rng(per_class)
+    files, found = {}, []
+    for label, name in enumerate(DVS_NAMES):
+        for number in range(per_class):
+            events = _saccades(draw, label, 128, 1_300_000)
+            files[f"{name}/cifar10_{name}_{number}.aedat"] = aedat2(events)
+            found.append((label, number, events))
+    _write_files(folder, files, [f"{name}.zip" for name in DVS_NAMES] if packed else None)
+    return found
+
+
+DVS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def _saccades(draw, label: int, size: int, length: int):
+    """A bar at an angle of its own for every class, that moves."""
+    count = int(draw.integers(200, 400))
+    times = np.sort(draw.integers(0, length, count))
+    along, angle = draw.uniform(-0.4, 0.4, count), np.pi * label / 10
+    moved = 0.1 * times / length
+    x = (0.5 + along * np.cos(angle) + moved * np.sin(angle)) * size
+    y = (0.5 + along * np.sin(angle) - moved * np.cos(angle)) * size
+    events = np.stack([times, x, y, draw.integers(0, 2, count)], 1).astype(np.int64)
+    return np.clip(events, 0, [length, size - 1, size - 1, 1])
+
+
+def atis(events) -> bytes:
+    """Events of 40 bits, as the N-MNIST files have them; one overflow in the middle where that fits."""
+    content, late = b"", 0
+    for row, (t, x, y, on) in enumerate(events.tolist()):
+        if row == len(events) // 2 and t >= 8192:
+            content, late = content + bytes([0, 240, 0, 0, 0]), 8192
+        content += ((x << 32) | (y << 24) | (on << 23) | (t - late)).to_bytes(5, "big")
+    return content
+
+
+def aedat2(events, start: int = 77_000_000) -> bytes:
+    """AEDAT 2.0 of a DVS128, as jAER writes it; the camera's clock does not begin at 0."""
+    header = (
+        b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n"
+        b"# Data format is int32 address, int32 timestamp (8 bytes total), repeated for each event\r\n"
+        b"# Timestamps tick is 1 us\r\n# created Thu Jun 22 13:52:41 CST 2014\r\n"
+    )
+    rows = [
+        struct.pack(">II", ((127 - x) << 8) | ((127 - y) << 1) | (1 - on), start + t) for t, x, y, on in events.tolist()
+    ]
+    return header + b"".join(rows)
+
+
+def _write_files(folder: Path, files: dict[str, bytes], archives: list[str] | None) -> None:
+    for archive in archives or ():
+        with zipfile.ZipFile(folder / archive, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, content in files.items():
+                if name.startswith(archive.removesuffix(".zip") + "/"):
+                    packed.writestr(name, content)
+    for name, content in () if archives else files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)

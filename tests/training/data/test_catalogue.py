@@ -25,6 +25,8 @@ WRITE = {
     "sequential-cifar10": partial(published.write_cifar, classes=10, per_class=4),
     "sequential-cifar100": partial(published.write_cifar, classes=100, per_class=2),
     "shd": published.write_shd,
+    "n-mnist": published.write_n_mnist,
+    "cifar10-dvs": published.write_cifar10_dvs,
 }
 """Task -> writes a small set of its files as they are published."""
 
