@@ -26,6 +26,7 @@ class DigitsNet(nn.Module):
         T: number of time steps.
         inputs: features of one step; by default a column of an image.
         classes: number of classes.
+        answer: steps at the end in which the readout counts; None = all.
 
     Attributes:
         input_shape: features of one step, (inputs,).
@@ -49,14 +50,16 @@ class DigitsNet(nn.Module):
         T: int = STEPS,
         inputs: int = INPUT_SHAPE[0],
         classes: int = CLASSES,
+        answer: int | None = None,
     ) -> None:
         super().__init__()
         make = neuron_maker(neuron, T)
-        check_sizes(inputs=inputs, classes=classes)
+        check_sizes(inputs=inputs, classes=classes, answer=T if answer is None else answer)
         if hidden < 1:
             raise InputError(f"hidden is a number of neurons and must be at least 1, got {hidden}")
         check_dropout(dropout)
         self.input_shape = (inputs,)
+        self.answer = answer
         self.layers = SpikingSequential(
             *_spiking_layer(inputs, hidden, make, dropout),
             *_spiking_layer(hidden, hidden, make, dropout),
@@ -65,7 +68,7 @@ class DigitsNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.layers(x)
-        return logits.mean(0)
+        return logits.mean(0) if self.answer is None else logits[-self.answer :].mean(0)
 
 
 def _spiking_layer(inputs: int, outputs: int, make: NeuronMaker, dropout: float) -> list[nn.Module]:

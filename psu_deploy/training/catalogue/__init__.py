@@ -1,6 +1,7 @@
 """The tasks that come with psu-deploy."""
 
 from psu_deploy.training.catalogue.digits import digits_by_columns, digits_by_pixels
+from psu_deploy.training.catalogue.drawn import delayed_recall, random_manifolds
 from psu_deploy.training.catalogue.events import cifar10_dvs, n_mnist, shd
 from psu_deploy.training.catalogue.images import cifar10, cifar100, sequential_cifar10, sequential_cifar100
 
@@ -14,6 +15,8 @@ CATALOGUE = {
     "shd": shd,
     "n-mnist": n_mnist,
     "cifar10-dvs": cifar10_dvs,
+    "delayed-recall": delayed_recall,
+    "random-manifolds": random_manifolds,
 }
 """Name -> function that makes the task; its arguments are the options."""
 
