@@ -13,6 +13,7 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.errors import ArtifactError
+from psu_deploy.files.cache import cache_folder
 from psu_deploy.files.hdf5 import read, read_groups, record, vouch_for
 from psu_deploy.machine import Node, StateMachine, ops
 
@@ -216,7 +217,7 @@ def test_where_it_lies(tmp_path, monkeypatch, given):
     for name, value in given.items():
         monkeypatch.setenv(name, value.format(tmp_path))
     below = "xdg" if "HOME" not in given else ".cache"
-    assert record._folder() == tmp_path / below / "psu-deploy" / "hdf5"
+    assert cache_folder("hdf5") == tmp_path / below / "psu-deploy" / "hdf5"
 
 
 @pytest.mark.parametrize("target", ["lava", "nir"])

@@ -100,7 +100,7 @@ def test_there_is_a_recipe_for_every_neuron() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("task", "mnist", "task must be one of digits, got 'mnist'"),
+        ("task", "mnist", "task must be one of .*digits.*, got 'mnist'"),
         ("neuron", "psn", "neuron must be one of psu, ipsu, .* got 'psn'"),
         ("neuron", ["psu"], "neuron must be one of"),
         ("hidden", 0, "hidden must be a whole number of at least 1, got 0"),

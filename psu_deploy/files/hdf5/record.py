@@ -2,21 +2,19 @@
 
     <cache>/hdf5/<name>     empty; the name is a hash of the content, the groups, the memory allowed, and the libraries
 
-<cache> is what PSU_DEPLOY_CACHE names, else psu-deploy in XDG_CACHE_HOME or in ~/.cache; an empty PSU_DEPLOY_CACHE
-keeps nothing. Who can write there can vouch for a hostile file, so a folder that is not this user's alone is ignored.
-Nothing depends on the record but time: where it cannot be read or written, a file is rehearsed again.
+<cache> is that of `files.cache`. Who can write there can vouch for a hostile file, so a folder that is not this user's
+alone is ignored. Nothing depends on the record but time: where it cannot be read or written, a file is rehearsed again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-VARIABLE = "PSU_DEPLOY_CACHE"
+from psu_deploy.files.cache import cache_folder, is_private
 
 MOST = 4096
 """Names kept; then the older half goes."""
@@ -53,9 +51,9 @@ def is_known(name: str | None) -> bool:
         return False
     if name in _here:
         return True
-    folder = _folder()
+    folder = cache_folder("hdf5")
     try:
-        if folder is None or not _is_private(folder):
+        if folder is None or not is_private(folder):
             return False
         (folder / name).lstat()
     except OSError:
@@ -72,32 +70,14 @@ def remember(name: str | None) -> None:
     if len(_here) >= MOST:
         _here.clear()
     _here.add(name)
-    folder = _folder()
+    folder = cache_folder("hdf5")
     if folder is None:
         return
     with suppress(OSError):
         folder.mkdir(0o700, parents=True, exist_ok=True)
-        if _is_private(folder):
+        if is_private(folder):
             os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600))  # empty, so it is there or it is not
             _forget_the_oldest(folder)
-
-
-def _folder() -> Path | None:
-    if not hasattr(os, "geteuid"):  # nobody says there whose a folder is
-        return None
-    named = os.environ.get(VARIABLE)
-    if named is not None:
-        return Path(named) / "hdf5" if Path(named).is_absolute() else None
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    with suppress(RuntimeError):  # a user without a home
-        return (cache if cache.is_absolute() else Path.home() / ".cache") / "psu-deploy" / "hdf5"
-    return None
-
-
-def _is_private(folder: Path) -> bool:
-    """Whether it is a folder, no link, of this user, and nobody else may write to it; OSError if it is not there."""
-    found = folder.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _forget_the_oldest(folder: Path) -> None:

@@ -1,0 +1,87 @@
+"""CIFAR-10 and CIFAR-100: the same image at every step, or one column of it per step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from psu_deploy.errors import InputError
+from psu_deploy.models import CIFARNet, SequentialCIFARNet, columns, repeated
+from psu_deploy.models.arguments import check_sizes
+from psu_deploy.training.data.augment import cropped, erased, flipped
+from psu_deploy.training.data.cifar import IMAGE_SHAPE, SOURCES, Classes, cifar
+from psu_deploy.training.tasks import Task
+
+CONSTANTS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""Name -> mean and deviation of the colours, of pixels from 0 to 1."""
+
+
+def cifar10(steps: int = 4, normalise: str = "cifar10") -> Task:
+    """CIFAR-10 with direct encoding: the same image at every step."""
+    return _static("cifar10", 10, steps, normalise)
+
+
+def cifar100(steps: int = 4, normalise: str = "cifar10") -> Task:
+    """CIFAR-100 with direct encoding; normalised like CIFAR-10, as in arXiv 2402.00449."""
+    return _static("cifar100", 100, steps, normalise)
+
+
+def sequential_cifar10(normalise: str = "cifar10") -> Task:
+    """CIFAR-10, one column of pixels per step, left to right."""
+    return _sequential("sequential-cifar10", 10, normalise)
+
+
+def sequential_cifar100(normalise: str = "cifar10") -> Task:
+    """CIFAR-100, one column of pixels per step, left to right."""
+    return _sequential("sequential-cifar100", 100, normalise)
+
+
+def _static(name: str, classes: Classes, steps: int, normalise: str) -> Task:
+    check_sizes(steps=steps)
+    network = partial(CIFARNet, T=steps, classes=classes)
+    return _task(name, classes, steps, IMAGE_SHAPE, network, normalise, lambda images: repeated(images, steps))
+
+
+def _sequential(name: str, classes: Classes, normalise: str) -> Task:
+    channels, height, width = IMAGE_SHAPE
+    network = partial(SequentialCIFARNet, T=width, classes=classes)
+    return _task(name, classes, width, (channels, height), network, normalise, columns)
+
+
+def _task(
+    name: str,
+    classes: Classes,
+    steps: int,
+    input_shape: tuple[int, ...],
+    network: Callable[..., nn.Module],
+    normalise: str,
+    sequences: Callable[[Tensor], Tensor],
+) -> Task:
+    """Both the training and the test images are normalised by the same constants.
+
+    In the authors' code they are not: its training images get those of ImageNet, its test images those of CIFAR-10.
+    Its RandAugment (m9-mstd0.5-inc1) is left out here; crop, flip and random erasing are as there.
+    """
+    if normalise not in CONSTANTS:
+        raise InputError(f"normalise must be one of {', '.join(CONSTANTS)}, got {normalise!r}")
+    mean, deviation = (255 * torch.tensor(values).reshape(3, 1, 1) for values in CONSTANTS[normalise])
+
+    def encode(images: Tensor) -> Tensor:
+        return sequences((images.float() - mean.to(images.device)) / deviation.to(images.device))
+
+    return Task(
+        read=partial(cifar, classes, name),
+        steps=steps,
+        input_shape=input_shape,
+        classes=classes,
+        network=network,
+        encode=encode,
+        augment=lambda images: erased(flipped(cropped(images)), mean, deviation),
+        source=SOURCES[classes],
+    )
