@@ -92,6 +92,13 @@ def neuron_maker(
     return lambda: NEURONS[neuron](T, **options)
 
 
+def neuron_class(neuron: str) -> type[nn.Module]:
+    """The class of a neuron, by name; `InputError` if there is no such neuron."""
+    if neuron not in _CLASSES:
+        raise InputError(f"neuron must be one of {', '.join(_CLASSES)}, got {neuron!r}")
+    return _CLASSES[neuron]
+
+
 def _check_options(neuron: str, options: dict[str, Any]) -> None:
     arguments = inspect.signature(_CLASSES[neuron]).parameters
     taken = {name: argument.default for name, argument in arguments.items() if name not in _SAID_OTHERWISE}

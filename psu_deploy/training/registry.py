@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from psu_deploy.errors import InputError
@@ -45,7 +46,7 @@ def register(name: str, task: Task | TaskMaker) -> None:
 
 def task_names() -> tuple[str, ...]:
     """Names of all tasks that are known here."""
-    return tuple(sorted({*CATALOGUE, *_REGISTERED, *(point.name for point in entry_points(group=GROUP))}))
+    return tuple(sorted({*CATALOGUE, *_REGISTERED, *_points()}))
 
 
 def task_options(name: str) -> Mapping[str, Value]:
@@ -77,14 +78,24 @@ def _named(name: str) -> TaskMaker:
         return CATALOGUE[name]
     if name in _REGISTERED:
         return _REGISTERED[name]
-    for point in entry_points(group=GROUP, name=name):
-        try:
-            return _maker(name, point.load())
-        except Exception as error:  # whatever somebody else's package raises
-            raise InputError(f"the task {name} of {point.value} does not load: {error}") from error
+    if name in _points():
+        return _loaded(name, _points()[name])
     raise InputError(
         f"task must be one of {', '.join(task_names())}, got {name!r}; a task of your own is registered first"
     )
+
+
+@cache
+def _points() -> dict[str, EntryPoint]:
+    """Name -> entry point; what is installed is looked through once."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _loaded(name: str, point: EntryPoint) -> TaskMaker:
+    try:
+        return _maker(name, point.load())
+    except Exception as error:  # whatever somebody else's package raises
+        raise InputError(f"the task {name} of {point.value} does not load: {error}") from error
 
 
 def _maker(name: str, task: Any) -> TaskMaker:

@@ -61,7 +61,7 @@ def test_resuming_trains_only_what_is_left(interrupted: Path, monkeypatch: pytes
 
 
 def test_an_interrupted_run_keeps_its_checkpoint_and_is_not_finished(interrupted: Path) -> None:
-    assert sorted(path.name for path in interrupted.iterdir()) == ["checkpoints", "recipe.json"]
+    assert sorted(path.name for path in interrupted.iterdir()) == ["checkpoints", "log.csv", "recipe.json"]
     assert epochs_done(interrupted) == 2
     with pytest.raises(ArtifactError, match="is not finished"):
         load_run(interrupted)
