@@ -22,6 +22,7 @@ from psu_deploy.cli.lava import lava
 from psu_deploy.cli.options import InterruptedVerb, Version, as_command
 from psu_deploy.cli.run import run
 from psu_deploy.cli.train import train
+from psu_deploy.cli.tune import tune
 from psu_deploy.cli.verify import verify
 from psu_deploy.errors import InternalError, PsuDeployError, UnsupportedModelError
 from psu_deploy.text import visible
@@ -37,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, train, import_, export, verify, run, inspect, doctor):
+for verb in (demo, train, tune, import_, export, verify, run, inspect, doctor):
     app.command(verb.__name__.rstrip("_"))(as_command(verb))
 app.add_typer(lava, name="lava")
 

@@ -23,6 +23,7 @@ from psu_deploy.training.registry import register, task_names  # noqa: E402
 from psu_deploy.training.run import RunResult, train  # noqa: E402
 from psu_deploy.training.samples import Samples  # noqa: E402
 from psu_deploy.training.tasks import Task  # noqa: E402
+from psu_deploy.training.tuning import TuneResult, tune  # noqa: E402
 
 __all__ = [
     "RECIPES",
@@ -31,10 +32,12 @@ __all__ = [
     "RunResult",
     "Samples",
     "Task",
+    "TuneResult",
     "load_run",
     "preset",
     "register",
     "task_names",
     "test_data",
     "train",
+    "tune",
 ]

@@ -91,12 +91,12 @@ def train(
     _check_batch(recipe, machines)
     folder = RunFolder(Path(out))
     resume = _check_folder(folder, recipe, resume, overwrite)
-    _import_what_is_needed(recipe, tensorboard)
+    import_what_is_needed(recipe, tensorboard)
     job = _Job(recipe, folder, data_folder(recipe.task, data), machines, progress, tensorboard)
     recipe.make_task().read("train", job.data)  # rather now than after the run before is gone
     folder.begin(recipe, resume)
     began = time.perf_counter()
-    with _own_generators(machines.device):
+    with own_generators(machines.device):
         model = _fit(job, resume)
     result = RunResult(
         test_accuracy=accuracy(model, recipe.make_task(), "test", job.data),
@@ -176,7 +176,7 @@ def _check_batch(recipe: Recipe, machines: Machines) -> None:
         )
 
 
-def _import_what_is_needed(recipe: Recipe, tensorboard: bool) -> None:
+def import_what_is_needed(recipe: Recipe, tensorboard: bool) -> None:
     """Rather now than after the training."""
     try:
         with quiet_import():
@@ -191,6 +191,6 @@ def _import_what_is_needed(recipe: Recipe, tensorboard: bool) -> None:
         require("tensorboard", extra="train")
 
 
-def _own_generators(device: str) -> AbstractContextManager[None]:
+def own_generators(device: str) -> AbstractContextManager[None]:
     """Training seeds torch's generators; put them back afterwards."""
     return torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else [])

@@ -1,0 +1,235 @@
+"""Make a trained network deployable: prepare it for a target, fine-tune it towards what it was, export, verify."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from psu_deploy import api
+from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.exporters import Target, target_named
+from psu_deploy.files.atomic import write_whole
+from psu_deploy.preparation import LEVELS, prepare
+from psu_deploy.runtime import Artifact
+from psu_deploy.training.checks import check_number
+from psu_deploy.training.distillation import distilling, flip_rate
+from psu_deploy.training.evaluation import accuracy, test_data
+from psu_deploy.training.folder import RunFolder, load_run
+from psu_deploy.training.folders import data_folder
+from psu_deploy.training.machines import Device, Machines
+from psu_deploy.training.packing import Run, prepared_network, unpack
+from psu_deploy.training.quiet import quiet_training
+from psu_deploy.training.recipe import EXPONENTIALS, Recipe
+from psu_deploy.training.run import import_what_is_needed, own_generators
+from psu_deploy.verify import EquivalenceReport
+
+_COMPARED = 256
+"""Samples of the test split whose spikes are compared, and that an export is verified on."""
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What tuning gave.
+
+    Args:
+        original_accuracy: of the network as it was, on the test split, 0..1.
+        prepared_accuracy: of the network that is prepared and not yet fine-tuned.
+        tuned_accuracy: of the network that is exported.
+        prepared_flips: share of the original's spikes that the prepared network decides differently, 0..1.
+        tuned_flips: the same of the fine-tuned network.
+        artifact: the file.
+        report: of the verification: module, machine and artifact, spike by spike.
+    """
+
+    original_accuracy: float
+    prepared_accuracy: float
+    tuned_accuracy: float
+    prepared_flips: float
+    tuned_flips: float
+    artifact: Artifact
+    report: EquivalenceReport
+
+
+def tune(
+    source: str | Path,
+    target: str,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    levels: int = LEVELS,
+    exponentials: int = EXPONENTIALS,
+    distillation: float = 0.5,
+    device: Device = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> TuneResult:
+    """Prepare a trained network for a target, fine-tune it towards what it was, export and verify it.
+
+    `out` becomes a run folder like any other, of the prepared network, with the exported file in it.
+
+    Args:
+        source: a run folder, or its `model.psm`, which carries recipe and weights.
+        target: "nir" or "lava".
+        out: folder to write; must be empty or not exist.
+        data: folder of the data set; None = `$PSU_DEPLOY_DATA/<task>`, for a task that needs one.
+        epochs: of fine-tuning; None = as many as the network was trained.
+        learning_rate: None = that of the recipe.
+        levels: for "nir": steps of the staircase in the place of the sigmoid.
+        exponentials: for "nir": terms of the sums in the place of T x T matrices.
+        distillation: weight of the original's answers in the loss, 0..1; see `distilling`.
+        device: "auto" is "cuda" where there is a GPU, else "cpu".
+        resume: go on with what was begun in `out`, with the same arguments.
+        overwrite: begin anew in `out`; only files of the run are removed.
+        progress: show a progress bar on stderr.
+        options: of the export, such as `simulator="norse"`.
+
+    Raises:
+        InputError: if the source is prepared already, its neurons cannot be, or an argument makes no sense.
+        ArtifactError: if the source is no run, or `out` cannot be written or resumed.
+        MissingExtraError: if something is not installed that the target needs.
+    """
+    original = _open(Path(source))
+    recipe = _recipe(original.recipe, target, epochs, learning_rate, levels, exponentials)
+    check_number("distillation", distillation, "in 0..1", lambda v: 0 <= v <= 1)
+    job = _Job(original, recipe, RunFolder(Path(out)), data_folder(recipe.task, data), distillation)
+    resume = _check_folder(job, resume, overwrite)
+    machines = Machines(device)
+    import_what_is_needed(recipe, tensorboard=False)
+    job.folder.begin(recipe, resume)
+    write_whole(job.notes, job.described().encode())
+    with own_generators(machines.device):
+        before, model = _fit(job, machines, resume, progress)
+    return _finish(job, before, model, target_named(target), options)
+
+
+@dataclass(frozen=True)
+class _Job:
+    original: Run
+    recipe: Recipe
+    folder: RunFolder
+    data: Path | None
+    distillation: float
+
+    @property
+    def notes(self) -> Path:
+        return self.folder.path / "tune.json"
+
+    def described(self) -> str:
+        """What a resumed run must have in common with the one that was begun."""
+        weights = self.original.model.state_dict()
+        source = {name: float(value.double().sum()) for name, value in weights.items()}
+        return json.dumps({"distillation": self.distillation, "source": source}, indent=2) + "\n"
+
+
+def _open(source: Path) -> Run:
+    run = load_run(source) if source.is_dir() else unpack(source)
+    if run.recipe.deploy_for is not None:
+        raise InputError(
+            f"{source} is prepared for {run.recipe.deploy_for} already; name the run of the network as it was, "
+            f"or export this one"
+        )
+    return run
+
+
+def _recipe(
+    recipe: Recipe, target: str, epochs: int | None, learning_rate: float | None, levels: int, exponentials: int
+) -> Recipe:
+    """That of the fine-tuning: a warm-up that is longer than all of it makes no sense."""
+    epochs = recipe.epochs if epochs is None else epochs
+    rate = recipe.learning_rate if learning_rate is None else learning_rate
+    sizes = {"levels": levels, "exponentials": exponentials}
+    return replace(recipe, deploy_for=target, epochs=epochs, learning_rate=rate, warmup_epochs=0, **sizes)  # type: ignore[arg-type]
+
+
+def _check_folder(job: _Job, resume: bool, overwrite: bool) -> bool:
+    """Whether there is something to go on from."""
+    if resume and overwrite:
+        raise InputError("resume and overwrite exclude each other: go on with what was begun, or begin anew")
+    if not resume:
+        job.folder.check_free(overwrite)
+        return False
+    if not job.folder.recipe.is_file():
+        raise ArtifactError(f"there is nothing to resume in {job.folder.path}: no recipe.json; tune without resume")
+    begun = Recipe.load(job.folder.recipe)
+    notes = job.notes.read_text(encoding="utf-8") if job.notes.is_file() else job.described()
+    if begun != job.recipe or notes != job.described():
+        raise InputError(
+            f"{job.folder.path} was begun with another source or with other arguments; resume it with its own, "
+            "or tune into another folder"
+        )
+    return job.folder.tuned.is_file()
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The network as it was, and as it was prepared."""
+
+    original_accuracy: float
+    prepared_accuracy: float
+    prepared_flips: float
+
+
+def _fit(job: _Job, machines: Machines, resume: bool, progress: bool) -> tuple[_Before, nn.Module]:
+    recipe = job.recipe
+    assert recipe.deploy_for is not None
+    student = copy.deepcopy(job.original.model)
+    prepare(student, recipe.deploy_for, levels=recipe.levels, exponentials=recipe.sums)
+    before = _Before(
+        accuracy(job.original.model, recipe.make_task(), "test", job.data),
+        accuracy(student.eval(), recipe.make_task(), "test", job.data),
+        flip_rate(job.original.model, student, _compared(job)),
+    )
+    if resume:
+        student = prepared_network(recipe)
+    torch.manual_seed(recipe.seed)
+    return before, _tuned(job, student, machines, resume, progress)
+
+
+def _tuned(job: _Job, student: nn.Module, machines: Machines, resume: bool, progress: bool) -> nn.Module:
+    from psu_deploy.training.datamodule import SequenceData
+    from psu_deploy.training.module import Classifier
+    from psu_deploy.training.trainer import Phase, fit, make_trainer
+
+    recipe, task = job.recipe, job.recipe.make_task()
+    loss = distilling(job.original.model, recipe, job.distillation)
+    module = Classifier(student.train(), recipe, task, loss)
+    batches = SequenceData(task, recipe.batch_size, recipe.seed, job.data)
+    phase = Phase(recipe.epochs, job.folder.tuned, job.folder.tuned_log, None)
+    with quiet_training():
+        trainer = make_trainer(phase, machines, recipe.precision, progress)
+        fit(trainer, module, batches, phase.checkpoint if resume else None)
+    return module.model.cpu().eval()
+
+
+def _finish(job: _Job, before: _Before, model: nn.Module, target: Target, options: dict[str, Any]) -> TuneResult:
+    x = _compared(job)
+    after = {
+        "tuned_accuracy": accuracy(model, job.recipe.make_task(), "test", job.data),
+        "tuned_flips": flip_rate(job.original.model.cpu(), model, x),
+    }
+    declared = target.options_of("export")
+    chosen = {name: option.suggested for name, option in declared.items() if option.suggested} | options
+    calibration = {name: x for name, option in declared.items() if option.from_run and option.only_with is None}
+    path = job.folder.path / f"model{target.suffix}"
+    shape = job.recipe.make_task().input_shape
+    artifact = api.export(model, path, target=target.name, input_shape=shape, **{**calibration, **chosen})
+    at_verify = target.options_of("verify")
+    opened = {name: declared[name].at_verify.get(value, value) for name, value in chosen.items() if name in at_verify}
+    report = api.verify(model, api.load(artifact, **opened), x)
+    metrics = asdict(before) | after | {"verdict": report.verdict}
+    job.folder.finish(job.recipe, model, metrics, pictures=True)
+    return TuneResult(**asdict(before), **after, artifact=artifact, report=report)
+
+
+def _compared(job: _Job) -> Any:
+    return test_data(job.recipe, job.data, samples=_COMPARED)[0]
