@@ -16,6 +16,9 @@ for _module in ("lightning", "sklearn"):
 
 from psu_deploy.training.folder import Run, load_run  # noqa: E402  the extra is checked first
 from psu_deploy.training.recipe import RECIPES, Recipe  # noqa: E402
+from psu_deploy.training.registry import register  # noqa: E402
 from psu_deploy.training.run import RunResult, test_data, train  # noqa: E402
+from psu_deploy.training.samples import Samples  # noqa: E402
+from psu_deploy.training.tasks import Task  # noqa: E402
 
-__all__ = ["RECIPES", "Recipe", "Run", "RunResult", "load_run", "test_data", "train"]
+__all__ = ["RECIPES", "Recipe", "Run", "RunResult", "Samples", "Task", "load_run", "register", "test_data", "train"]
