@@ -9,9 +9,12 @@ import psu_deploy as psu
 from psu_deploy.exporters.nir.without_node import WITHOUT_NODE
 from psu_deploy.importers.neurons import FAMILIES
 from psu_deploy.nn.neurons import PSN, Neuron
+from psu_deploy.training import registry
+from psu_deploy.training.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "neurons.md").read_text()
+TASKS = (ROOT / "docs" / "data.md").read_text()
 
 
 def test_every_neuron_has_a_row():
@@ -32,6 +35,21 @@ def _cells():
     return [cell for row in PAGE.splitlines() if row.startswith("|") for cell in re.findall(r"`([^`]*)`", row)]
 
 
+def test_every_task_has_a_row_that_is_true():
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in TASKS.splitlines() if row.startswith("| `")]
+    assert [row[0].strip("`") for row in rows] == list(CATALOGUE)
+    for name, steps, features, classes, network, where, live in rows:
+        task = registry.make_task(name.strip("`"), {})
+        assert int(steps) == task.steps
+        assert tuple(map(int, features.split(" x "))) == task.input_shape
+        assert int(classes) == task.classes
+        assert type(task.network("psu")).__name__ == re.split(r"\W", network)[0]
+        assert (task.source is not None) == ("https://" in where or "that of" in where)
+        assert (task.not_streamable is not None) == (live == 'with `binning="causal"`')
+        for url in re.findall(r"\((https://.*?)\)", where):
+            assert url in task.source
+
+
 def test_nirs_page_says_what_its_table_refuses():
     page = (ROOT / "exporters" / "nir" / "README.md").read_text()
     kinds = {}
@@ -42,9 +60,10 @@ def test_nirs_page_says_what_its_table_refuses():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("page", ["docs/neurons.md"])
+@pytest.mark.parametrize("page", ["docs/neurons.md", "docs/data.md"])
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_REGISTERED", {})
     examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert examples
     for example in examples:

@@ -21,7 +21,9 @@ _UNREADABLE, _DAMAGED, _TOO_MUCH = 3, 4, 5
 """Exit status of walk.py, which is imported only where h5py is."""
 
 
-def read_groups(source: Path, groups: tuple[str, ...], kind: str, extra: str) -> dict[str, dict[str, Any]]:
+def read_groups(
+    source: Path, groups: tuple[str, ...], kind: str, extra: str, *, ragged: bool = False
+) -> dict[str, dict[str, Any]]:
     """All that lies under some groups at the root: name -> number, array, text, or again a dictionary; for each group.
 
     Args:
@@ -29,6 +31,7 @@ def read_groups(source: Path, groups: tuple[str, ...], kind: str, extra: str) ->
         groups: what to read; the first must be there, of the others those that are.
         kind: what such a file is, for messages: "NIR".
         extra: of this package that brings h5py for it.
+        ragged: whether an array may lie at the root, and its rows may be of any length: an array of objects.
 
     Raises:
         ArtifactError: if the file is missing, damaged, not HDF5, lacks the first group, holds what is no plain data, or
@@ -45,9 +48,9 @@ def read_groups(source: Path, groups: tuple[str, ...], kind: str, extra: str) ->
     except OSError as error:
         raise ArtifactError(f"cannot read {source}: {error.strerror or error}") from error
     if not record.is_known(name):
-        _rehearse(Path(walk.__file__), source, groups, kind, room, name)
+        _rehearse(Path(walk.__file__), source, (kind, str(room), "ragged" if ragged else "", *groups), room, name)
     try:
-        return walk.walk(source, groups, kind, room)
+        return walk.walk(source, groups, kind, room, ragged)
     except walk.UnreadableError as error:
         raise ArtifactError(f"{source}: {error}") from error
     except (walk.TooMuchError, MemoryError) as error:
@@ -74,10 +77,10 @@ def tree_of(content: bytes | memoryview, group: str) -> dict[str, Any]:
     return walk.walk(io.BytesIO(content), (group,), "ours", memory_for(len(content)))[group]
 
 
-def _rehearse(script: Path, source: Path, groups: tuple[str, ...], kind: str, room: int, name: str | None) -> None:
+def _rehearse(script: Path, source: Path, arguments: tuple[str, ...], room: int, name: str | None) -> None:
     """Raise `ArtifactError` if another process does not come through the file in time and within its memory."""
     patience = seconds()
-    command = [sys.executable, "-P", str(script), str(source.resolve()), kind, str(room), *groups]
+    command = [sys.executable, "-P", str(script), str(source.resolve()), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired as error:

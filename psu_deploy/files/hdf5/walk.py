@@ -40,7 +40,9 @@ class TooMuchError(Exception):
     """What a file claims to hold takes more memory than it may; the message says where."""
 
 
-def walk(source: Path | BinaryIO, groups: tuple[str, ...], kind: str, room: int) -> dict[str, dict[str, Any]]:
+def walk(
+    source: Path | BinaryIO, groups: tuple[str, ...], kind: str, room: int, ragged: bool = False
+) -> dict[str, dict[str, Any]]:
     """Group -> name -> number, array, text, or again a dictionary.
 
     Args:
@@ -48,6 +50,8 @@ def walk(source: Path | BinaryIO, groups: tuple[str, ...], kind: str, room: int)
         groups: at its root; the first must be there, of the others those that are.
         kind: what such a file is, for messages: "NIR".
         room: bytes of memory that all of it may take.
+        ragged: whether an array may lie at the root, and its rows may be of any length: an array of objects, an array
+            each. How long they are is known when they are read, so only another process limits what they take.
 
     Raises:
         UnreadableError: if the first group is missing, or something is no plain data.
@@ -56,21 +60,24 @@ def walk(source: Path | BinaryIO, groups: tuple[str, ...], kind: str, room: int)
     """
     with h5py.File(source, "r") as file:
         names = sorted(file)
-        if groups[0] not in names or not isinstance(_follow(file, groups[0]), h5py.Group):
+        if groups[0] not in names or not (ragged or isinstance(_follow(file, groups[0]), h5py.Group)):
+            wanted = "" if ragged else "a group "
             raise UnreadableError(
-                f"it is an HDF5 file but not {kind}: expected a group {groups[0]!r}, found {names[:8]}"
+                f"it is an HDF5 file but not {kind}: expected {wanted}{groups[0]!r}, found {names[:8]}"
             )
         # By name, not by what it stands for: a link that leads nowhere today may lead into a hostile file tomorrow.
-        way = _Walk(room)
-        return {group: way.group(file, group, depth=0) for group in groups if group in names}
+        way = _Walk(room, ragged)
+        read = way.item if ragged else way.group
+        return {group: read(file, group, depth=0) for group in groups if group in names}
 
 
 class _Walk:
     """One walk through one file. Remembers where it was: no group is an endless way, or many."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, ragged: bool) -> None:
         self._seen: set[int] = set()
         self._room = room
+        self._ragged = ragged
 
     def group(self, parent: Any, name: str, depth: int) -> dict[str, Any]:
         group = _follow(parent, name)
@@ -80,9 +87,9 @@ class _Walk:
         if address in self._seen or depth > MAX_DEPTH:
             raise UnreadableError(f"group {group.name!r} is there twice, contains itself or lies too deep")
         self._seen.add(address)
-        return {str(key): self._item(group, key, depth) for key in group}
+        return {str(key): self.item(group, key, depth) for key in group}
 
-    def _item(self, group: Any, key: str, depth: int) -> Any:
+    def item(self, group: Any, key: str, depth: int) -> Any:
         item = _follow(group, key)
         if isinstance(item, h5py.Group):
             self._take(f"group {item.name!r}", _TEXT)
@@ -95,11 +102,12 @@ class _Walk:
         if dataset.shape is None or dataset.is_virtual or dataset.external:
             raise UnreadableError(f"{dataset.name!r} is empty, or its numbers lie in another file")
         text = h5py.check_string_dtype(dataset.dtype) is not None
-        each = _TEXT if text else _NUMBER + int(dataset.dtype.itemsize)
+        rows = h5py.check_vlen_dtype(dataset.dtype) if self._ragged else None
+        each = _TEXT if text or rows is not None else _NUMBER + int(dataset.dtype.itemsize)
         self._take(f"{dataset.name!r} claims {dataset.shape}", _memory(dataset, each))
         if text:
             return _text(dataset[()])
-        if dataset.dtype.kind not in _NUMBERS:
+        if (dataset.dtype if rows is None else rows).kind not in _NUMBERS:
             raise UnreadableError(f"{dataset.name!r} holds {dataset.dtype}, expected numbers or text")
         return dataset[()]
 
@@ -140,11 +148,11 @@ def _limit_memory(room: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + room, hard))
 
 
-def main(path: str, kind: str, room: int, *groups: str) -> int:
+def main(path: str, kind: str, room: int, ragged: bool, *groups: str) -> int:
     """Read a file and forget it; returns the exit status."""
     _limit_memory(room)
     try:
-        walk(Path(path), groups, kind, room)
+        walk(Path(path), groups, kind, room, ragged)
     except UnreadableError as error:
         return _said(UNREADABLE, str(error))
     except (TooMuchError, MemoryError) as error:
@@ -161,4 +169,4 @@ def _said(status: int, reason: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "ragged", *sys.argv[5:]))

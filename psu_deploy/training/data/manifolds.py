@@ -96,12 +96,11 @@ def _surface(
     points: NDArray[np.float64], amplitudes: NDArray[np.float64], phases: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """f(u) of points (n, D) by waves (units, D, K): (n, units)."""
-    units, dimensions, waves = amplitudes.shape
-    value = np.ones((len(points), units))
-    for d in range(dimensions):
-        along = np.zeros_like(value)
-        for k in range(waves):
-            turns = (k + 1) * points[:, d, None] + phases[:, d, k]
-            along += amplitudes[:, d, k] * np.sin(2 * np.pi * turns)
-        value *= along
+    value = np.ones((len(points), len(amplitudes)))
+    turns = 2 * np.pi * np.arange(1, amplitudes.shape[2] + 1)
+    for d in range(amplitudes.shape[1]):
+        angles = points[:, d, None] * turns
+        sines = amplitudes[:, d] * np.cos(2 * np.pi * phases[:, d])
+        cosines = amplitudes[:, d] * np.sin(2 * np.pi * phases[:, d])
+        value *= np.sin(angles) @ sines.T + np.cos(angles) @ cosines.T
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from psu_deploy.errors import InputError
@@ -26,6 +27,10 @@ def needed(folder: Path | None, task: str, source: str) -> Path:
         )
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder} with the data of the task {task}: {source}")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError(
+            f"the folder {folder} with the data of the task {task} may not be read; change its permissions"
+        )
     return folder
 
 

@@ -8,18 +8,19 @@ shd_train.h5, shd_test.h5    or with .gz behind, as downloaded
 from __future__ import annotations
 
 import gzip
-import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.errors import ArtifactError, require
-from psu_deploy.files.limits import check_memory, memory_for
+from psu_deploy.errors import ArtifactError
+from psu_deploy.files.hdf5 import read_groups
+from psu_deploy.files.limits import check_memory
 from psu_deploy.training.data.binning import Binning, CrowdedError, Events
 from psu_deploy.training.data.cache import Transform, kept
 from psu_deploy.training.data.places import needed, nothing
@@ -62,63 +63,84 @@ def shd(binning: Binning, split: Split, folder: Path | None) -> Samples:
     source = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
     if source is None:
         raise nothing(folder, "shd", SOURCE)
-    with _opened(source) as file:
-        labels = _labels(file)
+    with _unpacked(source) as path:
+        labels = _checked_labels(source, _read(path, source, "labels"))
         chosen = np.arange(len(labels)) if split == "test" else part(split, labels)
         transform = Transform(f"shd-{split}", binning.options, (binning.steps, UNITS), np.uint8)
-        counts = kept(transform, [source], len(chosen), lambda: _counts(binning, file, chosen))
+        counts = kept(transform, [source], len(chosen), lambda: _counts(binning, path, source, chosen, len(labels)))
     return Samples(counts, labels[chosen])
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[Any]:
-    h5py = require("h5py", extra="train")
-    try:
-        with h5py.File(_content(source) if source.suffix == ".gz" else source, "r") as file:
-            yield file
-    except (OSError, KeyError, ValueError, RuntimeError, _NotSHDError, CrowdedError) as error:
-        reason = str(error).partition("\n")[0].strip("'\"")
-        raise ArtifactError(f"{source} is truncated, damaged or not of SHD: {reason}; fetch it again") from error
-
-
-class _NotSHDError(Exception):
-    """HDF5, but not what is published; the message says why."""
-
-
-def _content(source: Path) -> io.BytesIO:
-    """What is packed; the checksum at its end has been seen."""
+def _unpacked(source: Path) -> Iterator[Path]:
+    """The HDF5 file, of what is packed a temporary one; the checksum at its end has been seen."""
+    if source.suffix != ".gz":
+        yield source
+        return
     size = source.stat().st_size
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / source.stem
+        try:
+            with gzip.open(source) as packed, path.open("wb") as file:
+                while piece := packed.read(1 << 20):
+                    check_memory(file.tell() + len(piece), size, f"{source}: what is in it")
+                    file.write(piece)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise _damaged(source, str(error)) from error
+        except OSError as error:
+            raise ArtifactError(f"cannot unpack {source} to {folder}: {error.strerror or error}") from error
+        yield path
+
+
+def _read(path: Path, source: Path, name: str) -> Any:
     try:
-        with gzip.open(source) as file:
-            content = file.read(memory_for(size))
-            check_memory(len(content) + len(file.read(1)), size, f"{source}: what is in it")
-    except (EOFError, zlib.error) as error:
-        raise _NotSHDError(str(error)) from error
-    return io.BytesIO(content)
+        return read_groups(path, (name,), "SHD", "train", ragged=True)[name]
+    except ArtifactError as error:
+        raise ArtifactError(f"{str(error).replace(str(path), str(source))}; fetch it again") from error
 
 
-def _labels(file: Any) -> NDArray[np.int64]:
-    labels: NDArray[Any] = file["labels"][()]
-    rows = {file[name].shape for name in ("spikes/times", "spikes/units", "labels")}
-    if rows != {(len(labels),)} or labels.dtype.kind not in "iu":
-        raise _NotSHDError("times, units and labels are not as many")
-    if not len(labels) or labels.min() < 0 or labels.max() >= CLASSES:
-        raise _NotSHDError(f"labels are not from 0 to {CLASSES - 1}")
+def _damaged(source: Path, reason: str) -> ArtifactError:
+    return ArtifactError(f"{source} is truncated, damaged or not of SHD: {reason}; fetch it again")
+
+
+def _checked_labels(source: Path, labels: Any) -> NDArray[np.int64]:
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
+        raise _damaged(source, "labels are no whole numbers")
+    if labels.min() < 0 or labels.max() >= CLASSES:
+        raise _damaged(source, f"labels are not from 0 to {CLASSES - 1}")
     return labels.astype(np.int64)
 
 
-def _counts(binning: Binning, file: Any, chosen: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    times, units = file["spikes/times"][()], file["spikes/units"][()]
-    cut = binning.kind == "paper"
-    return (binning.counts(_events(times[row], units[row], int(row), cut), UNITS) for row in chosen)
+def _counts(
+    binning: Binning, path: Path, source: Path, chosen: NDArray[np.int64], count: int
+) -> Iterator[NDArray[np.uint8]]:
+    spikes = _read(path, source, "spikes")
+    found: dict[str, Any] = spikes if isinstance(spikes, dict) else {}
+    times, units = (np.asarray(found.get(name)) for name in ("times", "units"))
+    if times.shape != (count,) or units.shape != (count,):
+        raise _damaged(source, f"there are not times and units for {count} labels")
+    return (_counted(binning, source, int(row), times[row], units[row]) for row in chosen)
 
 
-def _events(times: Any, units: Any, row: int, cut: bool) -> Events:
-    seconds, places = np.asarray(times, np.float64), np.asarray(units, np.int64)
-    if seconds.shape != places.shape or not ((seconds >= 0) & (seconds < LONGEST)).all():
-        raise _NotSHDError(f"recording {row} has no time from 0 to {LONGEST} seconds for every unit")
+def _counted(binning: Binning, source: Path, row: int, times: Any, units: Any) -> NDArray[np.uint8]:
+    try:
+        return binning.counts(_events(times, units, binning.kind == "paper"), UNITS)
+    except (CrowdedError, _NotSHDError) as error:
+        raise _damaged(source, f"recording {row}: {error}") from error
+
+
+class _NotSHDError(Exception):
+    """What no recording of SHD holds; the message says what."""
+
+
+def _events(times: Any, units: Any, cut: bool) -> Events:
+    if not isinstance(times, np.ndarray) or not isinstance(units, np.ndarray) or units.dtype.kind not in "iu":
+        raise _NotSHDError("units are no rows of whole numbers, or times are no rows")
+    seconds, places = times.astype(np.float64), units.astype(np.int64)
+    if seconds.ndim != 1 or seconds.shape != places.shape or not ((seconds >= 0) & (seconds < LONGEST)).all():
+        raise _NotSHDError(f"no time from 0 to {LONGEST} seconds for every unit")
     if ((places < 0) | (places >= UNITS)).any():
-        raise _NotSHDError(f"recording {row} has units that are not from 0 to {UNITS - 1}")
+        raise _NotSHDError(f"units that are not from 0 to {UNITS - 1}")
     when = (seconds * 1e6).astype(np.int64)
     if not cut:
         return Events(when, places)

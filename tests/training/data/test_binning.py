@@ -14,8 +14,7 @@ def events(count: int, seed: int = 0, longest: int = 900_000) -> Events:
     return Events(np.sort(draw.integers(0, longest, count)), draw.integers(0, SIZE, count))
 
 
-@pytest.mark.full
-@pytest.mark.rows(9)
+@pytest.mark.nightly  # tonic takes four seconds to import
 @pytest.mark.parametrize("kind", ["paper", "causal"])
 @pytest.mark.parametrize(("count", "steps"), [(1, 3), (2, 1), (50, 7), (500, 15), (500, 1), (40, 63)])
 def test_counts_are_those_of_tonic(kind: str, count: int, steps: int) -> None:

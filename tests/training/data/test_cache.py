@@ -170,7 +170,7 @@ kept(Transform("toy-train", {"steps": 2, "binning": "paper"}, (2, 3), np.uint8),
 """
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_a_killed_writer_leaves_nothing_that_is_taken_for_a_file(source: Path, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", CHILD, str(source)], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

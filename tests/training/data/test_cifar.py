@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -101,6 +102,12 @@ def test_a_folder_without_the_data_is_named(tmp_path: Path) -> None:
         cifar(100, "cifar100", "train", tmp_path)
     with pytest.raises(InputError, match=f"there is no folder {tmp_path}/none"):
         cifar(100, "cifar100", "train", tmp_path / "none")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the tests may run as root
+    with pytest.raises(InputError, match=f"the folder {tmp_path} .* may not be read"):
+        cifar(10, "cifar10", "train", tmp_path)
 
 
 def test_a_truncated_or_damaged_archive_is_named(tmp_path: Path) -> None:

@@ -41,8 +41,9 @@ def test_noise_turns_entries_over() -> None:
     assert set(np.unique(noisy.inputs)) == {0, 1}
 
 
+@pytest.mark.full
 def test_only_the_last_steps_answer() -> None:
-    task = make_task("delayed-recall", {"answer": 3})
+    task = make_task("delayed-recall", {"delay": 2, "answer": 3})
     torch.manual_seed(0)
     network = task.network("psu", hidden=16).eval()
     x = task.encode(torch.from_numpy(task.read("test", None).inputs[:5]))
@@ -84,6 +85,7 @@ def series(u: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     return value
 
 
+@pytest.mark.full
 def test_close_points_fire_at_close_times_and_more_so_where_it_is_smooth() -> None:
     rough, smooth = (RandomManifolds(1, 20, 1, 1000, alpha, 1, 0) for alpha in (1.0, 4.0))
     points = np.linspace(0.2, 0.8, 500)[:, None]

@@ -29,6 +29,7 @@ def by_hand(events: np.ndarray, kind: str, size: int, width: int = 31_000) -> np
     return counts
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("packed", [False, True], ids=["folders", "zip"])
 @pytest.mark.parametrize("kind", BINNINGS)
 def test_every_event_of_n_mnist_is_counted(kind: str, packed: bool, tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_every_event_of_n_mnist_is_counted(kind: str, packed: bool, tmp_path: Pa
         assert found[split].labels.tolist() == list(range(10))
 
 
-@pytest.mark.full
+@pytest.mark.nightly  # tonic takes four seconds to import
 def test_events_of_n_mnist_are_those_of_tonic(tmp_path: Path) -> None:
     from tonic.datasets import NMNIST
     from tonic.io import read_mnist_file
@@ -66,6 +67,7 @@ def resized(counts: np.ndarray, size: int) -> np.ndarray:
     return weights @ counts @ weights.T
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("packed", [False, True], ids=["folders", "zip"])
 @pytest.mark.parametrize("kind", ["paper", "causal"])
 def test_every_event_of_cifar10_dvs_is_counted(kind: str, packed: bool, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import errno
 import gzip
+import os
 from pathlib import Path
 
 import h5py
@@ -29,6 +31,7 @@ def by_hand(recording: tuple[np.ndarray, np.ndarray], kind: str) -> np.ndarray:
     return counts
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("packed", [False, True], ids=["h5", "gz"])
 @pytest.mark.parametrize("binning", [PAPER, CAUSAL], ids=["paper", "causal"])
 def test_every_recording_is_counted(binning: Binning, packed: bool, tmp_path: Path) -> None:
@@ -47,7 +50,7 @@ def test_every_recording_is_counted(binning: Binning, packed: bool, tmp_path: Pa
     assert sorted(rows) == sorted(wanted)
 
 
-@pytest.mark.full
+@pytest.mark.nightly  # tonic takes four seconds to import
 def test_times_are_those_of_tonic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tonic.datasets import SHD
     from tonic.functional import to_frame_numpy
@@ -71,6 +74,7 @@ def test_without_files_it_says_which(tmp_path: Path) -> None:
         shd(PAPER, "train", tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("packed", [False, True], ids=["h5", "gz"])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 def test_a_truncated_file_is_named(packed: bool, share: float, tmp_path: Path) -> None:
@@ -78,34 +82,37 @@ def test_a_truncated_file_is_named(packed: bool, share: float, tmp_path: Path) -
     path = next(tmp_path.glob("shd_train*"))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ArtifactError, match=rf"{path.name} is truncated, damaged or not of SHD: .*fetch it again"):
+    with pytest.raises(ArtifactError, match=rf"{path.name} is truncated, damaged or not .*; fetch it again$"):
         shd(PAPER, "train", tmp_path)
 
 
 def damage(path: Path, name: str, value: object) -> None:
     with h5py.File(path, "a") as file:
-        old = file[name][()]
+        old = file[name][()] if callable(value) else None
         del file[name]
-        if value is None:
-            return
         if callable(value):
-            rows = file.create_dataset(name, old.shape, h5py.vlen_dtype(np.float32))
+            rows = file.create_dataset(name, old.shape, h5py.vlen_dtype(value(old[0]).dtype))
             for row, numbers in enumerate(old):
                 rows[row] = value(numbers)
-        else:
+        elif value is not None:
             file[name] = value
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("labels", None, "labels"),
+        ("labels", None, "expected 'labels', found"),
         ("labels", np.full(40, 20), "labels are not from 0 to 19"),
-        ("labels", np.zeros(39, int), "not as many"),
-        ("labels", np.zeros(40), "not as many"),
-        ("spikes/times", lambda times: times[1:], "has no time from 0"),
-        ("spikes/times", lambda times: times * np.nan, "has no time from 0"),
-        ("spikes/times", lambda times: times - 9, "has no time from 0"),
+        ("labels", np.zeros(39, int), "there are not times and units for 39 labels"),
+        ("labels", np.zeros(40), "labels are no whole numbers"),
+        ("spikes", np.zeros(40), "there are not times and units for 40 labels"),
+        ("spikes/units", None, "there are not times and units for 40 labels"),
+        ("spikes/units", [b"text"] * 40, "units are no rows of whole numbers"),
+        ("spikes/times", lambda times: times[1:], r"recording \d+: no time from 0 to 3600 seconds for every unit"),
+        ("spikes/times", lambda times: times * np.nan, "no time from 0"),
+        ("spikes/times", lambda times: times - 9, "no time from 0"),
+        ("spikes/units", lambda units: units + np.float32(0.5), "units are no rows of whole numbers"),
         ("spikes/units", lambda units: units + 700, "units that are not from 0 to 699"),
         ("spikes/units", lambda units: 0 * units, "events in one place and one step"),
     ],
@@ -113,7 +120,7 @@ def damage(path: Path, name: str, value: object) -> None:
 def test_a_file_of_something_else_is_named(name: str, value: object, message: str, tmp_path: Path) -> None:
     write_shd(tmp_path, 2)
     damage(tmp_path / "shd_train.h5", name, value)
-    with pytest.raises(ArtifactError, match=f"shd_train.h5 is truncated, damaged or not of SHD: .*{message}"):
+    with pytest.raises(ArtifactError, match=f"shd_train.h5.* not (of )?SHD: .*{message}.*; fetch it again"):
         shd(Binning("causal", 1, 2000.0), "train", tmp_path)
 
 
@@ -121,4 +128,15 @@ def test_a_packed_file_that_becomes_too_large_is_refused(tmp_path: Path, monkeyp
     (tmp_path / "shd_train.h5.gz").write_bytes(gzip.compress(bytes(1 << 20)))
     monkeypatch.setenv("PSU_DEPLOY_MAX_MEMORY", "1000")
     with pytest.raises(ArtifactError, match="PSU_DEPLOY_MAX_MEMORY"):
+        shd(PAPER, "train", tmp_path)
+
+
+def test_a_disk_without_space_for_what_is_packed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shd(tmp_path, 1, packed=True)
+
+    def full(path: Path, mode: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(ArtifactError, match=r"cannot unpack .*shd_train.h5.gz to .*: No space left on device$"):
         shd(PAPER, "train", tmp_path)
