@@ -11,6 +11,7 @@ from onnx_ir.tape import Tape
 
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine.ops.fields import Shape
+from psu_deploy.numerics.subnormal import flushed
 
 
 class Builder:
@@ -61,8 +62,9 @@ class Builder:
         return [self._unique(name) for name in names]
 
     def floats(self, array: Any, name: str) -> ir.Value:
-        """A float32 constant."""
-        return self._constant(np.asarray(array, dtype=np.float32), name)
+        """A float32 constant; of an array, as the reference interpreter has it, subnormal numbers are zero."""
+        single = np.asarray(array, dtype=np.float32)
+        return self._constant(flushed(single) if single.ndim else single, name)
 
     def integers(self, array: Any, name: str) -> ir.Value:
         """An int64 constant."""

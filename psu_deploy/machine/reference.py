@@ -17,6 +17,7 @@ from psu_deploy.machine.ops.context import Context, NeuronStep
 from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.schedule import Walked, walk
+from psu_deploy.numerics.subnormal import flushed
 
 State = Mapping[str, Tensor]
 
@@ -37,7 +38,7 @@ class Interpreter:
 
     Args:
         graph: what to run.
-        dtype: torch.float32 or torch.float64; parameters are rounded to it once.
+        dtype: torch.float32 or torch.float64; parameters are rounded to it once, subnormal ones to zero.
         device: any torch device.
 
     Raises:
@@ -78,7 +79,7 @@ class Interpreter:
         """A constant of the graph as a tensor, made once. Kept with the array: an id is only unique while it lives."""
         key = id(array)
         if key not in self._constants:
-            self._constants[key] = (array, torch.tensor(array, dtype=self._dtype, device=self._device))
+            self._constants[key] = (array, flushed(torch.tensor(array, dtype=self._dtype, device=self._device)))
         return self._constants[key][1]
 
 

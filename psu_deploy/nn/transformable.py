@@ -31,3 +31,19 @@ class ElementwiseFunction(TransformableFunction):
         """The samples are elements like all others. What is a tensor beside x is the same for all samples."""
         shared = [o if d is None else o.select(d, 0) for o, d in zip(others, in_dims[1:], strict=True)]
         return cls.apply(x, *shared), in_dims[0]
+
+
+class OneByOneFunction(TransformableFunction):
+    """One that vmap calls for every sample by itself."""
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
+        """What has no axis of samples is the same for all."""
+
+        def own(index: int) -> Tensor:
+            result: Tensor = cls.apply(
+                *(arg if dim is None else arg.select(dim, index) for arg, dim in zip(args, in_dims, strict=True))
+            )
+            return result
+
+        return torch.stack([own(index) for index in range(info.batch_size)]), 0

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from psu_deploy.machine.ops.fields import Array
+from psu_deploy.numerics.subnormal import smallest_normal
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 """Half the distance from 1 to the next number."""
@@ -65,6 +66,7 @@ class Roundoff:
         self.unit = SAFETY * UNIT_ROUNDOFF[precision]
         self.tiny = SAFETY * UNDERFLOW[precision]
         self.dtype = torch.float32 if precision == "float32" else torch.float64
+        self._lost_counts = smallest_normal(self.dtype) / UNIT_ROUNDOFF[precision]
         self._tensors: dict[int, tuple[Array, Tensor]] = {}
         self._absolute: dict[int, tuple[Any, Any]] = {}
         self._compared: dict[str, Tensor] = {}
@@ -77,9 +79,14 @@ class Roundoff:
         return torch.cat([own.abs(), torch.zeros_like(own)])
 
     def tensor(self, array: Array) -> Tensor:
-        """A constant in the judged precision. Cached by identity, with the array, so that no other gets its id."""
+        """A constant in the judged precision. Cached by identity, with the array, so that no other gets its id.
+
+        One that is subnormal there may be zero in the run that is judged, all of it an error. It counts as so large
+        that one rounding of what it is multiplied with is no less.
+        """
         if id(array) not in self._tensors:
-            self._tensors[id(array)] = (array, torch.tensor(array, dtype=self.dtype))
+            seen = torch.tensor(np.where(_lost(array, self.dtype), self._lost_counts, array), dtype=self.dtype)
+            self._tensors[id(array)] = (array, seen)
         return self._tensors[id(array)][1]
 
     def scalar(self, value: float) -> Tensor:
@@ -125,6 +132,11 @@ class Roundoff:
         before = self._compared.get(name, size)
         self._compared[name] = magnitude
         return self.with_error(pair, 4, magnitude + before)
+
+
+def _lost(array: Array, dtype: torch.dtype) -> Any:
+    """Where a constant is subnormal, but not zero."""
+    return (array != 0) & (np.abs(array) < smallest_normal(dtype))
 
 
 def product(pairs: Sequence[Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from psu_deploy.errors import HorizonError, InputError
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
 from psu_deploy.nn.temporal.matrix import banded
+from psu_deploy.nn.temporal.product import Band, causal_product, per_step
 from psu_deploy.numerics.checks import check_number, check_whole
 
 
@@ -60,14 +61,26 @@ class MaskedMatrix(CausalOperator):
         return self.steps
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.product(x) + per_step(self.step_bias, x)
+
+    def product(self, x: Tensor) -> Tensor:
+        """The result without the bias."""
         steps = len(x)
         self._check_horizon(steps)
         if steps != self.steps and self.lambda_ < 1.0:
             raise HorizonError(
                 f"with lambda_ = {self.lambda_:g} < 1 a row looks ahead and needs all {self.steps} steps, got {steps}"
             )
-        y = (self._masked(self.weight).to(x.dtype)[:steps, :steps] @ x.flatten(1)).view_as(x)
-        return y + self.step_bias.to(x.dtype)[:steps].view(-1, *[1] * (x.ndim - 1))
+        if self._is_known_to_be_causal():
+            weight = self.weight[:steps, :steps].tril().triu(1 - self.order).to(x.dtype)
+            return causal_product(weight, x, Band(min(self.order, steps)))
+        return (self._masked(self.weight).to(x.dtype)[:steps, :steps] @ x.flatten(1)).view_as(x)
+
+    def _is_known_to_be_causal(self) -> bool:
+        """On the CPU only: a GPU would be waited for. Under a transform lambda may be many numbers."""
+        if self.lambda_buffer.device.type != "cpu" or torch._C._are_functorch_transforms_active():
+            return False
+        return not torch.compiler.is_compiling() and self.lambda_ == 1.0
 
     def matrix(self, steps: int) -> Tensor:
         self._check_horizon(steps)
@@ -104,7 +117,7 @@ class MaskedMatrix(CausalOperator):
     def _masked(self, weight: Tensor) -> Tensor:
         ones = torch.ones_like(weight)
         band = ones.tril() - ones.tril(-self.order)
-        lambda_ = self.lambda_buffer.to(weight)  # not read as a number: a GPU would be waited for, vmap has many
+        lambda_ = self.lambda_buffer.to(weight)
         return weight * (lambda_ * band + (1.0 - lambda_))
 
     def extra_repr(self) -> str:

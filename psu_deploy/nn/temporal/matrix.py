@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from psu_deploy.errors import InputError
 from psu_deploy.nn.constants import starting_device
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
+from psu_deploy.nn.temporal.entries import SpreadOut, places
 from psu_deploy.nn.temporal.leak import Leak
+from psu_deploy.nn.temporal.product import Band, causal_product, per_step
 from psu_deploy.numerics.checks import check_whole
+from psu_deploy.numerics.subnormal import flushed
 
 Init = Literal["leak", "kaiming"]
 
@@ -56,12 +59,9 @@ class CausalMatrix(CausalOperator):
             raise InputError(f"need steps >= 1 and 1 <= order <= steps, got steps={steps}, order={order}")
         self.steps = steps
         self.order = order
-        rows, columns = _places(steps, order).to(starting_device())
-        self.register_buffer("_rows", rows, persistent=False)
-        self.register_buffer("_columns", columns, persistent=False)
-        self._rows: Tensor
-        self._columns: Tensor
-        self.entries = nn.Parameter(torch.empty(len(rows)))
+        self.register_buffer("_places", places(steps, order).to(starting_device()), persistent=False)
+        self._places: Tensor
+        self.entries = nn.Parameter(torch.empty(len(self._places)))
         self.step_bias = nn.Parameter(torch.zeros(steps)) if bias else None
         self._initialise(init, gain, decay)
 
@@ -73,12 +73,13 @@ class CausalMatrix(CausalOperator):
         else:
             raise InputError(f'init must be "leak" or "kaiming", got {init!r}')
         with torch.no_grad():
-            self.entries.copy_(start[self._rows.to(start.device), self._columns.to(start.device)])
+            self.entries.copy_(start.flatten()[self._places.to(start.device)])
+            self.entries.copy_(flushed(self.entries))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # to_empty() would lose them: the numbers stay, the device changes.
-        self._rows, self._columns = _places(self.steps, self.order).to(self._rows.device)
+        self._places = places(self.steps, self.order).to(self._places.device)
         return moved
 
     @property
@@ -86,16 +87,21 @@ class CausalMatrix(CausalOperator):
         return self.steps
 
     def forward(self, x: Tensor) -> Tensor:
-        steps = x.shape[0]
+        y = self.product(x)
+        return y if self.step_bias is None else y + per_step(self.step_bias, x)
+
+    def product(self, x: Tensor) -> Tensor:
+        """The result without the bias."""
+        steps = len(x)
         self._check_horizon(steps)
-        y = (self._dense(self.entries.to(x.dtype))[:steps, :steps] @ x.flatten(1)).view_as(x)
-        if self.step_bias is not None:
-            y = y + self.step_bias.to(x.dtype)[:steps].view(-1, *[1] * (x.ndim - 1))
-        return y
+        dense: Tensor = SpreadOut.apply(self.entries.to(x.dtype), self._places, self.steps)
+        return causal_product(dense[:steps, :steps], x, Band(min(self.order, steps)))
 
     def matrix(self, steps: int) -> Tensor:
         self._check_horizon(steps)
-        return self._dense(self.entries.detach().double()).cpu()[:steps, :steps]
+        dense = torch.zeros(self.steps**2, dtype=torch.float64, device="cpu")
+        dense[self._places.cpu()] = self.entries.detach().double().cpu()
+        return dense.view(self.steps, self.steps)[:steps, :steps]
 
     def bias(self, steps: int) -> Tensor:
         self._check_horizon(steps)
@@ -116,7 +122,7 @@ class CausalMatrix(CausalOperator):
         matrix = torch.as_tensor(matrix)
         if matrix.shape != (self.steps, self.steps):
             raise InputError(f"matrix must have shape {(self.steps, self.steps)}, got {tuple(matrix.shape)}")
-        kept = matrix[self._rows.cpu(), self._columns.cpu()]
+        kept = matrix.flatten()[self._places.to(matrix.device)]
         if torch.count_nonzero(matrix) != torch.count_nonzero(kept):
             raise InputError(
                 f"matrix must be zero above the diagonal and outside the last {self.order} step(s); "
@@ -135,18 +141,8 @@ class CausalMatrix(CausalOperator):
     def recurrence(self) -> Recurrence:
         return banded(self.matrix(self.steps), self.bias(self.steps), self.order)
 
-    def _dense(self, entries: Tensor) -> Tensor:
-        dense = entries.new_zeros(self.steps, self.steps)
-        return dense.index_put((self._rows, self._columns), entries)
-
     def extra_repr(self) -> str:
         return f"steps={self.steps}, order={self.order}, bias={self.step_bias is not None}"
-
-
-def _places(steps: int, order: int) -> Tensor:
-    """(2, n): rows and columns of the n entries under the mask, row by row, on the CPU."""
-    places = torch.tril_indices(steps, steps, device="cpu")
-    return places[:, places[0] - places[1] < order]
 
 
 def banded(matrix: Tensor, bias: Tensor, order: int) -> Recurrence:

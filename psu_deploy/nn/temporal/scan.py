@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from psu_deploy.nn.transformable import TransformableFunction
+from psu_deploy.numerics.subnormal import flushed
 
 CHUNK = 64
 """Steps per matrix product on an accelerator: T launches become T / 64."""
@@ -87,9 +88,9 @@ def _chunked(x: Tensor, gain: float, decay: float, strict: bool, backwards: bool
         steps = torch.arange(rows.stop - rows.start, device="cpu")
         lag = steps[:, None] - steps[None, :]
         lag = lag.T if backwards else lag
-        kernel = gain * _powers(decay, lag, lag > 0 if strict else lag >= 0).to(x)
+        kernel = flushed((gain * _powers(decay, lag, lag > 0 if strict else lag >= 0)).to(x))
         age = (len(steps) - 1 - steps if backwards else steps) + (0 if strict else 1)
-        y[rows] = kernel @ flat[rows] + _powers(decay, age, age >= 0).to(x)[:, None] * carry
+        y[rows] = kernel @ flat[rows] + flushed(_powers(decay, age, age >= 0).to(x))[:, None] * carry
         edge = rows.start if backwards else rows.stop - 1
         carry = decay * (y[edge] + gain * flat[edge]) if strict else y[edge]
     return y.reshape(x.shape)

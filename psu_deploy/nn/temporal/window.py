@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
+from psu_deploy.nn.temporal.entries import toeplitz
+from psu_deploy.nn.temporal.product import Band, causal_product
 from psu_deploy.numerics.checks import check_whole
 
 
@@ -37,11 +39,14 @@ class SlidingWindow(CausalOperator):
         return self.weight.numel()
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.to(x.dtype)
-        y = weight[0] * x
-        for lag in range(1, min(self.order, len(x))):
-            y = y + nn.functional.pad(weight[lag] * x[:-lag], (0, 0) * (x.ndim - 1) + (lag, 0))
+        y = self.product(x)
         return y if self.step_bias is None else y + self.step_bias.to(x.dtype)
+
+    def product(self, x: Tensor) -> Tensor:
+        """The result without the bias."""
+        band = Band(min(self.order, len(x)), invariant=True)
+        weight = self.weight.to(x.dtype)[: band.order]
+        return causal_product(toeplitz(weight, band.side(len(x))), x, band)
 
     def matrix(self, steps: int) -> Tensor:
         matrix = torch.zeros(steps, steps, dtype=torch.float64, device="cpu")
