@@ -1,4 +1,7 @@
-"""What the fused operators mean: torch, step by step. Any device, any dtype, differentiable any number of times."""
+"""What the fused operators mean: torch, step by step. Any device, any dtype, differentiable any number of times.
+
+The neurons stand on this room; what it takes of them, it imports when it is called.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from psu_deploy.nn.temporal.scan import leak_scan
 
 Gradients = tuple[Tensor, ...]
 
@@ -31,6 +32,7 @@ def spiking_unit(
 ) -> Tensor:
     """S of a unit made of leaks, (T, ...), or its margin; see `operators`."""
     from psu_deploy.nn.neurons.estimators import climbed
+    from psu_deploy.nn.temporal.scan import leak_scan
 
     potential = _potential(a, bias_a, leak_a)
     estimated = potential if b is None else _potential(b, bias_b, leak_b)
@@ -116,6 +118,8 @@ def _autograd_at_work() -> Any:
 
 
 def _potential(x: Tensor, bias: Tensor | None, leak: Sequence[float]) -> Tensor:
+    from psu_deploy.nn.temporal.scan import leak_scan
+
     if leak:
         return leak_scan(x, *leak)
     return x if bias is None else x + bias.view(-1, *[1] * (x.ndim - 1))

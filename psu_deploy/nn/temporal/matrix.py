@@ -86,12 +86,18 @@ class CausalMatrix(CausalOperator):
         return self.steps
 
     def forward(self, x: Tensor) -> Tensor:
+        y, bias = self.product(x), self.bias_of(x)
+        return y if bias is None else y + bias.view(-1, *[1] * (x.ndim - 1))
+
+    def product(self, x: Tensor) -> Tensor:
+        """`A x`, without the bias: (T, ...) -> (T, ...)."""
         steps = x.shape[0]
         self._check_horizon(steps)
-        y = (self._dense(self.entries.to(x.dtype))[:steps, :steps] @ x.flatten(1)).view_as(x)
-        if self.step_bias is not None:
-            y = y + self.step_bias.to(x.dtype)[:steps].view(-1, *[1] * (x.ndim - 1))
-        return y
+        return (self._dense(self.entries.to(x.dtype))[:steps, :steps] @ x.flatten(1)).view_as(x)
+
+    def bias_of(self, x: Tensor) -> Tensor | None:
+        """The bias of the steps of a sequence, (T,) in its dtype; None where there is none."""
+        return None if self.step_bias is None else self.step_bias.to(x.dtype)[: len(x)]
 
     def matrix(self, steps: int) -> Tensor:
         self._check_horizon(steps)
