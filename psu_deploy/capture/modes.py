@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from psu_deploy.nn.kernels import step_by_step
+
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
@@ -72,8 +74,8 @@ _SHORTCUTS = _shortcuts()
 
 @contextmanager
 def as_deployed(model: nn.Module) -> Iterator[None]:
-    """In eval form, without gradients, as it was written, in full precision; afterwards as it was."""
-    with eval_mode(model), torch.no_grad(), eagerly(), in_full_precision():
+    """In eval form, without gradients, as it was written, step by step, in full precision; afterwards as it was."""
+    with eval_mode(model), torch.no_grad(), eagerly(), step_by_step(), in_full_precision():
         yield
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
+from psu_deploy.nn.kernels.choice import pays
+from psu_deploy.nn.neurons.fused import named, spiking_unit
 from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
 from psu_deploy.nn.temporal import CausalOperator
 from psu_deploy.numerics.checks import check_number
@@ -114,11 +118,32 @@ class SpikingUnit(Neuron):
             return potential, self.reset(self.estimator(estimated))
 
     def forward(self, x: Tensor) -> Tensor:
+        fused = self._fused(x)
+        if fused is not None:
+            return fused.to(x.dtype)
         _, _, margin = self.margin(x)
         return fire(margin, self.surrogate, self.fire_on).to(x.dtype)
 
+    def _fused(self, x: Tensor) -> Tensor | None:
+        """Spikes in one pass over the steps; None where it takes several."""
+        check_sequence(x)
+        wide = at_least_single(x)
+        own = getattr(self.margin, "__func__", None), getattr(self.potentials, "__func__", None)
+        if own != (Neuron.margin, SpikingUnit.potentials) or not pays("spiking_unit", wide):
+            return None
+        surrogate = named(self.surrogate)
+        with full_precision(x):
+            spikes = spiking_unit(self, wide, surrogate or ("none", 1.0))
+        return spikes if surrogate or spikes is None else fire(spikes, self.surrogate, self.fire_on)
+
     def extra_repr(self) -> str:
         return f"threshold={self.threshold:g}, fire_on={self.fire_on!r}, surrogate={self.surrogate}"
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """Without autocast, which takes 20 us to turn off where it is off already."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def at_least_single(x: Tensor) -> Tensor:

@@ -77,8 +77,7 @@ class Staircase(nn.Module):
         return self._numbers.sup_error
 
     def forward(self, x: Tensor) -> Tensor:
-        value: Tensor = _Staircase.apply(x, self._steps.to(x.dtype), self.height, self.offset)
-        return value
+        return climbed(x, self._steps.to(x.dtype), self.height, self.offset)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -88,6 +87,12 @@ class Staircase(nn.Module):
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}"
+
+
+def climbed(x: Tensor, thresholds: Tensor, height: float, offset: float) -> Tensor:
+    """`offset + height * #{k : x >= thresholds[k]}`; backwards, the sigmoid. Thresholds have the dtype of x."""
+    value: Tensor = _Staircase.apply(x, thresholds, height, offset)
+    return value
 
 
 class _Estimator(ElementwiseFunction):

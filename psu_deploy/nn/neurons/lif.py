@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
+from psu_deploy.nn.kernels import operators
+from psu_deploy.nn.kernels.choice import pays
+from psu_deploy.nn.kernels.reference import charge
 from psu_deploy.nn.neurons.base import Neuron, at_least_single, check_sequence
+from psu_deploy.nn.neurons.fused import named
 from psu_deploy.nn.neurons.surrogate import Atan, FireOn, Surrogate, check_fire_on, fire
 from psu_deploy.numerics.checks import check_number
 
@@ -77,8 +81,22 @@ class LIF(Neuron):
         self.surrogate: Surrogate = Atan() if surrogate is None else surrogate
 
     def forward(self, x: Tensor) -> Tensor:
-        spikes, _ = self._loop(x)
+        fused = self._fused(x)
+        spikes = self._loop(x)[0] if fused is None else fused
         return spikes.to(x.dtype)
+
+    def _fused(self, x: Tensor) -> Tensor | None:
+        """Spikes in one pass over the steps; None where it takes a loop."""
+        check_sequence(x)
+        wide, surrogate = at_least_single(x), named(self.surrogate)
+        if type(self) not in (LIF, PLIF) or surrogate is None or not pays("lif", wide):
+            return None
+        hard, how = self.reset_kind == "hard", (self.decay_input, self.detach_reset, self.fire_on)
+        return operators.lif(wide, self._share(wide.dtype), self.tau, self.threshold, hard, *how, *surrogate)
+
+    def _share(self, dtype: torch.dtype) -> Tensor | None:
+        """1/tau where it is learned."""
+        return None
 
     def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """H, the membrane potential before the reset of the same step, and zero."""
@@ -99,9 +117,7 @@ class LIF(Neuron):
         return torch.stack([s for s, _ in steps]), torch.stack([h for _, h in steps])
 
     def _charge(self, membrane: Tensor, current: Tensor) -> Tensor:
-        if self.decay_input:
-            return membrane + (current - membrane) / self.tau
-        return membrane - membrane / self.tau + current
+        return charge(membrane, current, self.tau, self._share(current.dtype), self.decay_input)
 
     def _after(self, charged: Tensor, spikes: Tensor) -> Tensor:
         return charged - self.threshold * spikes if self.reset_kind == "soft" else (1.0 - spikes) * charged
@@ -142,8 +158,5 @@ class PLIF(LIF):
         )
         self.w = nn.Parameter(torch.tensor(-math.log(self.tau - 1.0)))
 
-    def _charge(self, membrane: Tensor, current: Tensor) -> Tensor:
-        share = torch.sigmoid(self.w.to(current.dtype))
-        if self.decay_input:
-            return membrane + (current - membrane) * share
-        return membrane - membrane * share + current
+    def _share(self, dtype: torch.dtype) -> Tensor:
+        return torch.sigmoid(self.w.to(dtype))

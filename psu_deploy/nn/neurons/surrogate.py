@@ -14,8 +14,9 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.nn.transformable import ElementwiseFunction
+from psu_deploy.numerics.checks import check_number
 
-__all__ = ["Atan", "PiecewiseLinear", "Surrogate"]
+__all__ = ["Atan", "PiecewiseLinear", "Rectangle", "Surrogate"]
 
 FireOn = Literal[">=", ">"]
 
@@ -60,6 +61,35 @@ class PiecewiseLinear:
     def derivative(self, margin: Tensor) -> Tensor:
         """dS/dmargin, elementwise."""
         return (self.alpha - self.alpha**2 * margin.abs()).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """`dS/dz = 1/(2 half_width)` for `|z| < half_width`, else 0: the area under it is that of the step, 1.
+
+    Args:
+        half_width: how far from the threshold a gradient passes, > 0; at 0.5 the height is 1.
+
+    Raises:
+        InputError: if half_width is not a positive number.
+
+    Reference: Wu et al., Front. Neurosci. 12 (2018), 331, h_1; the code of arXiv 2401.10843, at 0.5.
+
+    >>> import torch
+    >>> Rectangle(0.5).derivative(torch.tensor([-0.5, -0.4, 0.0, 0.4, 0.5]))
+    tensor([0., 1., 1., 1., 0.])
+    """
+
+    half_width: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number("half_width", self.half_width)
+        if not 0 < self.half_width < math.inf:
+            raise InputError(f"half_width must be more than 0 and finite, got {self.half_width}")
+
+    def derivative(self, margin: Tensor) -> Tensor:
+        """dS/dmargin, elementwise."""
+        return (margin.abs() < self.half_width).to(margin.dtype) / (2 * self.half_width)
 
 
 def fire(margin: Tensor, surrogate: Surrogate, fire_on: FireOn = ">=") -> Tensor:

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
+from psu_deploy.nn.kernels import operators
+from psu_deploy.nn.kernels.choice import pays
+from psu_deploy.nn.kernels.reference import exponentials
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
 from psu_deploy.nn.temporal.leak import Leak
 from psu_deploy.numerics.checks import check_whole
@@ -74,15 +77,17 @@ class Exponentials(CausalOperator):
         return torch.sigmoid(self.decay_logits.double())
 
     def forward(self, x: Tensor) -> Tensor:
-        per_neuron = (-1, *[1] * (x.ndim - 1))
-        gains, decays = (v.to(x.dtype).view(per_neuron) for v in (self.gains, self.decays))
-        traces = x.new_zeros(len(self.gains), *x.shape[1:])
-        outputs = []
-        for x_t in x:
-            traces = decays * traces + gains * x_t
-            outputs.append(traces.sum(0))
-        y = torch.stack(outputs)
+        y = self.product(x)
         return y if self.offset is None else y + self.offset.to(x.dtype)
+
+    def product(self, x: Tensor) -> Tensor:
+        """`A x`, without the bias: (T, ...) -> (T, ...)."""
+        gains, decays = self.gains.to(x.dtype), self.decays.to(x.dtype)
+        return (operators.exponentials if pays("exponentials", x) else exponentials)(x, gains, decays)
+
+    def bias_of(self, x: Tensor) -> Tensor | None:
+        """The bias of the steps of a sequence, (T,) in its dtype; None where there is none."""
+        return None if self.offset is None else self.offset.to(x.dtype).expand(len(x))
 
     def matrix(self, steps: int) -> Tensor:
         gains, decays = (v.tolist() for v in self._exact())

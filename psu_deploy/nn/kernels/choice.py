@@ -1,0 +1,62 @@
+"""Which neurons run in one fused pass, and which step by step in torch: where, when, and how to see and force it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from psu_deploy.errors import InputError
+
+FORCED = os.environ.get("PSU_DEPLOY_KERNELS", "")
+"""`"torch"`: nothing is fused; `"numba"`: on the CPU everything is that can be, however small; empty: what pays."""
+
+if FORCED not in ("", "torch", "numba"):
+    raise InputError(f'PSU_DEPLOY_KERNELS must be "torch", "numba" or not set, got {FORCED!r}')
+
+SMALLEST = 4096
+"""Numbers in a sequence; with fewer, a process would spend longer on loading Numba than it saves."""
+
+
+def _vectorises() -> bool:
+    """Whether the processor multiplies and adds in one rounding, as torch's vectorised sigmoid does."""
+    arm = platform.machine().lower() in ("arm64", "aarch64")
+    return arm or torch.backends.cpu.get_cpu_capability().startswith("AVX")
+
+
+_INSTALLED = importlib.util.find_spec("numba") is not None and _vectorises()
+_as_written = False
+
+
+def available() -> dict[str, str]:
+    """Who computes neurons in one pass, per device: `{"cpu": "numba"}`. Empty where torch does it all, step by step."""
+    return {"cpu": "numba"} if _INSTALLED and FORCED != "torch" else {}
+
+
+@contextmanager
+def step_by_step() -> Iterator[None]:
+    """Everything in torch meanwhile, as if there were no kernels: what is looked at and held against others."""
+    global _as_written
+    before, _as_written = _as_written, True
+    try:
+        yield
+    finally:
+        _as_written = before
+
+
+def pays(kind: str, x: Tensor) -> bool:
+    """Whether a neuron of this kind runs fused on a sequence (T, ...), in float32.
+
+    Not under the transforms of `torch.func`, whose rules are those of torch's own operations, nor on subclasses of
+    tensors, which no kernel can look into.
+    """
+    if _as_written or x.device.type not in available() or x.dtype != torch.float32:
+        return False
+    if type(x) not in (Tensor, nn.Parameter) or torch._C._are_functorch_transforms_active():
+        return False
+    return FORCED != "" or x.numel() >= SMALLEST
