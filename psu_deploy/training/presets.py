@@ -24,13 +24,16 @@ def preset(task: str, neuron: str = "rpsu", **fields: Any) -> Recipe:
     Args:
         task: its name.
         neuron: a name in `psu_deploy.models.CAUSAL`.
-        fields: of the recipe, that shall be others; `options` and `neuron_options` are merged.
+        fields: of the recipe, that shall be others; `options` and `neuron_options` are merged. With other epochs, the
+            warm-up keeps its share of them.
 
     Raises:
         InputError: if there is no such task, or a field is wrong.
     """
     values = _values(task) if task in task_names() else {}
     own = values.pop(_PER_NEURON, {}).get(neuron, {})
+    if "epochs" in values and type(fields.get("epochs")) is int:
+        values["warmup_epochs"] = round(values.get("warmup_epochs", 0) * fields["epochs"] / values["epochs"])
     for more in (own, {"neuron": neuron}, fields):
         merged = {key: {**values.get(key, {}), **value} for key, value in more.items() if isinstance(value, dict)}
         values |= more | merged

@@ -41,6 +41,13 @@ def test_the_mean_of_more_steps_than_a_short_example_has(T):
     check_capture(Forward(lambda net, x: net.n(x)[-10:].mean(0), n=LIF()), (4,), T=T)
 
 
+@pytest.mark.rows(7)
+@pytest.mark.parametrize("last", range(2, 9))
+def test_the_mean_of_as_many_steps_as_an_example_has(last):
+    """All of few steps are the last of many."""
+    check_capture(Forward(lambda net, x: net.n(x)[-last:].mean(0), n=RPSU(12)), (4,), T=12)
+
+
 def test_steps_beyond_the_horizon_do_not_count():
     check_capture(Forward(lambda net, x: net.n(x)[-10:].mean(0), n=RPSU(8)), (4,), T=8)
 
