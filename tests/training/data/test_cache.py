@@ -211,3 +211,4 @@ def test_a_bar_is_shown_where_somebody_waits(
     make = Maker(count=count)
     assert np.array_equal(kept(TRANSFORM, [source], count, make), make.samples)
     assert ("toy-train: 1000 recordings" in screen.getvalue()) == shown
+    assert bool(screen.getvalue()) == shown

@@ -73,6 +73,7 @@ class Hostile:
         (pickle.dumps({"data": Hostile()}), "it names pathlib"),
         (pickle.dumps({"data": np.zeros(3, object)}), "expected bytes|expected dtype|an array of"),
         (pickle.dumps({"data": np.zeros(3)}), "expected bytes"),
+        (pickle.dumps({"data": np.zeros((2, 3), np.uint8, "F")}), "row by row"),
         (pickle.dumps([1]), "expected a dictionary"),
         (pickle.dumps({"data": bytearray(9)}, 5), "bytearray"),
         (b"\x80\x02cnumpy\nndarray\n}U\x01xK\x01sb.", "no attribute|object"),
