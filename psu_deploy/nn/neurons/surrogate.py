@@ -15,7 +15,7 @@ from torch import Tensor
 from psu_deploy.errors import InputError
 from psu_deploy.nn.transformable import ElementwiseFunction
 
-__all__ = ["Atan", "PiecewiseLinear", "Surrogate"]
+__all__ = ["Atan", "PiecewiseLinear", "Rectangle", "Surrogate"]
 
 FireOn = Literal[">=", ">"]
 
@@ -60,6 +60,23 @@ class PiecewiseLinear:
     def derivative(self, margin: Tensor) -> Tensor:
         """dS/dmargin, elementwise."""
         return (self.alpha - self.alpha**2 * margin.abs()).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """`dS/dz = 1 / (2 * half_width)` for `|z| < half_width`, else 0.
+
+    Args:
+        half_width: half the width of the window in which a neuron learns, > 0.
+
+    Reference: code of arXiv 2401.10843 (half width 0.5); the rectangle of STBP, arXiv 1706.02609.
+    """
+
+    half_width: float = 0.5
+
+    def derivative(self, margin: Tensor) -> Tensor:
+        """dS/dmargin, elementwise."""
+        return (margin.abs() < self.half_width).to(margin.dtype) / (2 * self.half_width)
 
 
 def fire(margin: Tensor, surrogate: Surrogate, fire_on: FireOn = ">=") -> Tensor:
