@@ -303,4 +303,5 @@ def test_it_learns_digits(dilated, spiking, least, tmp_path):
     with torch.no_grad():
         assert (net(test).argmax(1) == y[1400:]).float().mean() > least
     artifact = psu.export(net, tmp_path / "net.onnx", input_shape=net.input_shape)
-    assert psu.verify(net, artifact, test).ok
+    report = psu.verify(net, artifact, test[:, :64])
+    assert report.ok, report
