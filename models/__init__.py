@@ -8,6 +8,7 @@ from psu_deploy.models.sequential_cifar import SequentialCIFARNet, columns
 from psu_deploy.models.shd import SHDNet
 from psu_deploy.models.spikformer import Spikformer
 from psu_deploy.models.vggsnn import VGGSNN
+from psu_deploy.models.windowed import WindowedSNN, windows
 
 __all__ = [
     "CAUSAL",
@@ -19,6 +20,8 @@ __all__ = [
     "SHDNet",
     "SequentialCIFARNet",
     "Spikformer",
+    "WindowedSNN",
     "columns",
     "repeated",
+    "windows",
 ]

@@ -437,6 +437,17 @@ def _(layer, x):
     return filtered(layer.operator, x)
 
 
+@means(ops.HandOver)
+def _(layer, x, U):
+    """From what was, step by step."""
+    p, q, steps = np.zeros_like(x[0]), np.zeros_like(x[0]), []
+    for t in range(len(x)):
+        q = x[t] + layer.decay * 2 * np.sin(layer.theta * p * np.cos(layer.theta * q))
+        p = U[t]
+        steps.append(q)
+    return np.stack(steps)
+
+
 @means(ops.Hold)
 def _(layer, x):
     return np.repeat(x[:1], len(x), axis=0)

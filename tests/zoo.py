@@ -386,6 +386,20 @@ def _several_outputs() -> StateMachine:
     return StateMachine(nodes, (3,))
 
 
+def _windows() -> StateMachine:
+    """Two membranes, the second of which is handed over through the first; late, and fired behind."""
+    nodes = (
+        Node("late", ops.TimeConv(normal(3, 3, 2), normal(3), 1, lookahead=1), ("x",)),
+        Node("first", ops.Filter(o.Leak(1.0, 0.4)), ("late",)),
+        Node("first spikes", NEURONS["identity"], ("first",)),
+        Node("current", ops.Linear(normal(3, 3), normal(3)), ("first spikes",)),
+        Node("second", ops.HandOver(0.4, np.pi / 4), ("current", "first")),
+        Node("second spikes", NEURONS["identity"], ("second",)),
+        Node("sum", ops.Add(), ("second spikes", "second")),
+    )
+    return StateMachine(nodes, (3,))
+
+
 def _held_filter() -> StateMachine:
     """Filters without memory but with a number for every step; of one only the first step is ever asked for."""
     window = o.Window(normal(STEPS, 1), normal(STEPS, seed=1), time_invariant=False)
@@ -424,6 +438,10 @@ def _functions() -> StateMachine:
 NETWORKS = {
     "filters in a row": chain((3,), *(ops.Filter(operator) for operator in (LEAK, LEARNED, STRICT, o.Identity()))),
     "held filter": _held_filter(),
+    "hand-over of late membranes": _windows(),
+    "hand-over": StateMachine(
+        (Node("product", ops.Multiply(), ("x", "x")), Node("v", ops.HandOver(0.7, -1.3), ("x", "product"))), (2, 3)
+    ),
     "residual": _residual(),
     "look-ahead": _look_ahead(),
     "static": _static(),

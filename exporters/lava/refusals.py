@@ -35,6 +35,7 @@ REFUSED: dict[type, Refusal] = {
     ops.Delay: Refusal("netx has no delay line", "export to ONNX or NIR"),
     ops.Wait: Refusal("netx has no delay line", "export to ONNX"),
     ops.TimeConv: Refusal("netx has no convolution along time", "use SlidingPSN, or export to ONNX"),
+    ops.HandOver: Refusal("a membrane that feeds back through a sine, which netx does not have", "export to ONNX"),
     ops.BernoulliNeuron: Refusal("fires at random, and there is no noise in it", "use PSU or LIF, or export to ONNX"),
 }
 """Kinds of layer that no network in netx has."""

@@ -22,6 +22,7 @@ WITHOUT_NODE: dict[type, Refusal] = {
     **dict.fromkeys((ops.Reduce, ops.Project, ops.Affine, ops.Subtract), _MOVED),
     **dict.fromkeys((ops.Conv3d, ops.ConvTranspose1d, ops.ConvTranspose2d), _CONV),
     ops.MeanOfLast: _LAST,
+    ops.HandOver: Refusal("a membrane that feeds back through a sine, which NIR does not have", "export to ONNX"),
     ops.Outputs: Refusal("the simulators give one output", 'export one of them, machine.only("name"), or to ONNX'),
     **dict.fromkeys((ops.TopK, ops.ArgMax, ops.ArgTopK), _ORDER),
     ops.BernoulliNeuron: Refusal("it fires at random, and NIR has no random primitive", "train with PSU, IPSU or RPSU"),

@@ -1,4 +1,4 @@
-"""Pointwise functions and softmax -> ONNX nodes.
+"""Pointwise functions, softmax and what is made of sines -> ONNX nodes.
 
 What ONNX has no operator for, or has one in a later opset, is written in simpler ones.
 """
@@ -161,6 +161,17 @@ def _log_softmax(layer: ops.LogSoftmax, inputs: Sequence[ir.Value], scope: Scope
     return f("Sub", below, f("Log", f("ReduceSum", f("Exp", below), axis, keepdims=1)))
 
 
+def _hand_over(layer: ops.HandOver, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
+    """In the order of the reference interpreter, so that both round alike."""
+    f, (current, membrane) = Formula(scope), inputs
+    angle = f("Mul", f("Mul", scope.state("U"), layer.theta), f("Cos", f("Mul", scope.state("V"), layer.theta)))
+    handed = f("Mul", f("Mul", f("Sin", angle), 2.0), layer.decay)
+    potential = f("Add", current, handed)
+    scope.set_state("U", f("Identity", membrane))  # it may be a state already, and has one name
+    scope.set_state("V", potential)
+    return potential
+
+
 RULES: dict[type, Callable[[Any, Sequence[ir.Value], Scope], ir.Value]] = {
     ops.Activation: _activation,
     ops.LeakyReLU: _leaky_relu,
@@ -172,6 +183,7 @@ RULES: dict[type, Callable[[Any, Sequence[ir.Value], Scope], ir.Value]] = {
     ops.Power: _power,
     ops.Softmax: _softmax,
     ops.LogSoftmax: _log_softmax,
+    ops.HandOver: _hand_over,
 }
 """Kind -> rule."""
 

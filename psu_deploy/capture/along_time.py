@@ -13,7 +13,7 @@ from psu_deploy.errors import Refusal
 from psu_deploy.machine import ops
 from psu_deploy.machine.ops import SpikingNeuron
 from psu_deploy.machine.ops.fields import Shape
-from psu_deploy.nn.along_time import Hold, Membrane, Static, TimeConv1d
+from psu_deploy.nn.along_time import HandOver, Hold, Membrane, Static, TimeConv1d
 from psu_deploy.nn.neurons import (
     LIF,
     PLIF,
@@ -129,6 +129,11 @@ def membrane(module: Membrane, features: Shape) -> ops.Filter:
     return ops.Filter(operator(module.leak))
 
 
+def hand_over(module: HandOver, features: Shape) -> ops.HandOver:
+    """HandOver, of a current and a membrane."""
+    return ops.HandOver(module.decay, module.theta)
+
+
 def hold(module: Hold, features: Shape) -> ops.Hold:
     """Hold."""
     return ops.Hold()
@@ -150,6 +155,7 @@ CONVERTERS: dict[type[nn.Module], Converter] = {
     PLIF: lif,
     TimeConv1d: time_conv,
     Membrane: membrane,
+    HandOver: hand_over,
     Static: nothing,
     Hold: hold,
 }

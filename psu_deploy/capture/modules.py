@@ -93,6 +93,8 @@ class ModuleConverter:
         result = self._run(record, module, call, args, kwargs)
         record.memories.note(module)
         placement.check_intact(overwritten)
+        if len(values) > 1 and isinstance(result, Tensor) and len(find_values(args)) == len(values):
+            return self._joined(record, module, name, values, result), result
         if len(values) != 1 or not isinstance(result, Tensor | list):
             raise Refusal("needs one tensor in and one out", "split the module")
         value = replace(values[0], tensor=before)
@@ -119,6 +121,18 @@ class ModuleConverter:
             placement.check_along_time(layer, value)
             placement.check_lookahead(layer, value)
         return record.emit(name, layers, (value,), result, axes_after(value, result)), result
+
+    def _joined(self, record: ModuleRecord, module: nn.Module, name: str, values: list[Value], result: Tensor) -> Value:
+        """A module that takes several tensors, in the order of its layer's inputs."""
+        layers = [one for one in self._layers(module, values[0]) or () if isinstance(one, ops.Layer)]
+        if len(layers) != 1 or layers[0].arity not in (None, len(values)):
+            raise Refusal("needs one tensor in and one out", "split the module")
+        if any(value.axes != values[0].axes for value in values):
+            raise Refusal("takes tensors of different layouts", "bring them to one shape, time and batch in one place")
+        for value in values:
+            placement.check_along_time(layers[0], value)
+            placement.check_lookahead(layers[0], value)
+        return record.emit(name, layers, values, result, axes_after(values[0], result))
 
     def _neuron(
         self, record: ModuleRecord, module: nn.Module, name: str, value: Value, result: Any, call: Callable[..., Any]

@@ -1,6 +1,8 @@
-"""Layers that work along time and are no neurons: a convolution over neighbouring steps, and a static input."""
+"""Layers that work along time and are no neurons: convolutions over steps, membranes, and a static input."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +10,9 @@ from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
 from psu_deploy.nn.containers import SpikingSequential
-from psu_deploy.nn.neurons.base import TimeFirst
+from psu_deploy.nn.neurons.base import TimeFirst, at_least_single, check_sequence
 from psu_deploy.nn.temporal import Leak
-from psu_deploy.numerics.checks import check_whole
+from psu_deploy.numerics.checks import check_number, check_whole
 
 
 class TimeConv1d(TimeFirst):
@@ -91,6 +93,56 @@ class Membrane(TimeFirst):
     def forward(self, x: Tensor) -> Tensor:
         potential: Tensor = self.leak(x)
         return potential
+
+
+class HandOver(TimeFirst):
+    """A leaky membrane that remembers itself only through another one: (T, B, ...) twice -> (T, B, ...).
+
+        V[t] = I[t] + decay * Omega(U[t-1], V[t-1]),   Omega(p, q) = 2 sin(theta p cos(theta q)),   U[-1] = V[-1] = 0
+
+    A loop over the steps: Omega is not linear. Serial form: U and V of the step before, any number of steps.
+
+    Args:
+        decay: factor per step of what is handed over.
+        theta: of the projection Omega, in radians.
+
+    Raises:
+        InputError: if decay or theta is not finite; in forward, if current and membrane differ in shape.
+
+    Reference: arXiv 2401.10843, the projection function; pi/4 is the constant of the published code.
+
+    >>> HandOver(decay=0.5, theta=math.pi / 6)(torch.zeros(3, 1, 1), torch.ones(3, 1, 1)).flatten()
+    tensor([0.0000, 0.5000, 0.4845])
+    """
+
+    def __init__(self, decay: float = 0.4, theta: float = math.pi / 4) -> None:
+        super().__init__()
+        for name, value in (("decay", decay), ("theta", theta)):
+            check_number(name, value)
+            if not math.isfinite(value):
+                raise InputError(f"{name} must be finite, got {value}")
+        self.decay = float(decay)
+        self.theta = float(theta)
+
+    def forward(self, current: Tensor, membrane: Tensor) -> Tensor:
+        check_sequence(current)
+        if current.shape != membrane.shape:
+            raise InputError(
+                f"current and membrane must have one shape, got {tuple(current.shape)} and {tuple(membrane.shape)}"
+            )
+        with torch.autocast(current.device.type, enabled=False):
+            first, *later = at_least_single(current)
+            potentials = [first]
+            for arriving, handed in zip(later, at_least_single(membrane), strict=False):
+                potentials.append(arriving + self.decay * self.project(handed, potentials[-1]))
+            return torch.stack(potentials).to(current.dtype)
+
+    def project(self, membrane: Tensor, own: Tensor) -> Tensor:
+        """Omega of two membranes."""
+        return 2 * torch.sin(self.theta * membrane * torch.cos(self.theta * own))
+
+    def extra_repr(self) -> str:
+        return f"decay={self.decay:g}, theta={self.theta:g}"
 
 
 class DirectEncoding(TimeFirst):

@@ -11,9 +11,13 @@ from torch import nn
 
 from psu_deploy.errors import InputError
 from psu_deploy.models.neurons import WITHOUT_THRESHOLD, NeuronMaker, neuron_maker
-from psu_deploy.nn.neurons import Atan, PiecewiseLinear, Surrogate
+from psu_deploy.nn.neurons import Atan, PiecewiseLinear, Rectangle, Surrogate
 
-_SURROGATES: dict[str, Callable[[], Surrogate]] = {"atan": Atan, "piecewise_linear": PiecewiseLinear}
+_SURROGATES: dict[str, Callable[[], Surrogate]] = {
+    "atan": Atan,
+    "piecewise_linear": PiecewiseLinear,
+    "rectangle": Rectangle,
+}
 
 
 def make_neuron(name: str, steps: int, surrogate: str | None, options: Mapping[str, Any]) -> NeuronMaker:

@@ -191,6 +191,8 @@ WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": Fal
         (ops.Delay, {"steps": 1}, {"steps": 10**9}, r"Delay.steps must be a whole number in 1..100000"),
         (ops.Delay, {"steps": 1}, {"steps": 1.0}, r"Delay.steps must be a whole number"),
         (ops.Wait, {"steps": 1}, {"steps": 0}, r"Wait.steps must be a whole number in 1..100000, got 0"),
+        (ops.HandOver, {"decay": 0.4, "theta": 1.0}, {"decay": math.nan}, "HandOver.decay must be a finite number"),
+        (ops.HandOver, {"decay": 0.4, "theta": 1.0}, {"theta": "pi"}, "HandOver.theta must be a finite number"),
         (ops.TimeConv, TIME, {"weight": np.ones((4, 2))}, "TimeConv.weight must have 3 axes"),
         (ops.TimeConv, TIME, {"bias": np.ones(3)}, "TimeConv: bias has 3 entries for 4 outputs"),
         (ops.TimeConv, TIME, {"groups": 3}, "TimeConv: groups=3 does not divide 4 channels"),

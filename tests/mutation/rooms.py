@@ -45,6 +45,7 @@ TESTS = {
         "tests/verify/test_soundness.py",
         "tests/verify/test_rounding.py",
         "tests/verify/test_table_rounding.py",
+        "tests/nn/test_hand_over.py",
     ),
     "psu_deploy/machine/*": (
         "tests/machine",
@@ -66,6 +67,7 @@ TESTS = {
         "tests/test_latency.py",
         "tests/test_static_input.py",
         "tests/nn/test_along_time.py",
+        "tests/nn/test_hand_over.py",
     ),
     "exporters/lava/bounds.py": ("tests/exporters/lava/test_bounds.py", "tests/exporters/lava/test_quantise.py"),
     "exporters/lava/fixed_point.py": (

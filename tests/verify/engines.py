@@ -14,7 +14,7 @@ import numpy as np
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
 from tests.oracles import estimated, lined_up, output_of
-from tests.verify.engine_functions import COMPUTED, U
+from tests.verify.engine_functions import COMPUTED, U, library
 
 __all__ = ["TO_NEAREST", "Engine", "U", "cut_off", "down", "nearest", "up"]
 
@@ -161,10 +161,22 @@ class Engine:
             case ops.MatMul():
                 first, second = (lined_up(term, max(t.ndim for t in terms) - 2) for term in terms)
                 return self._products(first[..., :, None, :], np.swapaxes(second, -1, -2)[..., None, :, :])
+            case ops.HandOver():
+                return self._hand_over(layer, *terms)
         result, *others = terms
         for other in others:
             result = self.rounded(output_of(layer, result, other))
         return result
+
+    def _hand_over(self, layer, x, U):
+        r, theta, potentials = self.rounded, self.rounded(layer.theta), [x[0]]
+        decay = self.rounded(layer.decay) if self.bias_last else self.rounded(2 * layer.decay)
+        for arriving, p in zip(x[1:], U, strict=False):
+            turned = library(self, np.cos, r(theta * potentials[-1]))
+            handed = library(self, np.sin, r(r(theta * p) * turned))
+            handed = r(2 * handed) if self.bias_last else handed
+            potentials.append(self._add_product(arriving, decay, handed))
+        return np.stack(potentials)
 
     def _products(self, first, second):
         """Sum over the last axis of products of what is float32 already."""

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from psu_deploy.errors import InputError
 from psu_deploy.machine.ops.context import Context
-from psu_deploy.machine.ops.fields import Array, Shape, freeze, kind_of
+from psu_deploy.machine.ops.fields import Array, Shape, finite, freeze, kind_of
+from psu_deploy.machine.ops.functions import FUNCTIONS
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.operators import CausalOperator
 from psu_deploy.machine.ops.registry import op
-from psu_deploy.machine.ops.roundoff import Roundoff
+from psu_deploy.machine.ops.roundoff import Roundoff, product
 from psu_deploy.numerics.checks import is_whole
 
-__all__ = ["Delay", "Filter", "Hold", "TimeConv", "Wait"]
+__all__ = ["Delay", "Filter", "HandOver", "Hold", "TimeConv", "Wait"]
 
 MAX_DELAY = 100_000
 """Steps; more is a mistake, or a file that wants our memory."""
@@ -185,3 +186,49 @@ class Hold(Layer):
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
         return self._sum_error(inputs, context, roundoff, 1)
+
+
+@op
+class HandOver(Layer):
+    """A leaky membrane that remembers itself only through another one, both projected onto one number.
+
+        V[t] = x[t] + decay * Omega(U[t-1], V[t-1]),   Omega(p, q) = 2 sin(theta p cos(theta q)),   U[-1] = V[-1] = 0
+
+    Inputs: the current x and the other membrane U, of the same features. State `U`, `V`: those of the step before.
+
+    Args:
+        decay: factor per step of what is handed over.
+        theta: of the projection, in radians.
+    """
+
+    decay: float
+    theta: float
+
+    arity = 2
+    along_time = True
+
+    def __post_init__(self) -> None:
+        finite(self, "decay", "theta")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if inputs[0] != inputs[1]:
+            raise InputError(f"HandOver needs a current and a membrane of the same features, got {inputs}")
+        return inputs[0]
+
+    def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"U": inputs[1], "V": inputs[0]}
+
+    def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
+        current, context.new_state["U"] = inputs
+        angle = self.theta * context.state["U"] * torch.cos(self.theta * context.state["V"])
+        context.new_state["V"] = current + self.decay * (2 * torch.sin(angle))
+        return context.new_state["V"]
+
+    def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
+        """Sine and cosine carry an error on as it is, and are 1 at most: the memory cannot grow."""
+        current, context.new_state["U"] = inputs
+        first, second = (roundoff.rounded(abs(self.theta) * context.state[role], 1) for role in ("U", "V"))
+        angle = roundoff.rounded(product((first, FUNCTIONS["cos"].error(roundoff, second))), 1)
+        handed = abs(self.decay) * (2 * FUNCTIONS["sin"].error(roundoff, angle))
+        context.new_state["V"] = roundoff.rounded(current + handed, 2)
+        return context.new_state["V"]

@@ -74,6 +74,12 @@ REFUSED = {
         "NIR has no product of two signals",
         "leave the gate or the attention out",
     ),
+    "hand-over": (
+        graph(("a", PSU, ("x",)), ("b", ops.HandOver(0.4, 0.8), ("a", "x"))),
+        "b",
+        "a membrane that feeds back through a sine",
+        "export to ONNX",
+    ),
     "sum of two shapes": (
         graph(("a", PSU, ("x",)), ("b", linear(1, 3), ("a",)), ("c", ops.Add(), ("a", "b"))),
         "c",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from psu_deploy.nn.neurons import PSN, PSU, Atan, PiecewiseLinear
+from psu_deploy.nn.neurons import PSN, PSU, Atan, PiecewiseLinear, Rectangle
 from psu_deploy.nn.neurons.surrogate import fire
 from tests.helpers import NEURONS, ROUNDING, NeuronCase, apply, currents, sigmoid
 
@@ -19,7 +19,11 @@ def piecewise_linear(z, alpha):
     return np.where(np.abs(z) <= 1 / alpha, alpha - alpha**2 * np.abs(z), 0.0)
 
 
-SURROGATES = [(Atan, atan), (PiecewiseLinear, piecewise_linear)]
+def rectangle(z, half_width):
+    return np.where(np.abs(z) < half_width, 0.5 / half_width, 0.0)
+
+
+SURROGATES = [(Atan, atan), (PiecewiseLinear, piecewise_linear), (Rectangle, rectangle)]
 
 
 @pytest.mark.parametrize("fire_on", [">=", ">"])
@@ -33,9 +37,9 @@ def test_closed_form(surrogate, closed_form, alpha, fire_on):
 
 
 def test_area_is_one():
-    """Both are densities: the surrogate of the step rises from 0 to 1. 1e-3: the tails of atan end at +-1000."""
+    """They are densities: the surrogate of the step rises from 0 to 1. 1e-3: the tails of atan end at +-1000."""
     z = torch.linspace(-1000, 1000, 2_000_001, dtype=torch.float64)
-    for surrogate in (Atan(), PiecewiseLinear()):
+    for surrogate in (Atan(), PiecewiseLinear(), Rectangle()):
         assert float(torch.trapezoid(surrogate.derivative(z), z)) == pytest.approx(1.0, abs=1e-3)
 
 
