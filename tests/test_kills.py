@@ -5,10 +5,12 @@ PSU_DEPLOY_KILLS says how often each; once unless it does.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
 import shutil
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from psu_deploy.files.temporaries import is_temporary
 from psu_deploy.training import Recipe, load_run
 from tests.importers.published import SHDNet
 from tests.killing import Server
+from tests.training.data.published import write_n_mnist
 
 KILLS = int(os.environ.get("PSU_DEPLOY_KILLS", "1"))
 
@@ -51,6 +54,8 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     ".ckpt": lambda path: torch.load(path, weights_only=True),
     ".safetensors": load_file,
     ".json": lambda path: json.loads(path.read_text()),
+    ".csv": lambda path: list(csv.DictReader(path.read_text().splitlines(), strict=True)),
+    ".svg": ET.parse,
 }
 
 
@@ -165,3 +170,59 @@ def test_training_and_tuning(server, tmp_path, deploy_for):
         assert sorted(path.name for path in folder.rglob("*")) == names
         assert load_run(folder).recipe == recipe
         assert not leftovers(folder)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("target", ["nir", "lava"])
+def test_tuning(server, tmp_path, target):
+    """The same of a network that is made deployable: weights, machine and the exported file."""
+    source, whole, folder = tmp_path / "source", tmp_path / "whole", tmp_path / "run"
+    server.run(training(Recipe(neuron="psu", hidden=8, epochs=2, batch_size=400), source))
+
+    def tuning(out: Path, **options: bool) -> str:
+        return (
+            "from psu_deploy.training import tune\n"
+            f"tune({str(source)!r}, {target!r}, {str(out)!r}, device='cpu', progress=False, **{options!r})"
+        )
+
+    server.run(tuning(whole))
+    seconds = server.run(tuning(whole, overwrite=True))
+    expected = load_file(whole / "weights.safetensors")
+    names = sorted(path.name for path in whole.rglob("*"))
+    for k, kill in enumerate(kills(server, folder, seconds)):
+        if folder.exists() and k % 4 < 2:
+            shutil.rmtree(folder)
+        kill(tuning(folder, overwrite=k % 4 > 1))
+        assert_whole(folder)
+        server.run(tuning(folder, resume=(folder / "recipe.json").exists()))
+        found = load_file(folder / "weights.safetensors")
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+        assert sorted(path.name for path in folder.rglob("*")) == names
+        assert not leftovers(folder)
+
+
+def test_the_cache_of_a_data_set(server, tmp_path):
+    """What recordings become: there, and right, or not there."""
+    write_n_mnist(tmp_path / "data", per_class=20)
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    reading = (
+        "import os; from pathlib import Path\n"
+        f"os.environ['PSU_DEPLOY_CACHE'] = {str(cache)!r}\n"
+        "from psu_deploy.training.registry import make_task\n"
+        f"make_task('n-mnist', {{}}).read('train', Path({str(tmp_path / 'data')!r}))"
+    )
+    server.run(reading)
+    contents = {path.name: path.read_bytes() for path in cache.rglob("*.npy")}
+    assert contents
+    shutil.rmtree(cache / "frames")
+    seconds = server.run(reading)
+    for k, kill in enumerate(kills(server, cache / "frames", seconds)):
+        if k % 2 == 0:
+            shutil.rmtree(cache / "frames")
+        kill(reading)
+        found = {path.name: path.read_bytes() for path in cache.rglob("*.npy")}
+        assert found in ({}, contents)
+        server.run(reading)
+        assert {path.name: path.read_bytes() for path in cache.rglob("*.npy")} == contents
+        assert not leftovers(cache / "frames")
