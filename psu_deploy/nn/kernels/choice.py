@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -13,11 +13,16 @@ from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
 
-FORCED = os.environ.get("PSU_DEPLOY_KERNELS", "")
-"""`"torch"`: nothing is fused; `"numba"`: on the CPU everything is that can be, however small; empty: what pays."""
 
-if FORCED not in ("", "torch", "numba"):
-    raise InputError(f'PSU_DEPLOY_KERNELS must be "torch", "numba" or not set, got {FORCED!r}')
+def _forced(environment: Mapping[str, str]) -> str:
+    value = environment.get("PSU_DEPLOY_KERNELS", "")
+    if value not in ("", "torch", "numba"):
+        raise InputError(f'PSU_DEPLOY_KERNELS must be "torch", "numba" or not set, got {value!r}')
+    return value
+
+
+FORCED = _forced(os.environ)
+"""`"torch"`: nothing is fused; `"numba"`: on the CPU everything is that can be, however small; empty: what pays."""
 
 SMALLEST = 4096
 """Numbers in a sequence; with fewer, a process would spend longer on loading Numba than it saves."""

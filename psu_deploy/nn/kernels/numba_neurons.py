@@ -66,10 +66,6 @@ def sigmoid(x: Any) -> Any:
     return x if x != x else y
 
 
-BLOCK = 512
-"""Neurons that go through all steps together."""
-
-
 @row
 def fill(y: Any, value: Any) -> None:
     """A row of one number; `y[:] = value` would compile for as long as all the rest."""
@@ -409,7 +405,8 @@ def lif_backward(
             for i in range(n):
                 slopes[i] = H[i] - f32(threshold)
             slope(slopes, surrogate, sharpness)
-            before_spike(g[t, start : start + n], H, S, threshold, hard, detach, of_V, slopes)
+            behind = t + 1 < len(x)  # the last V goes nowhere, not even where it is infinite
+            before_spike(g[t, start : start + n], H, S, threshold, hard and behind, detach or not behind, of_V, slopes)
             before_charge(slopes, shares, share, tau, decays, of_V, gx[t, start : start + n])
             if shares:
                 of_share(slopes, x[t, start : start + n], kept[t, :n], decays, totals[start : start + n])
