@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -13,14 +13,20 @@ from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
 
-FORCED = os.environ.get("PSU_DEPLOY_KERNELS", "")
+
+def _forced(environment: Mapping[str, str]) -> str:
+    value = environment.get("PSU_DEPLOY_KERNELS", "")
+    if value not in ("", "torch", "numba"):
+        raise InputError(f'PSU_DEPLOY_KERNELS must be "torch", "numba" or not set, got {value!r}')
+    return value
+
+
+FORCED = _forced(os.environ)
 """`"torch"`: nothing is fused; `"numba"`: on the CPU everything is that can be, however small; empty: what pays."""
 
-if FORCED not in ("", "torch", "numba"):
-    raise InputError(f'PSU_DEPLOY_KERNELS must be "torch", "numba" or not set, got {FORCED!r}')
-
-SMALLEST = 4096
-"""Numbers in a sequence; with fewer, a process would spend longer on loading Numba than it saves."""
+# Written by benchmarks/choose_kernels.py on x86_64, AVX2; torch 2.13.0+cpu, numba 0.68.1
+SMALLEST = {"cpu": {"spiking_unit": {1: 4096}, "lif": {1: 4096}, "exponentials": {1: 32768, 2: 8192, 4: 4096}}}
+"""Device -> kind -> steps -> how many numbers a sequence of so many steps or more has to have."""
 
 
 def _vectorises() -> bool:
@@ -59,4 +65,10 @@ def pays(kind: str, x: Tensor) -> bool:
         return False
     if type(x) not in (Tensor, nn.Parameter) or torch._C._are_functorch_transforms_active():
         return False
-    return FORCED != "" or x.numel() >= SMALLEST
+    return FORCED != "" or x.numel() >= smallest(x.device.type, kind, x.shape[0])
+
+
+def smallest(device: str, kind: str, steps: int) -> int:
+    """How many numbers a sequence of so many steps needs for one pass to be the faster."""
+    sizes = SMALLEST[device][kind]
+    return sizes[max(least for least in sizes if least <= steps)]

@@ -24,47 +24,47 @@ _NO_ROWS = np.empty((0, 0), np.float32)
 
 def spiking_unit(*inputs: Any) -> Tensor:
     """`psu_deploy::spiking_unit`."""
-    from psu_deploy.nn.kernels import numba_neurons
+    from psu_deploy.nn.kernels import numba_units
 
     a, (fire_on, surrogate, _) = inputs[0], inputs[11:]
     spikes = contiguous_like(a)
-    _run(numba_neurons.spiking_unit, a, *_unit(*inputs[:11]), fire_on == ">=", SURROGATES[surrogate], _rows(spikes))
+    _run(numba_units.spiking_unit, a, *_unit(*inputs[:11]), fire_on == ">=", SURROGATES[surrogate], _rows(spikes))
     return spikes
 
 
 def spiking_unit_backward(grad: Tensor, *inputs: Any) -> tuple[Tensor, Tensor]:
     """`psu_deploy::spiking_unit_backward`."""
-    from psu_deploy.nn.kernels import numba_neurons
+    from psu_deploy.nn.kernels import numba_units
 
     a, b, (_, surrogate, sharpness) = inputs[0], inputs[1], inputs[11:]
     of_a, of_b = contiguous_like(a), None if b is None else contiguous_like(b)
     surrogate_ = SURROGATES[surrogate], sharpness
     arguments = _rows(grad), *_unit(*inputs[:11]), *surrogate_, _rows(of_a), _rows(of_b)
-    _run(numba_neurons.spiking_unit_backward, a, *arguments)
+    _run(numba_units.spiking_unit_backward, a, *arguments)
     return of_a, a.new_empty(0) if of_b is None else of_b
 
 
 def lif(x: Tensor, *inputs: Any) -> Tensor:
     """`psu_deploy::lif`."""
-    from psu_deploy.nn.kernels import numba_neurons
+    from psu_deploy.nn.kernels import numba_lif
 
     share, tau, threshold, hard, decay_input, _, fire_on, _, _ = inputs
     spikes = contiguous_like(x)
     numbers = *_share(share), tau, threshold, hard, decay_input, fire_on == ">="
-    _run(numba_neurons.lif, x, _rows(x), *numbers, _rows(spikes))
+    _run(numba_lif.lif, x, _rows(x), *numbers, _rows(spikes))
     return spikes
 
 
 def lif_backward(grad: Tensor, x: Tensor, *inputs: Any) -> tuple[Tensor, Tensor]:
     """`psu_deploy::lif_backward`."""
-    from psu_deploy.nn.kernels import numba_neurons
+    from psu_deploy.nn.kernels import numba_lif
 
     share, tau, threshold, hard, decay_input, detach_reset, fire_on, surrogate, sharpness = inputs
     of_x = contiguous_like(x)
     of_share = np.zeros(x.numel() // x.shape[0])  # neuron by neuron, so that threads cannot change the sum
     numbers = *_share(share), tau, threshold, hard, decay_input, detach_reset, fire_on == ">="
     surrogate_ = SURROGATES[surrogate], sharpness
-    _run(numba_neurons.lif_backward, x, _rows(grad), _rows(x), *numbers, *surrogate_, _rows(of_x), of_share)
+    _run(numba_lif.lif_backward, x, _rows(grad), _rows(x), *numbers, *surrogate_, _rows(of_x), of_share)
     return of_x, x.new_tensor(of_share.sum())
 
 

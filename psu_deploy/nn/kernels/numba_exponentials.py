@@ -1,4 +1,4 @@
-"""The kernels of a sum of exponentials for the CPU; see `numba_neurons` for how they are written."""
+"""The kernels of a sum of exponentials for the CPU; see `numba_rows` for how they are written."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.nn.kernels.compiled import kernel, row
-
-f32 = np.float32
-ZERO = f32(0.0)
+from psu_deploy.nn.kernels.numba_rows import ZERO, f32
 
 STEPS = 32
 """Whose products are summed in float32 before they go to a sum in float64."""

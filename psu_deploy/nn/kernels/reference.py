@@ -90,8 +90,10 @@ def gradients(forward: Callable[..., Tensor], inputs: Sequence[Any], grad: Tenso
     """Of every input that needs one, None of the others; themselves differentiable where gradients are enabled."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        wanted = [i for i, n in zip(inputs, needed, strict=True) if n]
-        found = iter(torch.autograd.grad(forward(*inputs), wanted, grad, create_graph=again))
+        # Each a tensor of its own: b may have been computed from a, and that is not to be counted here.
+        apart = [i.view_as(i) if n else i for i, n in zip(inputs, needed, strict=True)]
+        wanted = [i for i, n in zip(apart, needed, strict=True) if n]
+        found = iter(torch.autograd.grad(forward(*apart), wanted, grad, create_graph=again))
     return tuple(next(found) if n else None for n in needed)
 
 

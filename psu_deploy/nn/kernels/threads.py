@@ -30,11 +30,14 @@ def share_out(columns: int, numbers: int, most: int, run: Callable[[int, int, in
     parts = max(1, min(torch.get_num_threads(), numbers // PER_THREAD))
     block = min(most, -(-columns // parts // GRAIN) * GRAIN)
     per_part = -(-columns // block // parts) * block
-    starts = range(0, columns, per_part)
-    others = [_threads().submit(run, start, min(start + per_part, columns), block) for start in starts[1:]]
-    run(0, min(per_part, columns), block)
-    for other in others:
-        other.result()
+    edges = [(start, min(start + per_part, columns), block) for start in range(0, columns, per_part)]
+    others = [(part, _threads().submit(run, *part)) for part in edges[1:]]
+    run(*edges[0])
+    for part, other in others:
+        if other.cancel():  # no thread has come to it: the machine is busy
+            run(*part)
+        else:
+            other.result()
 
 
 def _threads() -> ThreadPoolExecutor:
