@@ -14,7 +14,7 @@ from psu_deploy.nn.constants import starting_device
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
 from psu_deploy.nn.temporal.entries import SpreadOut, places
 from psu_deploy.nn.temporal.leak import Leak
-from psu_deploy.nn.temporal.product import Band, causal_product, per_step
+from psu_deploy.nn.temporal.product import Band, causal_product
 from psu_deploy.numerics.checks import check_whole
 from psu_deploy.numerics.subnormal import flushed
 
@@ -87,15 +87,19 @@ class CausalMatrix(CausalOperator):
         return self.steps
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.product(x)
-        return y if self.step_bias is None else y + per_step(self.step_bias, x)
+        y, bias = self.product(x), self.bias_of(x)
+        return y if bias is None else y + bias.view(-1, *[1] * (x.ndim - 1))
 
     def product(self, x: Tensor) -> Tensor:
-        """The result without the bias."""
+        """`A x`, without the bias: (T, ...) -> (T, ...)."""
         steps = len(x)
         self._check_horizon(steps)
         dense: Tensor = SpreadOut.apply(self.entries.to(x.dtype), self._places, self.steps)
         return causal_product(dense[:steps, :steps], x, Band(min(self.order, steps)))
+
+    def bias_of(self, x: Tensor) -> Tensor | None:
+        """The bias of the steps of a sequence, (T,) in its dtype; None where there is none."""
+        return None if self.step_bias is None else self.step_bias.to(x.dtype)[: len(x)]
 
     def matrix(self, steps: int) -> Tensor:
         self._check_horizon(steps)
