@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from psu_deploy.errors import HorizonError, InputError
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
 from psu_deploy.nn.temporal.matrix import banded
-from psu_deploy.nn.temporal.product import Band, causal_product, per_step
+from psu_deploy.nn.temporal.product import Band, causal_product
 from psu_deploy.numerics.checks import check_number, check_whole
 
 
@@ -61,10 +61,10 @@ class MaskedMatrix(CausalOperator):
         return self.steps
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.product(x) + per_step(self.step_bias, x)
+        return self.product(x) + self.bias_of(x).view(-1, *[1] * (x.ndim - 1))
 
     def product(self, x: Tensor) -> Tensor:
-        """The result without the bias."""
+        """`A x`, without the bias: (T, ...) -> (T, ...)."""
         steps = len(x)
         self._check_horizon(steps)
         if steps != self.steps and self.lambda_ < 1.0:
@@ -75,6 +75,10 @@ class MaskedMatrix(CausalOperator):
             weight = self.weight[:steps, :steps].tril().triu(1 - self.order).to(x.dtype)
             return causal_product(weight, x, Band(min(self.order, steps)))
         return (self._masked(self.weight).to(x.dtype)[:steps, :steps] @ x.flatten(1)).view_as(x)
+
+    def bias_of(self, x: Tensor) -> Tensor:
+        """The bias of the steps of a sequence, (T,) in its dtype."""
+        return self.step_bias.to(x.dtype)[: len(x)]
 
     def _is_known_to_be_causal(self) -> bool:
         """On the CPU only: a GPU would be waited for. Under a transform lambda may be many numbers."""

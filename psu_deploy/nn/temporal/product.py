@@ -91,11 +91,6 @@ def causal_product(matrix: Tensor, x: Tensor, band: Band) -> Tensor:
     return y.view_as(x)
 
 
-def per_step(bias: Tensor, x: Tensor) -> Tensor:
-    """Numbers of the steps, (T,), as what can be added to the first of them: (steps, 1, ...) like x."""
-    return bias.to(x.dtype)[: len(x)].view(-1, *[1] * (x.ndim - 1))
-
-
 class _Bilinear(OneByOneFunction):
     """Base of the three: two tensors and the band."""
 

@@ -43,10 +43,14 @@ class SlidingWindow(CausalOperator):
         return y if self.step_bias is None else y + self.step_bias.to(x.dtype)
 
     def product(self, x: Tensor) -> Tensor:
-        """The result without the bias."""
+        """`A x`, without the bias: (T, ...) -> (T, ...)."""
         band = Band(min(self.order, len(x)), invariant=True)
         weight = self.weight.to(x.dtype)[: band.order]
         return causal_product(toeplitz(weight, band.side(len(x))), x, band)
+
+    def bias_of(self, x: Tensor) -> Tensor | None:
+        """The bias of the steps of a sequence, (T,) in its dtype; None where there is none."""
+        return None if self.step_bias is None else self.step_bias.to(x.dtype).expand(len(x))
 
     def matrix(self, steps: int) -> Tensor:
         matrix = torch.zeros(steps, steps, dtype=torch.float64, device="cpu")
