@@ -23,7 +23,7 @@ TaskFile = Annotated[
 ]
 
 
-def as_fields(assignments: Sequence[str], task: str, neuron: str) -> dict[str, Any]:
+def as_fields(assignments: Sequence[str], task: str, neuron: str | None) -> dict[str, Any]:
     """`name=value` words as fields of a recipe: `steps=20` is `{"options": {"steps": 20}}` where the task has steps.
 
     A name is looked for among the fields of a recipe, the options of the task, and those of the neuron's class, in this
@@ -51,15 +51,18 @@ def as_fields(assignments: Sequence[str], task: str, neuron: str) -> dict[str, A
     return found
 
 
-def _place(name: str, task: str, neuron: str) -> str:
+def _place(name: str, task: str, neuron: str | None) -> str:
     from psu_deploy.models.neurons import neuron_class
     from psu_deploy.training import Recipe
+    from psu_deploy.training.networks import OWN
+    from psu_deploy.training.presets import neurons_of
     from psu_deploy.training.registry import task_options
 
+    neuron = neuron or neurons_of(task)[0]
     places = {field.name: field.name for field in fields(Recipe)}
     groups = {
         "options": list(task_options(task)),
-        "neuron_options": list(inspect.signature(neuron_class(neuron)).parameters),
+        "neuron_options": [] if neuron == OWN else list(inspect.signature(neuron_class(neuron)).parameters),
     }
     for group, options in groups.items():
         places = {option: f"{group}.{option}" for option in options} | places

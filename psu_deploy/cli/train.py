@@ -22,7 +22,9 @@ def train(
         str, typer.Argument(help="What to learn: digits, digits-pixels, shd, ...; an unknown name lists all.")
     ],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    neuron: Annotated[str, typer.Option(help=f"{', '.join(CAUSAL)}.")] = "rpsu",
+    neuron: Annotated[
+        str | None, typer.Option(help=f"{', '.join(CAUSAL)}; default rpsu, where the network has none of its own.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the data set, where the task needs one.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     seed: Annotated[int, typer.Option(help="Of the initial weights and the order of the samples.")] = 0,

@@ -20,6 +20,16 @@ _SURROGATES: dict[str, Callable[[], Surrogate]] = {
 }
 
 
+OWN = "own"
+"""In the place of a neuron's name: the network has neurons of its own."""
+
+
+def takes_neuron(network: Callable[..., nn.Module]) -> bool:
+    """Whether a network is made of the neurons it is given."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(parameter.kind in positional for parameter in inspect.signature(network).parameters.values())
+
+
 def make_neuron(name: str, steps: int, surrogate: str | None, options: Mapping[str, Any]) -> NeuronMaker:
     """A function that makes one neuron layer after the other; one is made to see that it can be.
 
@@ -57,6 +67,7 @@ def filled_sizes(network: Callable[..., nn.Module], **sizes: Any) -> dict[str, A
     return {name: defaults.get(name) if size is None else size for name, size in sizes.items()}
 
 
-def build_network(network: Callable[..., nn.Module], neuron: NeuronMaker, **sizes: Any) -> nn.Module:
-    """A network with fresh weights, drawn from torch's global generator."""
-    return network(neuron, **{name: size for name, size in sizes.items() if size is not None})
+def build_network(network: Callable[..., nn.Module], neuron: NeuronMaker | None, **sizes: Any) -> nn.Module:
+    """A network with fresh weights, drawn from torch's global generator; None: it has neurons of its own."""
+    given = () if neuron is None else (neuron,)
+    return network(*given, **{name: size for name, size in sizes.items() if size is not None})

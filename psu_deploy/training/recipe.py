@@ -12,11 +12,12 @@ from torch import nn
 from psu_deploy.errors import InputError
 from psu_deploy.files.atomic import write_whole
 from psu_deploy.models import CAUSAL
+from psu_deploy.models.neurons import NeuronMaker
 from psu_deploy.nn.neurons.estimators import MAX_LEVELS
 from psu_deploy.preparation import LEVELS, TARGETS
 from psu_deploy.training import recipe_json
 from psu_deploy.training.checks import check_choice, check_flag, check_number, check_options, check_whole
-from psu_deploy.training.networks import build_network, filled_sizes, make_neuron
+from psu_deploy.training.networks import OWN, build_network, filled_sizes, make_neuron, takes_neuron
 from psu_deploy.training.registry import Value, make_task, task_names, task_options
 from psu_deploy.training.tasks import Task
 
@@ -51,7 +52,7 @@ class Recipe:
 
     Args:
         task: what to learn, a name in `psu_deploy.training.task_names()`.
-        neuron: a name in `psu_deploy.models.CAUSAL`.
+        neuron: a name in `psu_deploy.models.CAUSAL`; "own" for a network that has neurons of its own.
         hidden: neurons per spiking layer, of a network that has this size; None = what the network has by default.
         dropout: probability that a spike is dropped while training, 0 <= dropout < 1; None likewise.
         epochs: passes over the training split.
@@ -120,12 +121,12 @@ class Recipe:
             check_whole("hidden", self.hidden, 1, _MOST_HIDDEN)
         if self.dropout is not None:
             check_number("dropout", self.dropout, "at least 0 and below 1", lambda v: 0 <= v < 1)
-        make_neuron(self.neuron, task.steps, self.surrogate, self.neuron_options)
+        self._neuron(task)
 
     def _check_words(self) -> None:
         choices: dict[str, Iterable[str]] = {
             "task": task_names(),
-            "neuron": CAUSAL,
+            "neuron": (*CAUSAL, OWN),
             "optimizer": OPTIMIZERS,
             "loss": LOSSES,
             "precision": PRECISIONS,
@@ -169,8 +170,20 @@ class Recipe:
     def build_network(self) -> nn.Module:
         """The network with fresh weights, drawn from torch's global generator."""
         task = self.make_task()
-        neuron = make_neuron(self.neuron, task.steps, self.surrogate, self.neuron_options)
-        return build_network(task.network, neuron, hidden=self.hidden, dropout=self.dropout)
+        return build_network(task.network, self._neuron(task), hidden=self.hidden, dropout=self.dropout)
+
+    def _neuron(self, task: Task) -> NeuronMaker | None:
+        if takes_neuron(task.network) and self.neuron != OWN:
+            return make_neuron(self.neuron, task.steps, self.surrogate, self.neuron_options)
+        if takes_neuron(task.network):
+            names = ", ".join(CAUSAL)
+            raise InputError(f"the network of {self.task} has no neurons of its own; name one of {names}")
+        if (self.neuron, self.surrogate, self.neuron_options) != (OWN, None, {}):
+            raise InputError(
+                f'the network of {self.task} has neurons of its own: neuron is "{OWN}", without options or a surrogate, '
+                f"got {self.neuron!r}"
+            )
+        return None
 
     @property
     def sums(self) -> int | None:

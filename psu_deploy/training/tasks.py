@@ -35,7 +35,8 @@ class Task:
         input_shape: features of one time step.
         classes: number of classes; labels are 0..classes-1.
         network: neuron -> network from (T, B, *input_shape) to logits (B, classes); `neuron` is a function that makes
-            one neuron layer. What else it takes by name, of `hidden` and `dropout`, comes from the recipe.
+            one neuron layer. What else it takes by name, of `hidden` and `dropout`, comes from the recipe. A network
+            with neurons of its own takes nothing but by name.
         encode: a batch as it is stored (B, ...) -> sequences (T, B, *input_shape) float32; default: `time_first`.
         augment: the same batch, changed at random while training, by torch's global generator; None = as it is.
         source: of a data set that has to be fetched: where to get it, and what the folder then holds, in a sentence.

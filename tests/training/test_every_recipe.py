@@ -7,7 +7,7 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.training import Recipe, load_run, preset, task_names, test_data, train
-from psu_deploy.training.catalogue import events, images
+from psu_deploy.training.catalogue import events, images, windowed
 from tests.training.data.test_catalogue import WRITE
 
 test_data.__test__ = False  # type: ignore[attr-defined]  it is no test
@@ -18,6 +18,7 @@ SMALL |= {"random-manifolds": {"hidden": 8, "options": {"samples": 100, "steps":
 """What of a recipe is smaller here than it should be."""
 
 WIDTHS = (4,) * 8
+WINDOWED = {"image_channels": 3, "size": 32, "dims": (8, 8), "depths": (1, 1)}
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks of the papers with four channels."""
     monkeypatch.setattr(images, "CIFARNet", partial(images.CIFARNet, widths=WIDTHS))
     monkeypatch.setattr(images, "SequentialCIFARNet", partial(images.SequentialCIFARNet, channels=4, hidden=8))
+    monkeypatch.setattr(windowed, "WindowedSNN", lambda **sizes: psu.models.WindowedSNN(**{**WINDOWED, **sizes}))
     monkeypatch.setattr(
         events, "VGGSNN", lambda *args, **sizes: psu.models.VGGSNN(*args, **{**sizes, "widths": WIDTHS})
     )
@@ -41,7 +43,7 @@ def test_two_epochs(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         data = tmp_path / "data"
         data.mkdir()
         WRITE[task](data)
-    recipe = preset(task, "rpsu", epochs=2, batch_size=32, **SMALL.get(task, {}))
+    recipe = preset(task, epochs=2, batch_size=32, **SMALL.get(task, {}))
     result = train(recipe, tmp_path / "run", data=data, device="cpu", progress=False, pictures=False)
     assert result.epochs == 2
     assert Recipe.load(tmp_path / "run" / "recipe.json") == recipe

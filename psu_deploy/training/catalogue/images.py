@@ -45,16 +45,16 @@ def sequential_cifar100(normalise: str = "cifar10") -> Task:
 def _static(name: str, classes: Classes, steps: int, normalise: str) -> Task:
     check_sizes(steps=steps)
     network = partial(CIFARNet, T=steps, classes=classes)
-    return _task(name, classes, steps, IMAGE_SHAPE, network, normalise, lambda images: repeated(images, steps))
+    return cifar_task(name, classes, steps, IMAGE_SHAPE, network, normalise, lambda images: repeated(images, steps))
 
 
 def _sequential(name: str, classes: Classes, normalise: str) -> Task:
     channels, height, width = IMAGE_SHAPE
     network = partial(SequentialCIFARNet, T=width, classes=classes)
-    return _task(name, classes, width, (channels, height), network, normalise, columns)
+    return cifar_task(name, classes, width, (channels, height), network, normalise, columns)
 
 
-def _task(
+def cifar_task(
     name: str,
     classes: Classes,
     steps: int,

@@ -14,6 +14,7 @@ from psu_deploy.errors import InputError
 from psu_deploy.nn.neurons import PSU
 from psu_deploy.training.catalogue import CATALOGUE
 from psu_deploy.training.data import digit_indices
+from psu_deploy.training.networks import takes_neuron
 from psu_deploy.training.registry import make_task, task_options
 from tests.training.data import published
 
@@ -24,6 +25,7 @@ WRITE = {
     "cifar100": partial(published.write_cifar, classes=100, per_class=2),
     "sequential-cifar10": partial(published.write_cifar, classes=10, per_class=4),
     "sequential-cifar100": partial(published.write_cifar, classes=100, per_class=2),
+    "windowed-cifar10": partial(published.write_cifar, classes=10, per_class=4),
     "shd": partial(published.write_shd, per_class=2),
     "n-mnist": partial(published.write_n_mnist, per_class=2),
     "cifar10-dvs": partial(published.write_cifar10_dvs, per_class=4),
@@ -62,7 +64,7 @@ def test_samples_and_network_are_what_the_task_says(name: str, tmp_path: Path, m
         batch = changed
     x = task.encode(batch)
     assert (tuple(x.shape), x.dtype) == ((task.steps, 2, *task.input_shape), torch.float32)
-    network = task.network(PSU)
+    network = task.network(PSU) if takes_neuron(task.network) else task.network()
     assert network(x).shape == (2, task.classes)
     assert tuple(getattr(network, "input_shape", task.input_shape)) == task.input_shape
 
