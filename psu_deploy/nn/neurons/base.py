@@ -128,13 +128,18 @@ class SpikingUnit(Neuron):
         """Spikes in one pass over the steps; None where it takes several."""
         check_sequence(x)
         wide = at_least_single(x)
-        own = getattr(self.margin, "__func__", None), getattr(self.potentials, "__func__", None)
-        if own != (Neuron.margin, SpikingUnit.potentials) or not pays("spiking_unit", wide):
+        if not self._decides_as_its_base() or not pays("spiking_unit", wide):
             return None
         surrogate = named(self.surrogate)
         with full_precision(x):
             spikes = spiking_unit(self, wide, surrogate or ("none", 1.0))
         return spikes if surrogate or spikes is None else fire(spikes, self.surrogate, self.fire_on)
+
+    def _decides_as_its_base(self) -> bool:
+        """Whether V, R and the margin are those of this class, in a subclass and in this object."""
+        kind = type(self)
+        ours = kind.margin is Neuron.margin and kind.potentials is SpikingUnit.potentials
+        return ours and "margin" not in self.__dict__ and "potentials" not in self.__dict__
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold:g}, fire_on={self.fire_on!r}, surrogate={self.surrogate}"

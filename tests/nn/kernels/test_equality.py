@@ -133,7 +133,10 @@ def test_nobody_in_the_batch(name):
 
 @pytest.mark.parametrize("r", [1, 2, 7, 16])
 def test_a_sum_of_exponentials(r):
-    """Bit for bit the sums of torch, whose order is that of the terms; gradients against the matrix in float64."""
+    """Bit for bit the sums of torch, in the order of the terms; gradients against the matrix in float64.
+
+    With more terms, or in the remainder that it does not vectorise, torch sums in another order.
+    """
     random = np.random.default_rng(r)
     operator = Exponentials(random.normal(0, 1, r), random.uniform(0.05, 0.95, r))
     x, g = currents(70, 64), currents(70, 64, seed=1)

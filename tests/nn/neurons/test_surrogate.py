@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from psu_deploy.errors import InputError
 from psu_deploy.nn.neurons import PSN, PSU, Atan, PiecewiseLinear, Rectangle
 from psu_deploy.nn.neurons.surrogate import fire
 from tests.helpers import NEURONS, ROUNDING, NeuronCase, apply, currents, sigmoid
@@ -36,8 +37,27 @@ def test_closed_form(surrogate, closed_form, alpha, fire_on):
     np.testing.assert_allclose(margin.grad, 3 * closed_form(z, alpha), **ROUNDING)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("half_width", [0.25, 0.5, 2.0])
+def test_rectangle(half_width):
+    """As SpikingJelly's, whose alpha is the height; at 0.5 the height is 1, and nothing passes at the edge itself."""
+    z = torch.linspace(-3, 3, 49, dtype=torch.float64).requires_grad_()
+    fire(z, Rectangle(half_width)).sum().backward()
+    theirs = z.detach().clone().requires_grad_()
+    rect = pytest.importorskip("spikingjelly.activation_based.surrogate").Rect
+    rect(alpha=1 / (2 * half_width))(theirs).sum().backward()
+    assert torch.equal(z.grad, theirs.grad)
+    assert Rectangle(half_width).derivative(torch.tensor([half_width, 0.0])).tolist() == [0.0, 1 / (2 * half_width)]
+
+
+@pytest.mark.parametrize("half_width", [0, -1.0, float("nan"), float("inf"), "wide", True])
+def test_a_rectangle_without_width(half_width):
+    with pytest.raises(InputError, match="half_width must be"):
+        Rectangle(half_width)
+
+
 def test_area_is_one():
-    """They are densities: the surrogate of the step rises from 0 to 1. 1e-3: the tails of atan end at +-1000."""
+    """All are densities: the surrogate of the step rises from 0 to 1. 1e-3: the tails of atan end at +-1000."""
     z = torch.linspace(-1000, 1000, 2_000_001, dtype=torch.float64)
     for surrogate in (Atan(), PiecewiseLinear(), Rectangle()):
         assert float(torch.trapezoid(surrogate.derivative(z), z)) == pytest.approx(1.0, abs=1e-3)
