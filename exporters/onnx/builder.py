@@ -15,9 +15,14 @@ from psu_deploy.numerics.subnormal import flushed
 
 
 class Builder:
-    """Collects nodes and constants; gives every value a readable, unique name."""
+    """Collects nodes and constants; gives every value a readable, unique name.
 
-    def __init__(self) -> None:
+    Args:
+        subnormals: keep them in arrays, as earlier releases did.
+    """
+
+    def __init__(self, *, subnormals: bool = False) -> None:
+        self._subnormals = subnormals
         self._tape = Tape()
         self._top = self._tape
         self._constants: dict[tuple[Any, ...], ir.Value] = {}
@@ -26,7 +31,7 @@ class Builder:
 
     def branch(self) -> Builder:
         """A builder for a subgraph: nodes of its own; names and constants are shared with this one."""
-        inner = Builder()
+        inner = Builder(subnormals=self._subnormals)
         inner._top, inner._constants, inner._names = self._top, self._constants, self._names
         return inner
 
@@ -64,7 +69,7 @@ class Builder:
     def floats(self, array: Any, name: str) -> ir.Value:
         """A float32 constant; of an array, as the reference interpreter has it, subnormal numbers are zero."""
         single = np.asarray(array, dtype=np.float32)
-        return self._constant(flushed(single) if single.ndim else single, name)
+        return self._constant(single if self._subnormals or not single.ndim else flushed(single), name)
 
     def integers(self, array: Any, name: str) -> ir.Value:
         """An int64 constant."""

@@ -44,9 +44,15 @@ def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
     return proto
 
 
-def build(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
-    """The model as it is written down, before ONNX has looked at it: the same nodes and names for the same machine."""
-    graph = _Graph(machine)
+def build(machine: StateMachine, metadata: dict[str, Any], *, subnormals: bool = False) -> onnx.ModelProto:
+    """The model as it is written down, before ONNX has looked at it: the same nodes and names for the same machine.
+
+    Args:
+        machine: the network.
+        metadata: what the file says of it.
+        subnormals: keep subnormal coefficients, as earlier releases did.
+    """
+    graph = _Graph(machine, subnormals)
     strange = {node.op_type for node in graph.builder.nodes} - WRITTEN
     if strange:
         raise InternalError(
@@ -73,9 +79,9 @@ def build(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
 class _Graph:
     """The step graph under construction."""
 
-    def __init__(self, machine: StateMachine) -> None:
+    def __init__(self, machine: StateMachine, subnormals: bool) -> None:
         self._machine = machine
-        self.builder = Builder()
+        self.builder = Builder(subnormals=subnormals)
         self._states = {
             name: self.builder.input(name, spec.shape, spec.dtype, batched=spec.batched)
             for name, spec in machine.state_spec.items()
