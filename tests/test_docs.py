@@ -42,7 +42,7 @@ def test_nirs_page_says_what_its_table_refuses():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("page", ["docs/neurons.md"])
+@pytest.mark.parametrize("page", ["docs/neurons.md", "docs/gpu.md"])
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)

@@ -19,6 +19,8 @@ from psu_deploy.training.processes import LAUNCHER, Process
 _GRACE = 20.0
 """Seconds in which this process notices by itself that another one is gone; NCCL would wait for it for ten minutes."""
 
+KEPT = "the run folder holds everything up to its last whole epoch; go on from there with"
+
 _BAD = 2
 """Exit code of the command line for what went wrong."""
 
@@ -68,22 +70,17 @@ class Crew:
         self._over.set()
 
     def end(self) -> None:
-        """End the others."""
+        """End the others, at once: they write nothing, and may wait for somebody who is gone."""
         self._over.set()
         for child in self._children:
-            child.terminate()
-        for child in self._children:
-            try:
-                child.wait(5.0)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            child.kill()
+            child.wait()
 
     def _watch(self) -> None:
         while not self._over.wait(0.5):
             lost = self.lost()
             if lost is not None and not self._over.wait(_GRACE):
-                sys.stderr.write(f"error: {lost}\n")
+                sys.stderr.write(f"error: {lost}; {KEPT} --resume\n")
                 sys.stderr.flush()
                 self.end()
                 os._exit(_BAD)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from psu_deploy.errors import EngineError, PsuDeployError
-from psu_deploy.training.crew import Crew, follow
+from psu_deploy.training.crew import KEPT, Crew, follow
 from psu_deploy.training.machines import Machines
 from psu_deploy.training.processes import LAUNCHER, Process, this_process
 
@@ -135,8 +135,7 @@ class Team:
             with suppress(Exception):
                 self._part()
         if lost is not None:
-            kept = "the run folder holds everything up to its last whole epoch; go on from there with"
-            raise EngineError(f"{lost}; {kept} resume=True", shell=f"{lost}; {kept} --resume") from error
+            raise EngineError(f"{lost}; {KEPT} resume=True", shell=f"{lost}; {KEPT} --resume") from error
 
     def _lost(self, error: BaseException) -> str | None:
         """Whether an error is the end of another process; ctrl-C and what we say ourselves is not."""

@@ -1,9 +1,10 @@
 """Runs of several processes, forked from one that has imported everything: as a script, from a plan to what came of it.
 
-    python ranks.py plan.json    # [{"name", "folder", "devices", "recipe", "options", "kill", "environments"}]
+    python ranks.py plan.json    # [{"name", "folder", "devices", "recipe", ...}]
 
-`kill` is [process, epoch, batch] at which a process kills itself. `environments` are those of processes that somebody
-else starts, one each, as torchrun and srun do; PORT in them is a free port.
+What a plan may say besides: `kill`, [process, epoch, batch] at which a process sends itself `signal` (SIGKILL unless it
+says so); `hang`, the same of one that waits for longer than anybody should; `environments` of processes that somebody
+else starts, one each, as torchrun and srun do, where PORT is a free port; `options` of `train`.
 
 Forked processes stand in for those that `psu_deploy.training.crew` starts by running the command again.
 """
@@ -18,7 +19,6 @@ import socket
 import sys
 import time
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,11 @@ def run(plan: dict[str, Any]) -> int:
     step = Classifier.training_step
 
     def until(self: Classifier, batch: Any, index: int) -> torch.Tensor:
-        if [self.global_rank, self.current_epoch, index] == plan.get("kill"):
-            os.kill(os.getpid(), signal.SIGKILL)
+        now = [self.global_rank, self.current_epoch, index]
+        if now == plan.get("hang"):
+            time.sleep(1.5 * _PATIENCE)
+        if now == plan.get("kill"):
+            os.kill(os.getpid(), signal.Signals[plan.get("signal", "SIGKILL")])
         return step(self, batch, index)
 
     Classifier.training_step = until  # type: ignore[method-assign]
@@ -82,17 +85,21 @@ def run(plan: dict[str, Any]) -> int:
     except PsuDeployError as error:
         tell(f"error: {error.shell or error}")
         return 2
+    except KeyboardInterrupt:
+        tell("interrupted")
+        return 130
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
     Path(plan["folder"], f"result{rank}.json").write_text(json.dumps(vars(result)))
     return 0
 
 
 class Fork:
-    """In the place of subprocess.Popen."""
+    """In the place of subprocess.Popen, as far as a crew uses it."""
 
     plan: dict[str, Any]
 
     def __init__(self, _command: list[str], env: dict[str, str], start_new_session: bool) -> None:
+        assert start_new_session
         self.returncode: int | None = None
         self.pid = os.fork()
         if not self.pid:
@@ -105,24 +112,18 @@ class Fork:
             self.returncode = os.waitstatus_to_exitcode(status) if done else None
         return self.returncode
 
-    def wait(self, _seconds: float | None = None) -> None:
+    def wait(self) -> None:
         if self.returncode is None:
             self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
-    def terminate(self) -> None:
-        self._send(signal.SIGTERM)
-
     def kill(self) -> None:
-        self._send(signal.SIGKILL)
-
-    def _send(self, number: int) -> None:
         if self.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def _leave(plan: dict[str, Any]) -> None:
     code = 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is in the background ignores it
     try:
         code = run(plan)
     finally:
@@ -156,6 +157,7 @@ def _forked(plan: dict[str, Any], environment: dict[str, str], log: Path) -> int
         os.environ.update(environment)
         Fork.plan = plan
         crew.subprocess.Popen = Fork  # type: ignore[misc,assignment]
+        crew._GRACE = 2.0
         _leave(plan)
     return process
 

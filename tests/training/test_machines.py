@@ -35,6 +35,7 @@ SRUN = [
     | {"SLURM_NODEID": "0", "SLURM_STEP_NODELIST": "localhost", "MASTER_PORT": "PORT"}
     for rank in "01"
 ]
+BY_HAND = [{"NODE_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "PORT"} for rank in "01"]
 PLANS: list[dict[str, Any]] = [
     {"name": "one", "devices": 1},
     {"name": "two", "devices": 2},
@@ -45,7 +46,14 @@ PLANS: list[dict[str, Any]] = [
     {"name": "torchrun", "devices": 2, "recipe": PREPARED, "environments": TORCHRUN},
     {"name": "refused torchrun", "folder": "torchrun", "devices": 2, "environments": TORCHRUN},
     {"name": "orphaned", "devices": 2, "kill": [0, 1, 1]},
-    {"name": "srun", "folder": "orphaned", "devices": 2, "options": {"overwrite": True}, "environments": SRUN},
+    {"name": "alone", "folder": "orphaned", "devices": 1, "options": {"resume": True}},
+    {"name": "short", "folder": "srun", "devices": 1, "recipe": RECIPE | {"epochs": 1}},
+    {"name": "srun", "devices": 2, "options": {"overwrite": True}, "environments": SRUN},
+    {"name": "by hand", "devices": 1, "options": {"num_nodes": 2}, "environments": BY_HAND},
+    {"name": "lost", "devices": 2, "kill": [0, 0, 1], "environments": TORCHRUN},
+    {"name": "hung", "devices": 2, "kill": [1, 0, 1], "hang": [0, 0, 1]},
+    {"name": "left behind", "devices": 2, "kill": [0, 0, 1], "hang": [1, 0, 1]},
+    {"name": "interrupted", "devices": 2, "kill": [0, 0, 1], "signal": "SIGINT"},
 ]
 
 
@@ -97,13 +105,13 @@ class TestRuns:
             assert said[0] == said[1] == json.loads((folder / "metrics.json").read_text())
 
     def test_a_killed_process_ends_the_run_in_one_sentence(self, runs: Any) -> None:
-        killed = runs["killed"]
-        assert killed["codes"] == [2]
-        assert killed["said"] == (
-            "error: process 1 of the run was ended by SIGKILL; the run folder holds everything up to its last whole "
-            "epoch; go on from there with --resume\n"
-        )
-        assert killed["seconds"] < 60
+        for name in ("killed", "hung"):  # and where process 0 waits for it, as NCCL does
+            assert runs[name]["codes"] == [2]
+            assert runs[name]["said"] == (
+                "error: process 1 of the run was ended by SIGKILL; the run folder holds everything up to its last "
+                "whole epoch; go on from there with --resume\n"
+            )
+            assert runs[name]["seconds"] < 60
 
     def test_it_goes_on_as_if_it_had_never_stopped(self, runs: Any) -> None:
         assert runs["resumed"]["codes"] == [0]
@@ -136,6 +144,24 @@ class TestRuns:
     def test_tasks_of_slurm_and_overwriting(self, runs: Any) -> None:
         assert runs["srun"]["codes"] == [0, 0]
         assert_alike(runs["srun"], runs["two"], 0)
+
+    def test_two_machines_by_hand(self, runs: Any) -> None:
+        assert runs["by hand"]["codes"] == [0, 0]
+        assert_alike(runs["by hand"], runs["two"], 0)
+
+    def test_one_process_goes_on_where_two_were(self, runs: Any) -> None:
+        assert runs["alone"]["codes"] == [0]
+        assert_alike(runs["alone"], runs["one"], 1e-6)
+
+    def test_who_was_started_by_somebody_else_says_so_itself(self, runs: Any) -> None:
+        assert runs["lost"]["codes"] == [-9, 2]
+        assert runs["lost"]["said"].startswith(
+            "error: another process of the run ended or cannot be reached any more ("
+        )
+        assert runs["lost"]["said"].count("\n") == 1
+
+    def test_ctrl_c_ends_all(self, runs: Any) -> None:
+        assert (runs["interrupted"]["codes"], runs["interrupted"]["said"]) == ([130], "interrupted\n")
 
 
 @pytest.mark.nightly
