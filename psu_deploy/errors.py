@@ -7,7 +7,8 @@
     |-- UnsupportedModelError  the model cannot become a state machine, or the target cannot express it
     |-- ArtifactError          a file is missing, truncated, malformed or not ours
     |-- MissingExtraError      an optional dependency is not installed
-    |-- EngineError            an engine outside this process (Lava) crashed, hung or gave no result
+    |-- EngineError            something outside this process (Lava, a process of the same run) crashed, hung or gave
+    |                          no result
     `-- InternalError          our fault: a promise this package makes to itself did not hold
 
 All but `InternalError` are something the caller can mend, and say how.
@@ -57,7 +58,7 @@ class MissingExtraError(PsuDeployError, ImportError):
 
 
 class EngineError(PsuDeployError):
-    """An engine, such as onnxruntime or Lava in a process of its own, failed, crashed, hung or gave no result."""
+    """An engine, such as onnxruntime or Lava in a process of its own, or a process of the same run failed or hung."""
 
 
 class InternalError(PsuDeployError):

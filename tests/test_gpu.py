@@ -1,13 +1,19 @@
-"""A network that was trained on a GPU and is still there: captured, run and verified where it is."""
+"""A network on a GPU: trained there; captured, run and verified where it is."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 import psu_deploy as psu
+from psu_deploy.importers import official
 from psu_deploy.models import SHDNet, Spikformer
+from psu_deploy.nn.neurons import Neuron
+from psu_deploy.training import Recipe, load_run, test_data, train
+from tests.importers.published import SeCifarNet
 from tests.verify.networks import MeanOverTime, randomised
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -71,3 +77,55 @@ def test_attention(tmp_path):
     )
     x = torch.rand(1, 4, 1, 8, 8).expand(T, 4, 1, 8, 8).contiguous()
     assert psu.verify(model, psu.export(model, tmp_path / "net.onnx", input_shape=(1, 8, 8)), x, allow_silent=True).ok
+
+
+@pytest.mark.parametrize(
+    ("precision", "strategy"),
+    [("32-true", "auto"), ("bf16-mixed", "auto"), ("16-mixed", "ddp"), ("32-true", "fsdp"), ("bf16-mixed", "fsdp")],
+)
+def test_training_there(precision, strategy, tmp_path):
+    """One epoch and, resumed, another one; the machine of the run is the network, spike for spike."""
+    recipe = Recipe(hidden=32, epochs=1, precision=precision)
+    options = {"device": "cuda", "strategy": strategy, "progress": False, "pictures": False}
+    train(recipe, tmp_path / "run", **options)
+    recipe = replace(recipe, epochs=2)
+    result = train(recipe, tmp_path / "run", resume=True, **options)
+    assert result.device == "cuda"
+    assert result.test_accuracy > 0.3
+    model = load_run(tmp_path / "run").model
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, last["state_dict"][f"model.{name}"]), name
+    x = torch.from_numpy(test_data(recipe, samples=50)[0])
+    artifact = psu.export(model.cuda(), tmp_path / "net.onnx", input_shape=(8,))
+    report = psu.verify(model, artifact, x)
+    assert report.ok, str(report)
+
+
+def test_a_prepared_network_is_trained_there(tmp_path):
+    recipe = Recipe(hidden=32, epochs=1, deploy_for="lava")
+    assert train(recipe, tmp_path, device="cuda", strategy="ddp", progress=False, pictures=False).epochs == 2
+    assert load_run(tmp_path).recipe == recipe
+
+
+def test_neurons_decide_in_float32_under_autocast(network):
+    """The layers are rounded to bfloat16; what a neuron makes of its current is not."""
+    model, _, x = network
+    seen = []
+    for module in model.cuda().modules():
+        if isinstance(module, Neuron):
+            module.register_forward_hook(lambda module, given, spikes: seen.append((module, given[0], spikes)))
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        model(x.cuda())
+    rounded = list(seen)
+    assert torch.bfloat16 in {current.dtype for _, current, _ in rounded}
+    with torch.no_grad():
+        for module, current, spikes in rounded:
+            assert torch.equal(module(current.float()), spikes.float())
+
+
+def test_its_checkpoint_is_imported_on_a_cpu(tmp_path):
+    published = SeCifarNet("ppsu", 4).make()
+    torch.save({key: value.cuda() for key, value in published.state.items()}, tmp_path / "m.pth")
+    model = official.load(tmp_path / "m.pth", "ppsu")
+    assert torch.equal(model.fc[3].weight, published.state["fc.3.weight"])

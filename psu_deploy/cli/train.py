@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -63,13 +64,16 @@ def train(
     """
     from psu_deploy.training import preset
     from psu_deploy.training import train as run_training
+    from psu_deploy.training.machines import Machines
+    from psu_deploy.training.processes import this_process
 
     import_tasks(task_file)
     given: dict[str, Any] = {"seed": seed, "deploy_for": deploy_for, "levels": levels, "exponentials": exponentials}
     given |= {name: value for name, value in (("epochs", epochs), ("precision", precision)) if value is not None}
     recipe = preset(task, neuron, **(given | as_fields(set_ or [], task, neuron)))
     streamable = recipe.make_task().not_streamable
-    if streamable is not None:
+    first = this_process(Machines(device, devices, num_nodes, strategy), os.environ).rank == 0
+    if streamable is not None and first:
         tell(f"note: a live sensor could not feed this network: {streamable}")
     result = run_training(
         recipe,
@@ -83,7 +87,8 @@ def train(
         overwrite=overwrite,
         tensorboard=tensorboard,
     )
-    _show(recipe, result, out)
+    if first:
+        _show(recipe, result, out)
 
 
 def _show(recipe: Recipe, result: RunResult, out: Path) -> None:

@@ -32,6 +32,8 @@ _DTYPES = (
 )
 """What a parameter or a buffer may be."""
 
+_WRAPPED = ("module.", "model.")
+
 _LONGEST = 200
 _PLAIN = bool | int | float | str | None
 """What an argument of a script may be; a container could be larger than anybody can print."""
@@ -43,7 +45,7 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        tensors: key -> tensor, floating point ones in float32; a `module.` in front of every key is gone.
+        tensors: key -> tensor, floating point ones in float32; what wrappers add to the keys is gone, see `bare`.
         args: the arguments the training script was called with; empty if the file has none.
         epoch: the epoch it was saved in, if it says so.
     """
@@ -123,7 +125,9 @@ def _tensors(source: Path, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
             f"{source} holds no parameters: expected tensors, or a dictionary of them under one of "
             f"{', '.join((*WRAPPERS, EMA))}; found {', '.join(strange[:8]) or 'nothing'}"
         )
-    tensors: dict[str, Tensor] = {_bare(parameters, key): value.detach() for key, value in parameters.items()}
+    tensors: dict[str, Tensor] = {bare(key): value.detach() for key, value in parameters.items()}
+    if len(tensors) < len(parameters):
+        raise ArtifactError(f"{source} has the same parameter twice, with and without the prefix of a wrapper")
     for key, value in tensors.items():
         _check_plain(source, key, value)
     numbers = sum(value.numel() for value in tensors.values())  # one tensor may have many names, each becomes a copy
@@ -144,7 +148,16 @@ def _check_plain(source: Path, key: str, value: Tensor) -> None:
         )
 
 
-def _bare(parameters: Mapping[str, Any], key: str) -> str:
-    """Without the `module.` that a data-parallel wrapper puts in front."""
-    bare = key.removeprefix("module.")
-    return key if bare in parameters else bare
+def bare(key: str) -> str:
+    """A key without what wrappers add to it.
+
+    `module.` in front is DataParallel's, `model.` that of a LightningModule, `_orig_mod.` anywhere that of
+    `torch.compile`. A `module.` further behind is a layer's own.
+
+    >>> bare("module._orig_mod.conv.0.weight"), bare("conv.0._orig_mod.weight"), bare("features.0.fwd.module.0.bias")
+    ('conv.0.weight', 'conv.0.weight', 'features.0.fwd.module.0.bias')
+    """
+    key = key.replace("_orig_mod.", "")
+    while key.startswith(_WRAPPED):
+        key = key.partition(".")[2]
+    return key

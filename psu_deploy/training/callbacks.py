@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from psu_deploy.files.atomic import write_whole
@@ -19,7 +20,7 @@ class Journal(pl.Callback):
     """Writes `log.csv` after every epoch, whole or not at all; a resumed run goes on with the rows it has.
 
     Columns: epoch, train_loss, val_loss, val_accuracy, learning_rate, and `rate/<layer>` for every layer of neurons,
-    measured on the training batches.
+    measured on the training batches: the mean over all processes.
 
     Args:
         path: of the table.
@@ -45,7 +46,9 @@ class Journal(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._rates is not None:
-            self._row = {RATE + name: rate for name, rate in self._rates.stop().items()}
+            for name, rate in self._rates.stop().items():
+                own = torch.tensor(rate, dtype=torch.float64, device=pl_module.device)
+                self._row[RATE + name] = float(trainer.strategy.reduce(own))
             self._rates = None
             for name, rate in self._row.items():
                 pl_module.log(name, rate)

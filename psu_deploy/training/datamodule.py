@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from psu_deploy.errors import InputError
 from psu_deploy.training.quiet import quiet_import
 from psu_deploy.training.samples import Samples, Split
 from psu_deploy.training.tasks import Task
@@ -61,22 +64,33 @@ class SequenceData(pl.LightningDataModule):
         self.folder = folder
 
     def train_dataloader(self) -> Rows:
-        return self._loader("train", shuffle=True)
+        rows, here, of = self._rows("train"), *self._share()
+        # The one sampler of torch whose order is a function of seed and epoch, so that a resumed run sees the order it
+        # would have seen. Batch k of all processes together is batch k of one; where the last one cannot be divided
+        # among them, some samples are in it twice.
+        order: DistributedSampler[int] = DistributedSampler(rows, num_replicas=of, rank=here, seed=self.seed)
+        return self._loader(rows, batch_size=self.batch_size // of, sampler=order)
 
     def val_dataloader(self) -> Rows:
-        return self._loader("validation", shuffle=False)
+        """Every sample once, in as many batches in every process as in every other: they wait for each other."""
+        rows, here, of = self._rows("validation"), *self._share()
+        if len(rows) < of:
+            raise InputError(f"the validation split has {len(rows)} samples, too few for {of} processes")
+        batches = min(ceil(ceil(len(rows) / of) / (self.batch_size // of)), len(rows) // of)
+        shares = np.array_split(np.arange(here, len(rows), of), batches)
+        return self._loader(rows, batch_sampler=[share.tolist() for share in shares])
 
-    def _loader(self, split: Split, shuffle: bool) -> Rows:
-        rows = SampleRows(self.task.read(split, self.folder))
-        here, of = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        # The one sampler of torch whose order is a function of seed and epoch, so that a resumed run sees the order it
-        # would have seen. Batch k of all processes together is batch k of one.
-        order: DistributedSampler[int] = DistributedSampler(
-            rows, num_replicas=of, rank=here, seed=self.seed, shuffle=shuffle
-        )
+    def _loader(self, rows: SampleRows, **batches: Any) -> Rows:
         # A loader takes a number from its generator now and then; dropout's would be the default.
         generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(rows, self.batch_size // of, sampler=order, collate_fn=_as_it_is, generator=generator)
+        return DataLoader(rows, collate_fn=_as_it_is, generator=generator, **batches)
+
+    def _rows(self, split: Split) -> SampleRows:
+        return SampleRows(self.task.read(split, self.folder))
+
+    def _share(self) -> tuple[int, int]:
+        """Number of this process, and of all."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
 
 def _as_it_is(batch: Any) -> Any:

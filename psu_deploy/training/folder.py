@@ -114,8 +114,8 @@ class RunFolder:
         if not self.has_checkpoint:
             return  # it ended before its first epoch did
         if self.goes_on_tuning(recipe):
-            _check_fits(self.tuned, recipe, prepared=True)
-        done = _check_fits(self.checkpoint, recipe)
+            network_of(self.tuned, recipe, prepared=True)
+        _, done = network_of(self.checkpoint, recipe, prepared=False)
         if recipe.epochs < done:
             raise InputError(
                 f"the run in {self.path} has done {done} epochs already, the recipe wants {recipe.epochs}; "
@@ -167,12 +167,17 @@ class RunFolder:
         draw_matrices(model, self.matrices)
 
 
-def _check_fits(path: Path, recipe: Recipe, prepared: bool = False) -> int:
-    """How many epochs a checkpoint has behind it; `ArtifactError` unless it is one of the recipe's network."""
+def network_of(path: Path, recipe: Recipe, prepared: bool) -> tuple[nn.Module, int]:
+    """The network in a checkpoint, and how many epochs it has behind it.
+
+    Raises:
+        ArtifactError: unless it is a checkpoint of the recipe's network.
+    """
     checkpoint = weights.load_checkpoint(path)
     trained = {name.removeprefix(MODEL_PREFIX): value for name, value in checkpoint["state_dict"].items()}
-    weights.fill(unseeded_network(recipe, prepared), trained, path)
-    return int(checkpoint["epoch"]) + 1
+    model = unseeded_network(recipe, prepared)
+    weights.fill(model, trained, path)
+    return model, int(checkpoint["epoch"]) + 1
 
 
 def _differences(started: Recipe, wanted: Recipe) -> str:

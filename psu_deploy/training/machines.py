@@ -42,12 +42,22 @@ class Machines:
         check_whole("num_nodes", self.num_nodes, 1, _MOST)
         check_choice("strategy", self.strategy, STRATEGIES)
         if self.device == "cuda" and self.devices > torch.cuda.device_count():
-            raise InputError(f"devices is {self.devices} but torch sees {torch.cuda.device_count()} GPU(s) here")
+            raise InputError(
+                f"devices is {self.devices} but torch sees {torch.cuda.device_count()} GPU(s) here; every process must "
+                "see all GPUs of its machine (with SLURM: --gpus-per-node, not --gpus-per-task)"
+            )
+        if self.strategy == "fsdp" and self.device != "cuda":
+            raise InputError('strategy is "fsdp", which needs device "cuda"; on a CPU use "ddp"')
 
     @property
     def processes(self) -> int:
         """Of the whole run."""
         return self.devices * self.num_nodes
+
+    @property
+    def parallel(self) -> bool:
+        """Whether the processes join; one that is alone may be told to, too."""
+        return self.processes > 1 or self.strategy != "auto"
 
 
 def _resolve(device: str) -> Literal["cpu", "cuda"]:

@@ -64,8 +64,9 @@ class Classifier(pl.LightningModule):
         x = self.task.encode(inputs)
         logits = self(x)
         hits = (logits.argmax(1) == labels).float().mean()
-        self.log("val_loss", self.loss(x, logits, labels), batch_size=len(labels), sync_dist=True)
-        self.log("val_accuracy", hits, prog_bar=True, batch_size=len(labels), sync_dist=True)
+        weight = len(labels) * self.trainer.world_size  # Lightning averages it over the processes as a whole number
+        self.log("val_loss", self.loss(x, logits, labels), batch_size=weight, sync_dist=True)
+        self.log("val_accuracy", hits, prog_bar=True, batch_size=weight, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = make_optimizer(self.parameters(), self.recipe)

@@ -6,6 +6,7 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -13,12 +14,13 @@ from torch import nn
 from psu_deploy.errors import InputError, MissingExtraError, require
 from psu_deploy.preparation import prepare
 from psu_deploy.training.evaluation import accuracy
-from psu_deploy.training.folder import RunFolder
+from psu_deploy.training.folder import RunFolder, network_of
 from psu_deploy.training.folders import data_folder
 from psu_deploy.training.machines import Device, Machines, Strategy
-from psu_deploy.training.packing import prepared_network
+from psu_deploy.training.packing import prepared_network, unseeded_network
 from psu_deploy.training.quiet import quiet_import, quiet_training
 from psu_deploy.training.recipe import Recipe
+from psu_deploy.training.team import Team
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def train(
         out: the run folder; must be empty or not exist.
         data: folder of the data set; None = `$PSU_DEPLOY_DATA/<task>`, for a task that needs one.
         device: "auto" is "cuda" where there is a GPU, else "cpu".
-        devices: processes on this machine; on "cuda", GPUs. `docs/gpu.md` says how they are started.
+        devices: processes on this machine; on "cuda", GPUs. `docs/gpu.md` says how they are started: where nobody else
+            does, the command of this process is run again for each of the others. Process 0 alone touches `out`.
         num_nodes: machines.
         strategy: "ddp" (a copy of the network in every process), "fsdp" (a part in every process), or "auto".
         resume: go on from the last checkpoint of the run in `out`, with the same recipe or one with more epochs; from
@@ -80,33 +83,27 @@ def train(
         tensorboard: write events for TensorBoard, too, to `out/tensorboard`.
         pictures: draw the curves and what was learned along time; takes a second.
 
+    Returns:
+        The result, the same in every process.
+
     Raises:
         InputError: if the device is not there, `out` is not empty, the run in it has another recipe, or the data set is
             not where it should be.
         ArtifactError: if there is no run to resume, its checkpoint is lost or malformed, `out` cannot be written, or
             the data set is damaged.
+        EngineError: if another process of the run ended before its end.
         MissingExtraError: if the `train` extra is not installed, or with `deploy_for="nir"` the `nir` extra.
     """
     machines = Machines(device, devices, num_nodes, strategy)
     _check_batch(recipe, machines)
-    folder = RunFolder(Path(out))
-    resume = _check_folder(folder, recipe, resume, overwrite)
-    import_what_is_needed(recipe, tensorboard)
-    job = _Job(recipe, folder, data_folder(recipe.task, data), machines, progress, tensorboard)
-    recipe.make_task().read("train", job.data)  # rather now than after the run before is gone
-    folder.begin(recipe, resume)
-    began = time.perf_counter()
-    with own_generators(machines.device):
-        model = _fit(job, resume)
-    result = RunResult(
-        test_accuracy=accuracy(model, recipe.make_task(), "test", job.data),
-        validation_accuracy=accuracy(model, recipe.make_task(), "validation", job.data),
-        epochs=recipe.epochs + recipe.tuning_epochs,
-        seconds=time.perf_counter() - began,
-        device=machines.device,
-    )
-    folder.finish(recipe, model, asdict(result), pictures)
-    return result
+    _check_words(resume, overwrite)
+    with Team(machines) as team:
+        job = _Job(recipe, RunFolder(Path(out)), data_folder(recipe.task, data), team, progress, tensorboard)
+        start = team.decided(lambda: _begin(job, resume, overwrite))
+        began = time.perf_counter()
+        with own_generators(machines.device):
+            model = _fit(job, start)
+        return team.decided(lambda: _finish(job, model, began, pictures))
 
 
 @dataclass(frozen=True)
@@ -116,18 +113,50 @@ class _Job:
     recipe: Recipe
     folder: RunFolder
     data: Path | None
-    machines: Machines
+    team: Team
     progress: bool
     tensorboard: bool
 
 
-def _fit(job: _Job, resume: bool) -> nn.Module:
+_Start = Literal["anew", "resumed", "resumed tuning"]
+
+
+def _begin(job: _Job, resume: bool, overwrite: bool) -> _Start:
+    """Look whether the run may be written, make room for it, and say where it starts."""
+    recipe, folder = job.recipe, job.folder
+    if resume:
+        folder.check_resumable(recipe)
+    else:
+        folder.check_free(overwrite)
+    import_what_is_needed(recipe, job.tensorboard)
+    recipe.make_task().read("train", job.data)  # rather now than after the run before is gone
+    goes_on = resume and folder.has_checkpoint
+    tunes = goes_on and folder.goes_on_tuning(recipe)
+    folder.begin(recipe, goes_on)
+    return "resumed tuning" if tunes else "resumed" if goes_on else "anew"
+
+
+def _finish(job: _Job, model: nn.Module, began: float, pictures: bool) -> RunResult:
+    """Write what a finished run consists of."""
+    recipe = job.recipe
+    result = RunResult(
+        test_accuracy=accuracy(model, recipe.make_task(), "test", job.data),
+        validation_accuracy=accuracy(model, recipe.make_task(), "validation", job.data),
+        epochs=recipe.epochs + recipe.tuning_epochs,
+        seconds=time.perf_counter() - began,
+        device=job.team.machines.device,
+    )
+    job.folder.finish(recipe, model, asdict(result), pictures)
+    return result
+
+
+def _fit(job: _Job, start: _Start) -> nn.Module:
     """Train; where the recipe says so, prepare and fine-tune. What a checkpoint has done already is not done again."""
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
-    if resume and job.folder.goes_on_tuning(recipe):
+    if start == "resumed tuning":
         return _run(prepared_network(recipe), job, resume=True, tuning=True)
-    model = _run(recipe.build_network(), job, resume=resume, tuning=False)
+    model = _run(recipe.build_network(), job, resume=start == "resumed", tuning=False)
     if recipe.deploy_for is None:
         return model
     prepare(model, recipe.deploy_for, levels=recipe.levels, exponentials=recipe.sums)
@@ -149,23 +178,26 @@ def _run(model: nn.Module, job: _Job, *, resume: bool, tuning: bool) -> nn.Modul
     module = Classifier(model.train(), recipe, task)
     data = SequenceData(task, recipe.batch_size, recipe.seed, job.data)
     with quiet_training():
-        trainer = make_trainer(phase, job.machines, recipe.precision, job.progress)
+        trainer = make_trainer(phase, job.team, recipe.precision, job.progress)
         fit(trainer, module, data, phase.checkpoint if resume else None)
-    return module.model.cpu().eval()
+    return _whole(phase.checkpoint, job, tuning) if job.team.machines.parallel else module.model.cpu().eval()
 
 
-def _check_folder(folder: RunFolder, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
-    """Whether there is something to go on from; an error if a run may not be written there."""
+def _whole(checkpoint: Path, job: _Job, tuning: bool) -> nn.Module:
+    """The trained network, in every process; Lightning leaves a part of it (fsdp), or its own BatchNorm in it (ddp)."""
+    recipe = job.recipe
+    trained = job.team.decided(lambda: network_of(checkpoint, recipe, tuning)[0].state_dict())
+    model = unseeded_network(recipe, tuning)
+    model.load_state_dict(trained)
+    return model.eval()
+
+
+def _check_words(resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise InputError(
             "resume and overwrite exclude each other: continue the run or start it anew",
             shell="--resume and --overwrite exclude each other: continue the run or start it anew",
         )
-    if not resume:
-        folder.check_free(overwrite)
-        return False
-    folder.check_resumable(recipe)
-    return folder.has_checkpoint
 
 
 def _check_batch(recipe: Recipe, machines: Machines) -> None:

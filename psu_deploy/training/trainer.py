@@ -11,11 +11,14 @@ from psu_deploy.training.quiet import quiet_import
 with quiet_import():
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+    from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
 from psu_deploy.training.callbacks import Journal
 from psu_deploy.training.checkpoint_io import AtomicCheckpointIO
+from psu_deploy.training.environment import TeamEnvironment
 from psu_deploy.training.machines import Machines
 from psu_deploy.training.recipe import Precision
+from psu_deploy.training.team import Team
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -38,9 +41,10 @@ class Phase:
     events: Path | None
 
 
-def make_trainer(phase: Phase, machines: Machines, precision: Precision, progress: bool) -> pl.Trainer:
+def make_trainer(phase: Phase, team: Team, precision: Precision, progress: bool) -> pl.Trainer:
     """A trainer that writes what the phase says and nothing else."""
-    target = phase.checkpoint
+    target, machines = phase.checkpoint, team.machines
+    environment = [TeamEnvironment(team.process, machines.processes)] if machines.parallel else []
     callbacks: list[Callback] = [
         Journal(phase.log),
         ModelCheckpoint(target.parent, target.stem, enable_version_counter=False, save_on_train_epoch_end=True),
@@ -51,19 +55,31 @@ def make_trainer(phase: Phase, machines: Machines, precision: Precision, progres
         accelerator=machines.device,
         devices=machines.devices,
         num_nodes=machines.num_nodes,
-        strategy=machines.strategy,
+        strategy=_strategy(machines),
         precision=precision,
         max_epochs=phase.epochs,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *environment],
         logger=False if phase.events is None else _tensorboard(phase.events),
-        sync_batchnorm=machines.device == "cuda" and machines.devices * machines.num_nodes > 1,
+        sync_batchnorm=machines.device == "cuda" and machines.parallel,  # torch has it for GPUs only
+        use_distributed_sampler=False,  # `SequenceData` divides the samples
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         default_root_dir=target.parents[1],
     )
+
+
+def _strategy(machines: Machines) -> Strategy | str:
+    if not machines.parallel:
+        return "auto"
+    if machines.strategy == "fsdp":
+        from torch.distributed.fsdp import MixedPrecision
+
+        # Lightning's own mixed precision would round the neurons' parameters; autocast leaves them alone.
+        return FSDPStrategy(state_dict_type="full", mixed_precision=MixedPrecision())
+    return DDPStrategy()
 
 
 def _tensorboard(folder: Path) -> Logger:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import psu_deploy as psu
+from psu_deploy.errors import ArtifactError
 from psu_deploy.importers import official
 from psu_deploy.importers.networks import input_shape
 from psu_deploy.models import VGGSNN, CIFARNet, SequentialCIFARNet, SHDNet
@@ -108,6 +109,42 @@ def test_a_data_parallel_prefix(tmp_path):
     network = SeCifarNet("ppsu", 4).make()
     torch.save({f"module.{key}": value for key, value in network.state.items()}, tmp_path / "m.pth")
     check(network, tmp_path / "m.pth", tmp_path, neuron="ppsu")
+
+
+def wrapped(key, wrapper):
+    """As DDP, torch.compile and Lightning save it; a compiled part of a network has its mark in the middle."""
+    first, _, rest = key.partition(".")
+    return {"part": f"{first}._orig_mod.{rest}"}.get(wrapper, f"{wrapper}{key}")
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.module.", "part"])
+def test_the_marks_of_wrappers(wrapper, tmp_path):
+    network = SeCifarNet("ppsu", 4).make()
+    torch.save({wrapped(key, wrapper): value for key, value in network.state.items()}, tmp_path / "m.pth")
+    network.save(tmp_path / "plain.pth")
+    ours, plain = (official.load(tmp_path / name, "ppsu").state_dict() for name in ("m.pth", "plain.pth"))
+    assert ours.keys() == plain.keys()
+    assert all(torch.equal(ours[key], plain[key]) for key in plain)
+
+
+def test_a_parameter_that_is_there_twice(tmp_path):
+    network = SeCifarNet("ppsu", 4).make()
+    key, value = next(iter(network.state.items()))
+    torch.save({**network.state, f"module.{key}": value + 1}, tmp_path / "m.pth")
+    with pytest.raises(ArtifactError, match="has the same parameter twice"):
+        official.load(tmp_path / "m.pth", "ppsu")
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_file_that_was_saved_on_a_gpu(old_format, tmp_path, monkeypatch):
+    network = SeCifarNet("ppsu", 4).make()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+        torch.save(network.state, tmp_path / "m.pth", _use_new_zipfile_serialization=not old_format)
+    assert b"cuda:0" in (tmp_path / "m.pth").read_bytes()
+    model = official.load(tmp_path / "m.pth", "ppsu")
+    assert {value.device.type for value in model.state_dict().values()} == {"cpu"}
+    assert torch.equal(model.fc[3].weight, network.state["fc.3.weight"])
 
 
 @pytest.mark.full
