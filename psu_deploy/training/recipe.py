@@ -180,8 +180,8 @@ class Recipe:
             raise InputError(f"the network of {self.task} has no neurons of its own; name one of {names}")
         if (self.neuron, self.surrogate, self.neuron_options) != (OWN, None, {}):
             raise InputError(
-                f'the network of {self.task} has neurons of its own: neuron is "{OWN}", without options or a surrogate, '
-                f"got {self.neuron!r}"
+                f'the network of {self.task} has neurons of its own: neuron is "{OWN}", without options or '
+                f"a surrogate, got {self.neuron!r}"
             )
         return None
 

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,12 @@ FORCED = _forced(os.environ)
 SMALLEST = {"cpu": {"spiking_unit": {1: 4096}, "lif": {1: 4096}, "exponentials": {1: 32768, 2: 8192, 4: 4096}}}
 """Device -> kind -> steps -> how many numbers a sequence of so many steps or more has to have."""
 
+# Not measured: a step in torch costs several launches, a sequence in Triton one. See choose_kernels.py --device cuda
+SMALLEST["cuda"] = {"spiking_unit": {1: 1}, "lif": {1: 1}, "exponentials": {1: 1}}
+
+OLDEST = (7, 0)
+"""Compute capability of an NVIDIA GPU; Triton compiles for no older one."""
+
 
 def _vectorises() -> bool:
     """Whether the processor multiplies and adds in one rounding, as torch's vectorised sigmoid does."""
@@ -39,9 +46,32 @@ _INSTALLED = importlib.util.find_spec("numba") is not None and _vectorises()
 _as_written = False
 
 
+@cache
+def _gpu() -> bool:
+    """Whether there is a GPU, and Triton to compile for it."""
+    if importlib.util.find_spec("triton") is None or not torch.cuda.is_available():
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability() >= OLDEST
+
+
+def computes(device: str) -> str | None:
+    """Who computes neurons in one pass on a device; None: torch does, step by step.
+
+    For a CPU no GPU is asked: a process that has woken one can no longer be forked.
+    """
+    if FORCED == "torch":
+        return None
+    if device == "cpu":
+        return "numba" if _INSTALLED else None
+    return "triton" if device == "cuda" and _gpu() else None
+
+
 def available() -> dict[str, str]:
-    """Who computes neurons in one pass, per device: `{"cpu": "numba"}`. Empty where torch does it all, step by step."""
-    return {"cpu": "numba"} if _INSTALLED and FORCED != "torch" else {}
+    """Who computes neurons in one pass, per device: `{"cpu": "numba"}`, and `"cuda": "triton"` where there is a GPU.
+
+    A device that is missing has torch do it all, step by step.
+    """
+    return {device: who for device in ("cpu", "cuda") if (who := computes(device)) is not None}
 
 
 @contextmanager
@@ -61,7 +91,7 @@ def pays(kind: str, x: Tensor) -> bool:
     Not under the transforms of `torch.func`, whose rules are those of torch's own operations, nor on subclasses of
     tensors, which no kernel can look into.
     """
-    if _as_written or x.device.type not in available() or x.dtype != torch.float32:
+    if _as_written or x.dtype != torch.float32 or computes(x.device.type) is None:
         return False
     if type(x) not in (Tensor, nn.Parameter) or torch._C._are_functorch_transforms_active():
         return False

@@ -144,7 +144,7 @@ def _where_it_fits(implementation: Implementation, otherwise: Implementation) ->
         for value in inputs:
             if isinstance(value, Tensor) and (value.dtype != torch.float32 or not value.numel()):
                 return otherwise(*inputs)
-        return (implementation if choice.available() else otherwise)(*inputs)
+        return (implementation if choice.computes("cpu") else otherwise)(*inputs)
 
     return computed
 

@@ -148,7 +148,7 @@ def test_forced_by_the_environment(monkeypatch):
     assert [choice._forced(e) for e in ({}, {"PSU_DEPLOY_KERNELS": "torch"})] == ["", "torch"]
     with pytest.raises(InputError, match="or not set, got 'cuda'"):
         choice._forced({"PSU_DEPLOY_KERNELS": "cuda"})
-    assert kernels.available() == {"cpu": "numba"}
+    assert kernels.available()["cpu"] == "numba"
     monkeypatch.setattr(choice, "FORCED", "torch")
     assert kernels.available() == {}
     assert not runs_fused(PSU(), currents(5, 2, 4))
