@@ -27,6 +27,7 @@ from psu_deploy.training.packing import Run, prepared_network, unpack
 from psu_deploy.training.quiet import quiet_training
 from psu_deploy.training.recipe import EXPONENTIALS, Recipe
 from psu_deploy.training.run import import_what_is_needed, own_generators
+from psu_deploy.training.team import Team
 from psu_deploy.verify import EquivalenceReport
 
 _COMPARED = 256
@@ -107,8 +108,8 @@ def tune(
     import_what_is_needed(recipe, tensorboard=False)
     job.folder.begin(recipe, resume)
     write_whole(job.notes, job.described().encode())
-    with own_generators(machines.device):
-        before, model = _fit(job, machines, resume, progress)
+    with Team(machines) as team, own_generators(machines.device):
+        before, model = _fit(job, team, resume, progress)
     return _finish(job, before, model, target_named(target), options)
 
 
@@ -179,7 +180,7 @@ class _Before:
     prepared_flips: float
 
 
-def _fit(job: _Job, machines: Machines, resume: bool, progress: bool) -> tuple[_Before, nn.Module]:
+def _fit(job: _Job, team: Team, resume: bool, progress: bool) -> tuple[_Before, nn.Module]:
     recipe = job.recipe
     assert recipe.deploy_for is not None
     student = copy.deepcopy(job.original.model)
@@ -192,10 +193,10 @@ def _fit(job: _Job, machines: Machines, resume: bool, progress: bool) -> tuple[_
     if resume:
         student = prepared_network(recipe)
     torch.manual_seed(recipe.seed)
-    return before, _tuned(job, student, machines, resume, progress)
+    return before, _tuned(job, student, team, resume, progress)
 
 
-def _tuned(job: _Job, student: nn.Module, machines: Machines, resume: bool, progress: bool) -> nn.Module:
+def _tuned(job: _Job, student: nn.Module, team: Team, resume: bool, progress: bool) -> nn.Module:
     from psu_deploy.training.datamodule import SequenceData
     from psu_deploy.training.module import Classifier
     from psu_deploy.training.trainer import Phase, fit, make_trainer
@@ -206,7 +207,7 @@ def _tuned(job: _Job, student: nn.Module, machines: Machines, resume: bool, prog
     batches = SequenceData(task, recipe.batch_size, recipe.seed, job.data)
     phase = Phase(recipe.epochs, job.folder.tuned, job.folder.tuned_log, None)
     with quiet_training():
-        trainer = make_trainer(phase, machines, recipe.precision, progress)
+        trainer = make_trainer(phase, team, recipe.precision, progress)
         fit(trainer, module, batches, phase.checkpoint if resume else None)
     return module.model.cpu().eval()
 
