@@ -11,11 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psu_deploy.nn.neurons import LIF, PSU, RPSU
+from psu_deploy.nn.kernels import step_by_step
+from psu_deploy.nn.neurons import LIF, PLIF, PSU, RPSU
 from psu_deploy.nn.temporal import Exponentials
 from tests.amount import tries
 from tests.helpers import RawNeuron, leak_matrix, sigmoid, strict_leak_matrix
-from tests.nn.kernels.neurons import ALL, LOOPS, SURROGATES, both, currents, learned, trained
+from tests.nn.kernels.neurons import ALL, LOOPS, SURROGATES, UNITS, both, currents, learned, trained
 
 N = 4, 16
 """64 neurons: torch's sigmoid is vectorised over all of them, and has no remainder that it would round otherwise."""
@@ -38,6 +39,36 @@ def test_every_neuron(name, T):
     assert T == 1 or 0 < float(fused.detach().mean()) < 1
     assert distance(gradients["x"], expected["x"]) < 5e-7
     assert gradients.keys() == expected.keys()
+
+
+class Unknown:
+    """A surrogate that no kernel knows: the margin itself comes back from it."""
+
+    def derivative(self, margin):
+        self.margin = margin
+        return torch.ones_like(margin)
+
+
+@pytest.mark.rows(6)
+@pytest.mark.parametrize("name", UNITS)
+def test_margins(name):
+    """What decides, in its last bit: a spike shows it at a knife edge only."""
+    neuron, x = learned(UNITS[name](63, surrogate=Unknown())), currents(63, *N).requires_grad_()
+    neuron(x).sum().backward()
+    with step_by_step():
+        assert torch.equal(neuron.surrogate.margin, neuron.margin(x)[2])
+
+
+@pytest.mark.parametrize("decay_input", [True, False])
+@pytest.mark.parametrize("unit", [LIF, PLIF])
+def test_potentials_of_a_loop(unit, decay_input):
+    """A threshold that is the largest potential of the steps to the last bit is met, and not exceeded."""
+    x = currents(30, 1, 100) / 30
+    highest = unit(2.7, 100.0, decay_input=decay_input).potentials(x)[0].detach().amax(0).flatten()
+    for index, threshold in enumerate(highest.tolist()):
+        met, exceeded = (unit(2.7, threshold, decay_input=decay_input, fire_on=on) for on in (">=", ">"))
+        assert met(x[:, :, index : index + 1]).sum() >= 1
+        assert not exceeded(x[:, :, index : index + 1]).any()
 
 
 @pytest.mark.rows(6)
