@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from psu_deploy import api
+from psu_deploy.cli.assignments import TaskFile, import_tasks
 from psu_deploy.cli.console import hint, progress, say, table
 from psu_deploy.cli.options import check_options, read_arrays
 from psu_deploy.cli.sources import Source, check_free, open_machine, open_source
@@ -20,6 +21,7 @@ def export(
     source: Annotated[Path, typer.Argument(help="A run folder, or a saved machine (.psm).")],
     out: Annotated[Path, typer.Option(help="File to write, or a folder to write model.* into.")],
     to: Annotated[str, typer.Option(help=f"Target: {', '.join(all_targets())}.")] = "onnx",
+    task_file: TaskFile = None,
     **options: Any,
 ) -> None:
     """Export a network, and check what was written before it is moved into place.
@@ -30,6 +32,7 @@ def export(
 
     Example: psu-deploy export model.psm --to lava --calibrate x.npy --out out/
     """
+    import_tasks(task_file)
     target = target_named(to)
     check_options(options, target)
     path = _file(out, target)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from psu_deploy import api
+from psu_deploy.cli.assignments import TaskFile, import_tasks
 from psu_deploy.cli.console import out, say, table
 from psu_deploy.cli.sources import MACHINE_FILE, MACHINE_SUFFIX
 from psu_deploy.exporters import target_of
@@ -26,6 +27,7 @@ Described = dict[str, Any]
 def inspect(
     file: Annotated[Path, typer.Argument(help="A run folder, a saved machine (.psm) or an exported file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    task_file: TaskFile = None,
 ) -> None:
     """Show what a file holds: inputs and outputs, layers, state, horizon, and what it promises.
 
@@ -33,6 +35,7 @@ def inspect(
 
     Example: psu-deploy inspect out/model.onnx --json
     """
+    import_tasks(task_file)
     if file.is_dir():
         described = _inspect_run(file, not as_json)
     elif file.suffix == MACHINE_SUFFIX:

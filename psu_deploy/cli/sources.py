@@ -32,6 +32,9 @@ _SAMPLES = 8
 _DECISIONS = 10_000_000
 """Of random input: samples, and fewer where the network decides more often than that."""
 
+_MOST_DECISIONS = 100_000_000
+"""Of a run's test data: all samples of a small network, a few of a large one, spread over the split."""
+
 _RANDOM_BYTES = 16
 """Per number of random input: it is drawn in float64, compared, and kept in float32."""
 
@@ -51,7 +54,7 @@ class Source:
     Attributes:
         machine: its state machine.
         model: the trained module, if there is one.
-        data: test sequences (T, N, *features), if there are any.
+        data: test sequences (T, N, *features), if there are any; of a large network not all of them.
     """
 
     machine: StateMachine
@@ -157,7 +160,7 @@ def random_spikes(machine: StateMachine, steps: int | None, batch: int | None, s
             raise InputError(f"--{name} must be at least {least}, got {value}")
     length = (machine.max_steps or _STEPS) if steps is None else steps
     if batch is None:
-        decisions = length * sum(prod(machine.shapes[name]) for name in machine.spiking)
+        decisions = length * decisions_per_step(machine)
         batch = max(1, min(_SAMPLES, _DECISIONS // max(1, decisions)))
     numbers = length * batch * prod(machine.input_shape)
     if numbers * _RANDOM_BYTES > memory_for(0):
@@ -172,6 +175,15 @@ def random_spikes(machine: StateMachine, steps: int | None, batch: int | None, s
 
 def _open_run(path: Path) -> Source:
     from psu_deploy.training import load_run, test_data
+    from psu_deploy.training.folder import data_of
 
     run = load_run(path)
-    return Source(StateMachine.load(path / MACHINE_FILE), run.model, test_data(run.recipe)[0])
+    machine = StateMachine.load(path / MACHINE_FILE)
+    steps = run.recipe.make_task().steps
+    samples = max(1, _MOST_DECISIONS // (steps * max(1, decisions_per_step(machine))))
+    return Source(machine, run.model, test_data(run.recipe, data_of(path), samples=samples)[0])
+
+
+def decisions_per_step(machine: StateMachine) -> int:
+    """How many neurons there are, each of which decides once per step and sample."""
+    return sum(prod(machine.shapes[name]) for name in machine.spiking)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from psu_deploy import api
+from psu_deploy.cli.assignments import TaskFile, import_tasks
 from psu_deploy.cli.console import progress, say, say_json, tell
 from psu_deploy.cli.options import read_arrays
 from psu_deploy.cli.sources import MACHINE_SUFFIX, check_free, open_source, random_spikes, read_array
@@ -34,6 +35,7 @@ def verify(
     allow_silent: Annotated[
         bool, typer.Option("--allow-silent", help="Call it equivalent although nothing in the network fires.")
     ] = False,
+    task_file: TaskFile = None,
     **options: Any,
 ) -> None:
     """Hold an export against its network: every number in it first, then every form spike by spike. Exit code 1 if a
@@ -51,6 +53,7 @@ def verify(
 
     Example: psu-deploy verify model.psm out/model.net --data x.npy
     """
+    import_tasks(task_file)
     _check_report(report, source, artifact, data)
     if artifact.suffix == MACHINE_SUFFIX:
         raise InputError(f"{artifact} is a saved machine, not an export; first psu-deploy export {artifact} --out out/")

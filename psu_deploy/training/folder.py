@@ -36,6 +36,15 @@ MODEL_PREFIX = "model."
 """What the network is called in a checkpoint: the attribute of the module that trains it."""
 
 
+def data_of(folder: str | Path) -> Path | None:
+    """The folder of the data set that a finished run was trained on; None where its task needs none."""
+    try:
+        found = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8")).get("data")
+    except (OSError, ValueError, AttributeError):
+        return None  # of an earlier version, or none of our business here
+    return Path(found) if isinstance(found, str) else None
+
+
 def load_run(folder: str | Path) -> Run:
     """Read a finished run from its folder.
 

@@ -18,7 +18,7 @@ from psu_deploy.preparation import LEVELS, TARGETS
 from psu_deploy.training import recipe_json
 from psu_deploy.training.checks import check_choice, check_flag, check_number, check_options, check_whole
 from psu_deploy.training.networks import OWN, build_network, filled_sizes, make_neuron, takes_neuron
-from psu_deploy.training.registry import Value, make_task, task_names, task_options
+from psu_deploy.training.registry import Value, make_task, task_options
 from psu_deploy.training.tasks import Task
 
 EXPONENTIALS = 4
@@ -125,7 +125,6 @@ class Recipe:
 
     def _check_words(self) -> None:
         choices: dict[str, Iterable[str]] = {
-            "task": task_names(),
             "neuron": (*CAUSAL, OWN),
             "optimizer": OPTIMIZERS,
             "loss": LOSSES,

@@ -74,6 +74,8 @@ def make_task(name: str, options: Mapping[str, Value]) -> Task:
 
 
 def _named(name: str) -> TaskMaker:
+    if not isinstance(name, str):
+        raise InputError(f"task is the name of a task, got {name!r}")
     if name in CATALOGUE:
         return CATALOGUE[name]
     if name in _REGISTERED:
@@ -81,7 +83,8 @@ def _named(name: str) -> TaskMaker:
     if name in _points():
         return _loaded(name, _points()[name])
     raise InputError(
-        f"task must be one of {', '.join(task_names())}, got {name!r}; a task of your own is registered first"
+        f"task must be one of {', '.join(task_names())}, got {name!r}; a task of your own is registered first, on the "
+        "command line by --task-file FILE"
     )
 
 

@@ -146,7 +146,8 @@ def _finish(job: _Job, model: nn.Module, began: float, pictures: bool) -> RunRes
         seconds=time.perf_counter() - began,
         device=job.team.machines.device,
     )
-    job.folder.finish(recipe, model, asdict(result), pictures)
+    where = {} if job.data is None else {"data": str(job.data.resolve())}
+    job.folder.finish(recipe, model, asdict(result) | where, pictures)
     return result
 
 

@@ -20,7 +20,7 @@ from psu_deploy.runtime import Artifact
 from psu_deploy.training.checks import check_number
 from psu_deploy.training.distillation import distilling, flip_rate
 from psu_deploy.training.evaluation import accuracy, test_data
-from psu_deploy.training.folder import RunFolder, load_run
+from psu_deploy.training.folder import RunFolder, data_of, load_run
 from psu_deploy.training.folders import data_folder
 from psu_deploy.training.machines import Device, Machines
 from psu_deploy.training.packing import Run, prepared_network, unpack
@@ -82,7 +82,7 @@ def tune(
         source: a run folder, or its `model.psm`, which carries recipe and weights.
         target: "nir" or "lava".
         out: folder to write; must be empty or not exist.
-        data: folder of the data set; None = `$PSU_DEPLOY_DATA/<task>`, for a task that needs one.
+        data: folder of the data set; None = where the source was trained on it, or `$PSU_DEPLOY_DATA/<task>`.
         epochs: of fine-tuning; None = as many as the network was trained.
         learning_rate: None = that of the recipe.
         levels: for "nir": steps of the staircase in the place of the sigmoid.
@@ -102,7 +102,7 @@ def tune(
     original = _open(Path(source))
     recipe = _recipe(original.recipe, target, epochs, learning_rate, levels, exponentials)
     check_number("distillation", distillation, "in 0..1", lambda v: 0 <= v <= 1)
-    job = _Job(original, recipe, RunFolder(Path(out)), data_folder(recipe.task, data), distillation)
+    job = _Job(original, recipe, RunFolder(Path(out)), _data(Path(source), recipe, data), distillation)
     resume = _check_folder(job, resume, overwrite)
     machines = Machines(device)
     import_what_is_needed(recipe, tensorboard=False)
@@ -130,6 +130,12 @@ class _Job:
         weights = self.original.model.state_dict()
         source = {name: float(value.double().sum()) for name, value in weights.items()}
         return json.dumps({"distillation": self.distillation, "source": source}, indent=2) + "\n"
+
+
+def _data(source: Path, recipe: Recipe, data: str | Path | None) -> Path | None:
+    """The folder given, else the one the source was trained on, else the usual one."""
+    known = data_of(source if source.is_dir() else source.parent) if data is None else None
+    return data_folder(recipe.task, known if data is None else data)
 
 
 def _open(source: Path) -> Run:
@@ -227,7 +233,8 @@ def _finish(job: _Job, before: _Before, model: nn.Module, target: Target, option
     at_verify = target.options_of("verify")
     opened = {name: declared[name].at_verify.get(value, value) for name, value in chosen.items() if name in at_verify}
     report = api.verify(model, api.load(artifact, **opened), x)
-    metrics = asdict(before) | after | {"verdict": report.verdict}
+    where = {} if job.data is None else {"data": str(job.data.resolve())}
+    metrics = asdict(before) | after | {"verdict": report.verdict} | where
     job.folder.finish(job.recipe, model, metrics, pictures=True)
     return TuneResult(**asdict(before), **after, artifact=artifact, report=report)
 
