@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.models import CAUSAL
-from psu_deploy.training import RECIPES, Recipe
+from psu_deploy.training import Recipe
 from psu_deploy.training.recipe import PREPARABLE
 
 RATES = {"max_value": 1e9, "exclude_max": True}
@@ -91,10 +91,6 @@ def test_a_neuron_that_cannot_be_prepared() -> None:
     message = "neuron, for nir, must be one of psu, ipsu, .*plif, got 'spsn'"
     with pytest.raises(InputError, match=message):
         Recipe(neuron="spsn", deploy_for="nir")
-
-
-def test_there_is_a_recipe_for_every_neuron() -> None:
-    assert {name: recipe.neuron for name, recipe in RECIPES.items()} == {f"digits-{name}": name for name in CAUSAL}
 
 
 @pytest.mark.parametrize(
