@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -12,10 +13,12 @@ import psu_deploy as psu
 from psu_deploy.importers import official
 from psu_deploy.models import SHDNet, Spikformer
 from psu_deploy.nn.neurons import Neuron
-from psu_deploy.training import Recipe, load_run, test_data, train
+from psu_deploy.training import Recipe, load_run, train
+from psu_deploy.training import test_data as data_of_test
 from tests.importers.published import SeCifarNet
 from tests.verify.networks import MeanOverTime, randomised
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else products are no deterministic ones, and are refused
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 T = 4
@@ -96,7 +99,7 @@ def test_training_there(precision, strategy, tmp_path):
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
     for name, value in model.state_dict().items():
         assert torch.equal(value, last["state_dict"][f"model.{name}"]), name
-    x = torch.from_numpy(test_data(recipe, samples=50)[0])
+    x = torch.from_numpy(data_of_test(recipe, samples=50)[0])
     artifact = psu.export(model.cuda(), tmp_path / "net.onnx", input_shape=(8,))
     report = psu.verify(model, artifact, x)
     assert report.ok, str(report)

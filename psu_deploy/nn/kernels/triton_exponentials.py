@@ -8,6 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from psu_deploy.nn.kernels.triton_parts import STAGES
+
 
 @triton.jit
 def exponentials(x, gains, decays, y, T, N, TERMS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):
@@ -18,7 +20,7 @@ def exponentials(x, gains, decays, y, T, N, TERMS: tl.constexpr, ROWS: tl.conste
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     here = place < N
     z = tl.zeros([ROWS, BLOCK], x.dtype.element_ty)
-    for _ in range(T):
+    for _ in tl.range(T, num_stages=STAGES):
         z = decay * z + gain * tl.load(x + place, mask=here, other=0.0)[None, :]
         sums = tl.zeros([BLOCK], x.dtype.element_ty)
         for m in tl.static_range(TERMS):
@@ -41,7 +43,7 @@ def exponentials_backward(
     p = u  # du/d(decay)
     of_gain = tl.zeros([ROWS, BLOCK], tl.float64)
     of_decay = of_gain
-    for _ in range(T):
+    for _ in tl.range(T, num_stages=STAGES):
         current, of_y = tl.load(x + place, mask=here, other=0.0), tl.load(g + place, mask=here, other=0.0)
         p = decay * p + u
         u = decay * u + current[None, :]
@@ -52,7 +54,7 @@ def exponentials_backward(
     tl.store(to, tl.sum(of_gain, 1), mask=tl.arange(0, ROWS) < TERMS)
     tl.store(to + TERMS, tl.sum(of_decay, 1), mask=tl.arange(0, ROWS) < TERMS)
     carry = tl.zeros([ROWS, BLOCK], x.dtype.element_ty)
-    for _ in range(T):
+    for _ in tl.range(T, num_stages=STAGES):
         place -= N
         carry = decay * carry + tl.load(g + place, mask=here, other=0.0)[None, :]
         tl.store(of_x + place, tl.sum(tl.where(row < TERMS, gain * carry, 0.0), 0), mask=here)

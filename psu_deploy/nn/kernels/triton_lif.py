@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from psu_deploy.nn.kernels.triton_parts import divided, fired, slope
+from psu_deploy.nn.kernels.triton_parts import STAGES, divided, fired, slope
 
 
 @triton.jit
@@ -45,7 +45,7 @@ def lif(
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     here = place < N
     V = tl.zeros([BLOCK], x.dtype.element_ty)
-    for _ in range(T):
+    for _ in tl.range(T, num_stages=STAGES):
         H = charged(V, tl.load(x + place, mask=here, other=0.0), factor, SHARES, DECAYS)
         S = fired(H - threshold, TIES)
         tl.store(spikes + place, S, mask=here)
@@ -80,7 +80,7 @@ def lif_backward(
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     here = place < N
     V = tl.zeros([BLOCK], x.dtype.element_ty)
-    for _ in range(T):
+    for _ in tl.range(T, num_stages=STAGES):
         tl.store(of_x + place, V, mask=here)
         H = charged(V, tl.load(x + place, mask=here, other=0.0), factor, SHARES, DECAYS)
         V = rested(H, fired(H - threshold, TIES), threshold, HARD)
@@ -88,7 +88,7 @@ def lif_backward(
     tl.debug_barrier()  # what one thread has kept, another may read
     back = tl.zeros([BLOCK], x.dtype.element_ty)
     total = tl.zeros([BLOCK], tl.float64)
-    for behind in range(T):
+    for behind in tl.range(T, num_stages=STAGES):
         place -= N
         current = tl.load(x + place, mask=here, other=0.0)
         before = tl.load(of_x + place, mask=here, other=0.0)

@@ -15,6 +15,9 @@ SIGMOID, STAIRCASE, IDENTITY = tl.constexpr(codes.SIGMOID), tl.constexpr(codes.S
 ATAN, PIECEWISE_LINEAR = tl.constexpr(codes.ATAN), tl.constexpr(codes.PIECEWISE_LINEAR)
 NO_SURROGATE = tl.constexpr(codes.NO_SURROGATE)
 
+STAGES = tl.constexpr(8)
+"""How many steps are on their way from memory at once: a thread would wait for each, and there are few threads."""
+
 LOG2E = tl.constexpr(1.442695040888963407359924681001892137426645954152985934135449406931)
 LN2_HIGH, LN2_LOW = tl.constexpr(0.693145751953125), tl.constexpr(1.428606765330187045e-06)
 C6, C5, C4 = (

@@ -13,6 +13,7 @@ from psu_deploy.nn.kernels.triton_parts import (
     IDENTITY,
     NO_SURROGATE,
     SIGMOID,
+    STAGES,
     STAIRCASE,
     climbed,
     fired,
@@ -63,7 +64,7 @@ def spiking_unit(
     V = tl.zeros([BLOCK], a.dtype.element_ty)
     E = V
     R = V
-    for t in range(T):
+    for t in tl.range(T, num_stages=STAGES):
         V = stepped(V, tl.load(a + place, mask=here, other=0.0), bias_a, t, gain_a, decay_a, LEAK_A, BIAS_A)
         if TWO:
             E = stepped(E, tl.load(b + place, mask=here, other=0.0), bias_b, t, gain_b, decay_b, LEAK_B, BIAS_B)
@@ -126,7 +127,7 @@ def spiking_unit_backward(
     V = tl.zeros([BLOCK], a.dtype.element_ty)
     E = V
     R = V
-    for t in range(T):
+    for t in tl.range(T, num_stages=STAGES):
         V = stepped(V, tl.load(a + place, mask=here, other=0.0), bias_a, t, gain_a, decay_a, LEAK_A, BIAS_A)
         if TWO:
             E = stepped(E, tl.load(b + place, mask=here, other=0.0), bias_b, t, gain_b, decay_b, LEAK_B, BIAS_B)
@@ -145,7 +146,7 @@ def spiking_unit_backward(
     back = tl.zeros([BLOCK], a.dtype.element_ty)
     carry_a = back
     carry_b = back
-    for _ in range(T):
+    for _ in tl.range(T, num_stages=STAGES):
         place -= N
         of_margin = tl.load(g + place, mask=here, other=0.0) * tl.load(of_a + place, mask=here, other=0.0)
         of_estimate = back
