@@ -29,7 +29,7 @@ FORCED = _forced(os.environ)
 SMALLEST = {"cpu": {"spiking_unit": {1: 4096}, "lif": {1: 4096}, "exponentials": {1: 32768, 2: 8192, 4: 4096}}}
 """Device -> kind -> steps -> how many numbers a sequence of so many steps or more has to have."""
 
-# Not measured: a step in torch costs several launches, a sequence in Triton one. See choose_kernels.py --device cuda
+# choose_kernels.py --device cuda on an NVIDIA H200: never slower, but exponentials of one step (0.9x), left as they are
 SMALLEST["cuda"] = {"spiking_unit": {1: 1}, "lif": {1: 1}, "exponentials": {1: 1}}
 
 OLDEST = (7, 0)
