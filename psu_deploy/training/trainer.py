@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psu_deploy.training.quiet import quiet_import
 
@@ -71,6 +71,13 @@ def make_trainer(phase: Phase, team: Team, precision: Precision, progress: bool)
     )
 
 
+class _Sharded(FSDPStrategy):
+    """FSDP marks the tensors it has copied, and torch saves a tensor with a mark as an object of a class."""
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        return {name: value.detach() for name, value in super().lightning_module_state_dict().items()}
+
+
 def _strategy(machines: Machines) -> Strategy | str:
     if not machines.parallel:
         return "auto"
@@ -78,7 +85,7 @@ def _strategy(machines: Machines) -> Strategy | str:
         from torch.distributed.fsdp import MixedPrecision
 
         # Lightning's own mixed precision would round the neurons' parameters; autocast leaves them alone.
-        return FSDPStrategy(state_dict_type="full", mixed_precision=MixedPrecision())
+        return _Sharded(state_dict_type="full", mixed_precision=MixedPrecision())
     return DDPStrategy()
 
 

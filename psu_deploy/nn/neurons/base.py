@@ -107,6 +107,12 @@ class SpikingUnit(Neuron):
         operators = (self.integrate, self.estimate, self.reset)
         return min((o.horizon for o in operators if o is not None and o.horizon is not None), default=None)
 
+    def margin(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        potential, reset = self.potentials(x)
+        if self.reset is None and self.threshold == 0:  # two passes over the sequence that would change no bit
+            return potential, reset, potential
+        return potential, reset, potential - reset - self.threshold
+
     def potentials(self, x: Tensor) -> tuple[Tensor, Tensor]:
         check_sequence(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -138,7 +144,7 @@ class SpikingUnit(Neuron):
     def _decides_as_its_base(self) -> bool:
         """Whether V, R and the margin are those of this class, in a subclass and in this object."""
         kind = type(self)
-        ours = kind.margin is Neuron.margin and kind.potentials is SpikingUnit.potentials
+        ours = kind.margin is SpikingUnit.margin and kind.potentials is SpikingUnit.potentials
         return ours and "margin" not in self.__dict__ and "potentials" not in self.__dict__
 
     def extra_repr(self) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from psu_deploy.nn.kernels import operators
 from psu_deploy.nn.neurons.estimators import Staircase
 from psu_deploy.nn.neurons.surrogate import Atan, PiecewiseLinear, Rectangle, Surrogate
-from psu_deploy.nn.temporal import CausalMatrix, Exponentials, Leak, MaskedMatrix, SlidingWindow, StrictLeak
+from psu_deploy.nn.temporal import CausalMatrix, Exponentials, Leak, StrictLeak
 
 MOST_STEPS = 63
 """Of a staircase: a kernel compares with every one, torch searches."""
@@ -19,10 +19,6 @@ _SHARPNESS = {
     PiecewiseLinear: ("piecewise_linear", "alpha"),
     Rectangle: ("rectangle", "half_width"),
 }
-
-
-_PRODUCTS = (CausalMatrix, Exponentials, MaskedMatrix, SlidingWindow)
-"""Operators whose bias a kernel adds by itself."""
 
 
 def is_plain(module: object, kind: type[nn.Module]) -> bool:
@@ -70,7 +66,9 @@ def branch(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None, list[fl
     leaks = leak(module, Leak)
     if leaks:
         return x, None, leaks
-    if isinstance(module, _PRODUCTS) and is_plain(module, type(module)):
+    if isinstance(module, CausalMatrix) and is_plain(module, CausalMatrix):
+        return module.product(x), module.bias_of(x), []
+    if isinstance(module, Exponentials) and is_plain(module, Exponentials):
         return module.product(x), module.bias_of(x), []
     y: Tensor = module(x)
     return y, None, []
@@ -84,14 +82,11 @@ def spiking_unit(unit: Any, x: Tensor, surrogate: tuple[str, float]) -> Tensor |
         x: (T, B, *features), float32.
         surrogate: name and sharpness.
     """
-    # Without a reset it is weighed by 0; the estimate is a sigmoid, because 0 times infinity would be no number.
-    without = unit.reset is None and unit.estimate is None
-    resets = [0.0, 0.0] if without else leak(unit.reset, StrictLeak)
-    estimates = ("sigmoid", None, []) if without else estimator(unit.estimator, x)
-    if not resets or estimates is None or (unit.estimate is None and not without):
+    resets = leak(unit.reset, StrictLeak)
+    estimates = estimator(unit.estimator, x)
+    if not resets or estimates is None or unit.estimate is None:
         return None
     a, bias_a, leak_a = branch(unit.integrate, x)
-    shared = without or unit.estimate is unit.integrate
-    b, bias_b, leak_b = (None, None, []) if shared else branch(unit.estimate, x)
+    b, bias_b, leak_b = (None, None, []) if unit.estimate is unit.integrate else branch(unit.estimate, x)
     branches = a, b, bias_a, bias_b, leak_a, leak_b
     return operators.spiking_unit(*branches, resets, *estimates, unit.threshold, unit.fire_on, *surrogate)
