@@ -71,10 +71,7 @@ def train(
     given: dict[str, Any] = {"seed": seed, "deploy_for": deploy_for, "levels": levels, "exponentials": exponentials}
     given |= {name: value for name, value in (("epochs", epochs), ("precision", precision)) if value is not None}
     recipe = preset(task, neuron, **(given | as_fields(set_ or [], task, neuron)))
-    streamable = recipe.make_task().not_streamable
     first = this_process(Machines(device, devices, num_nodes, strategy), os.environ).rank == 0
-    if streamable is not None and first:
-        tell(f"note: a live sensor could not feed this network: {streamable}")
     result = run_training(
         recipe,
         out,
@@ -100,6 +97,9 @@ def _show(recipe: Recipe, result: RunResult, out: Path) -> None:
     ]
     prepared = "" if recipe.deploy_for is None else f", prepared for {recipe.deploy_for}"
     table(f"{recipe.task} with {recipe.neuron}{prepared}, in {out}", ("", ""), rows)
+    live = recipe.make_task().not_streamable
+    if live is not None:
+        tell(f"note: a live sensor could not feed this network: {live}")
     to = target_named(recipe.deploy_for or "onnx")
     chosen = [one for one in to.options if one.suggested and recipe.deploy_for]
     suggested = [word for one in chosen for word in (one.flag, one.suggested)]

@@ -216,8 +216,13 @@ class TestTrain:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["digits", "--neuron", "gru"], "no recipe for digits with gru; choose one of digits-psu"),
-            (["shd"], "no recipe for shd with rpsu"),
+            (["digits", "--neuron", "gru"], "neuron must be one of psu, ipsu"),
+            (["mnist"], "task must be one of cifar10, cifar10-dvs"),
+            (["shd"], "the data of the task shd has to be fetched: "),
+            (["digits", "--set", "speed=2"], "--set speed: no field of a recipe, no option of digits or rpsu"),
+            (["digits", "--set", "tau"], "--set takes NAME=VALUE, such as epochs=3, got 'tau'"),
+            (["digits", "--set", "tau=0.5"], "tau is a number of steps and must be at least 1"),
+            (["digits", "--task-file", "nowhere.py"], "--task-file nowhere.py is no Python file"),
             (["digits", "--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
             (["digits", "--seed", "-1"], "seed must be a whole number of at least 0, got -1"),
             (["digits", "--resume"], "there is nothing to resume in run: no recipe.json; train without --resume"),
