@@ -221,4 +221,6 @@ def test_bounds_of_attention_decide():
 @pytest.mark.full
 def test_every_kind_of_layer_is_drawn():
     drawn = {type(node.layer) for seed in range(3 * len(KINDS)) for node in random_machine(seed).nodes}
-    assert drawn == {*KINDS, ops.Outputs} == {kind for kind in ops.KINDS.values() if issubclass(kind, ops.Layer)}
+    assert drawn == {*KINDS, ops.Outputs}
+    known = {kind for kind in ops.KINDS.values() if issubclass(kind, ops.Layer)}
+    assert known - drawn == {ops.HandOver}  # it joins two membranes of one neuron: tests/nn/test_hand_over.py

@@ -26,8 +26,8 @@ OWN = "own"
 
 def takes_neuron(network: Callable[..., nn.Module]) -> bool:
     """Whether a network is made of the neurons it is given."""
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(parameter.kind in positional for parameter in inspect.signature(network).parameters.values())
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    return any(parameter.kind not in by_name for parameter in inspect.signature(network).parameters.values())
 
 
 def make_neuron(name: str, steps: int, surrogate: str | None, options: Mapping[str, Any]) -> NeuronMaker:

@@ -16,6 +16,7 @@ from psu_deploy.preparation import prepare
 from psu_deploy.training.evaluation import accuracy
 from psu_deploy.training.folder import RunFolder, network_of
 from psu_deploy.training.folders import data_folder
+from psu_deploy.training.inspection import inspect_task
 from psu_deploy.training.machines import Device, Machines, Strategy
 from psu_deploy.training.packing import prepared_network, unseeded_network
 from psu_deploy.training.quiet import quiet_import, quiet_training
@@ -129,7 +130,7 @@ def _begin(job: _Job, resume: bool, overwrite: bool) -> _Start:
     else:
         folder.check_free(overwrite)
     import_what_is_needed(recipe, job.tensorboard)
-    recipe.make_task().read("train", job.data)  # rather now than after the run before is gone
+    inspect_task(recipe, job.data)  # rather now than after the run before is gone
     goes_on = resume and folder.has_checkpoint
     tunes = goes_on and folder.goes_on_tuning(recipe)
     folder.begin(recipe, goes_on)

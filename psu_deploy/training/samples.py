@@ -24,7 +24,7 @@ class Samples:
         labels: (N,) whole numbers from 0.
 
     Raises:
-        InputError: if there is none, or there are more labels than inputs, or fewer.
+        InputError: if there is none, there are more labels than inputs, or fewer, or they are no arrays of numbers.
 
     >>> len(Samples(np.zeros((3, 8, 1), np.float32), np.array([0, 1, 1])))
     3
@@ -34,6 +34,11 @@ class Samples:
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
+        for array in (self.inputs, self.labels):
+            _check_array(array)
+        if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
+            raise InputError(f"labels are whole numbers (N,), got {self.labels.dtype} of shape {self.labels.shape}")
+        object.__setattr__(self, "labels", self.labels.astype(np.int64, copy=False))
         if len(self.inputs) != len(self.labels):
             raise InputError(
                 f"every sample has one label, got {len(self.inputs)} samples and {len(self.labels)} labels"
@@ -43,3 +48,8 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def _check_array(array: object) -> None:
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"samples and labels are numpy arrays, got {type(array).__name__}")

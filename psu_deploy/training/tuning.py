@@ -22,6 +22,7 @@ from psu_deploy.training.distillation import distilling, flip_rate
 from psu_deploy.training.evaluation import accuracy, test_data
 from psu_deploy.training.folder import RunFolder, data_of, load_run
 from psu_deploy.training.folders import data_folder
+from psu_deploy.training.inspection import inspect_task
 from psu_deploy.training.machines import Device, Machines
 from psu_deploy.training.packing import Run, prepared_network, unpack
 from psu_deploy.training.quiet import quiet_training
@@ -99,6 +100,7 @@ def tune(
         ArtifactError: if the source is no run, or `out` cannot be written or resumed.
         MissingExtraError: if something is not installed that the target needs.
     """
+    _check_apart(Path(source), Path(out))
     original = _open(Path(source))
     recipe = _recipe(original.recipe, target, epochs, learning_rate, levels, exponentials)
     check_number("distillation", distillation, "in 0..1", lambda v: 0 <= v <= 1)
@@ -106,6 +108,7 @@ def tune(
     resume = _check_folder(job, resume, overwrite)
     machines = Machines(device)
     import_what_is_needed(recipe, tensorboard=False)
+    inspect_task(original.recipe, job.data)
     job.folder.begin(recipe, resume)
     write_whole(job.notes, job.described().encode())
     with Team(machines) as team, own_generators(machines.device):
@@ -130,6 +133,12 @@ class _Job:
         weights = self.original.model.state_dict()
         source = {name: float(value.double().sum()) for name, value in weights.items()}
         return json.dumps({"distillation": self.distillation, "source": source}, indent=2) + "\n"
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    folder = source if source.is_dir() else source.parent
+    if out.resolve() == folder.resolve():
+        raise InputError(f"{out} is the folder of the network that is tuned, which would be lost; name another folder")
 
 
 def _data(source: Path, recipe: Recipe, data: str | Path | None) -> Path | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import psu_deploy as psu
-from psu_deploy.training import Recipe, load_run, preset, task_names, test_data, train
-from psu_deploy.training.catalogue import events, images, windowed
+from psu_deploy.training import Recipe, load_run, preset, test_data, train
+from psu_deploy.training.catalogue import CATALOGUE, events, images, windowed
 from tests.training.data.test_catalogue import WRITE
 
 test_data.__test__ = False  # type: ignore[attr-defined]  it is no test
@@ -33,9 +33,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.rows(len(task_names()))
+@pytest.mark.rows(len(CATALOGUE))
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("task", CATALOGUE)
 def test_two_epochs(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "cache"))
     data = None

@@ -7,18 +7,19 @@ import yaml
 
 from psu_deploy.errors import InputError
 from psu_deploy.models import CAUSAL
-from psu_deploy.training import RECIPES, Recipe, preset, task_names
+from psu_deploy.training import RECIPES, Recipe, preset
+from psu_deploy.training.catalogue import CATALOGUE
 from psu_deploy.training.presets import _FOLDER
 
 
 def test_every_task_has_a_file_and_every_neuron_a_recipe() -> None:
-    assert {name.rpartition("-")[0] for name in RECIPES} == set(task_names())
-    own = {name for name in task_names() if name.startswith("windowed")}
-    assert len(RECIPES) == len(set(task_names()) - own) * len(CAUSAL) + len(own)
+    assert {name.rpartition("-")[0] for name in RECIPES} == set(CATALOGUE)
+    own = {name for name in CATALOGUE if name.startswith("windowed")}
+    assert len(RECIPES) == len(set(CATALOGUE) - own) * len(CAUSAL) + len(own)
     assert all(RECIPES[name].neuron == name.rpartition("-")[2] for name in RECIPES)
 
 
-@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("task", CATALOGUE)
 def test_a_file_says_nothing_that_a_recipe_does_not_know(task: str) -> None:
     values = yaml.safe_load((_FOLDER / f"{task}.yaml").read_text())
     known = {field.name for field in fields(Recipe)} | {"neurons"}

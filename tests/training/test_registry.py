@@ -1,6 +1,7 @@
 """Tasks of one's own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -120,6 +121,50 @@ def test_another_package_brings_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Recipe(task="theirs").make_task() is TASK
     with pytest.raises(InputError, match="the task broken of no_such:T does not load: No module named 'no_such'"):
         Recipe(task="broken")
+
+
+def reading(change: Callable[[np.ndarray, np.ndarray], object]) -> Callable[[str, Path | None], object]:
+    return lambda split, folder: change(bars(split, folder).inputs, bars(split, folder).labels)
+
+
+def with_nan(x: np.ndarray, y: np.ndarray) -> Samples:
+    x[3, 2, 1] = np.nan
+    return Samples(x, y)
+
+
+WRONG = {
+    "raises": (lambda x, y: {}["oops"], "the task bars fails to read its train split: KeyError: 'oops'"),
+    "no samples": (lambda x, y: (x, y), "read of the task bars must return Samples, got tuple"),
+    "tensors": (lambda x, y: Samples(torch.from_numpy(x), y), "samples and labels are numpy arrays, got Tensor"),
+    "labels that are no numbers": (lambda x, y: Samples(x, y * 0.5), r"labels are whole numbers \(N,\), got float64"),
+    "labels beyond": (lambda x, y: Samples(x, y + 1), r"train labels of the task bars must lie in 0\.\.1, got 1\.\.2"),
+    "labels below": (lambda x, y: Samples(x, y - 1), r"must lie in 0\.\.1, got -1\.\.0"),
+    "NaN": (with_nan, "train samples of the task bars must be finite; sample 3 holds NaN or infinity"),
+    "other steps": (lambda x, y: Samples(x[:, :4], y), r"sequences of shape \(4, 2, 2\); .* = \(5, 2, 2\)"),
+    "other features": (lambda x, y: Samples(x[..., :1], y), r"sequences of shape \(5, 2, 1\)"),
+    "no features": (lambda x, y: Samples(x[:, 0, 0], y), "fails to make sequences of its samples"),
+}
+
+
+@pytest.mark.rows(len(WRONG))
+@pytest.mark.parametrize("name", WRONG)
+def test_data_that_is_not_what_the_task_says(name: str, tmp_path: Path) -> None:
+    """Said before anything is trained or written, so that the corrected command is the same."""
+    change, message = WRONG[name]
+    register("bars", replace(TASK, read=reading(change)))
+    with pytest.raises(InputError, match=message):
+        train(Recipe(task="bars"), tmp_path / "run", device="cpu", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_is_not_what_the_task_says(tmp_path: Path) -> None:
+    register("more", replace(TASK, classes=3))
+    register("other", replace(TASK, network=lambda neuron: nn.Linear(7, 2)))
+    with pytest.raises(InputError, match=r"the network of the task more gives \(2, 2\); .* = \(2, 3\)"):
+        train(Recipe(task="more"), tmp_path / "run", device="cpu", progress=False)
+    with pytest.raises(InputError, match="the network of the task other fails on its samples"):
+        train(Recipe(task="other"), tmp_path / "run", device="cpu", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_samples_and_labels_belong_together() -> None:

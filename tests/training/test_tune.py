@@ -112,6 +112,10 @@ def test_what_cannot_be_tuned(tuned: tuple[Path, TuneResult], trained: Any, tmp_
         tune(trained.folder, "onnx", tmp_path / "run", progress=False)
     with pytest.raises(InputError, match=r"distillation must be a number in 0\.\.1, got 2"):
         quick(trained.folder, tmp_path / "run", distillation=2)
+    for source in (trained.folder, trained.folder / "model.psm"):
+        with pytest.raises(InputError, match="is the folder of the network that is tuned, which would be lost"):
+            quick(source, trained.folder, overwrite=True)
+    assert load_run(trained.folder).recipe == trained.recipe
     with pytest.raises(ArtifactError, match="there is nothing to resume"):
         quick(trained.folder, tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()

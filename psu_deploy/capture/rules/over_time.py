@@ -53,10 +53,11 @@ def sliced(call: Call, value: Value, axis: int, part: slice, tensor: Tensor) -> 
 
 
 def _check_bounds(call: Call, part: slice, length: int) -> None:
-    """x[-10:] and x[:10] of fewer steps, or of as many, say nothing of more."""
+    """x[-10:] and x[:10] of fewer steps say nothing of more; nor does x[-10:] of ten."""
     bound = max((abs(int(one)) for one in (part.start, part.stop) if one is not None), default=0)
     most = call.example.most
-    if bound < length or call.example.fixed or (most is not None and bound >= most):
+    all_of_it = bound == length and part.start is not None and int(part.start) < 0  # x[-k:] of k steps
+    if (bound <= length and not all_of_it) or call.example.fixed or (most is not None and bound >= most):
         return
     if bound > MOST_STEPS:
         raise Refusal(f"takes {bound} steps out of a sequence", f"take no more than {MOST_STEPS}")

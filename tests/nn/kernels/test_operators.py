@@ -123,6 +123,7 @@ class Seen:
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # the compiler does it itself
 def test_one_graph_with_the_operators_in_it():
     """RPSU, PLIF, PSU with a staircase, and RPSU behind a sum of exponentials."""
     net, x, seen = network(), currents(5, 4, 6), Seen()
