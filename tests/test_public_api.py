@@ -95,6 +95,7 @@ import sys
 for name in ("lightning", "onnx", "onnx_ir", "onnxruntime", "sklearn"):
     sys.modules[name] = None
 import torch, psu_deploy as psu
+torch.manual_seed(0)  # a network that never fires would prove nothing
 model = psu.SpikingSequential(torch.nn.Linear(3, 4), psu.RPSU(5, threshold=0.05), torch.nn.Linear(4, 2))
 machine = psu.to_state_machine(model, input_shape=(3,))
 machine = psu.StateMachine.load(machine.save("net.psm"))
