@@ -92,16 +92,16 @@ def neuron_maker(
     return lambda: NEURONS[neuron](T, **options)
 
 
-def neuron_class(neuron: str) -> type[nn.Module]:
-    """The class of a neuron, by name; `InputError` if there is no such neuron."""
+def neuron_options(neuron: str) -> dict[str, Any]:
+    """The options of a neuron that is made by name, with their defaults; `InputError` if there is no such neuron."""
     if neuron not in _CLASSES:
         raise InputError(f"neuron must be one of {', '.join(_CLASSES)}, got {neuron!r}")
-    return _CLASSES[neuron]
+    arguments = inspect.signature(_CLASSES[neuron]).parameters
+    return {name: argument.default for name, argument in arguments.items() if name not in _SAID_OTHERWISE}
 
 
 def _check_options(neuron: str, options: dict[str, Any]) -> None:
-    arguments = inspect.signature(_CLASSES[neuron]).parameters
-    taken = {name: argument.default for name, argument in arguments.items() if name not in _SAID_OTHERWISE}
+    taken = neuron_options(neuron)
     for name, value in options.items():
         if name not in taken:
             raise InputError(f"{neuron} has the options {', '.join(taken)}; got {name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -52,7 +51,7 @@ def as_fields(assignments: Sequence[str], task: str, neuron: str | None) -> dict
 
 
 def _place(name: str, task: str, neuron: str | None) -> str:
-    from psu_deploy.models.neurons import neuron_class
+    from psu_deploy.models.neurons import neuron_options
     from psu_deploy.training import Recipe
     from psu_deploy.training.networks import OWN
     from psu_deploy.training.presets import neurons_of
@@ -62,7 +61,7 @@ def _place(name: str, task: str, neuron: str | None) -> str:
     places = {field.name: field.name for field in fields(Recipe)}
     groups = {
         "options": list(task_options(task)),
-        "neuron_options": [] if neuron == OWN else list(inspect.signature(neuron_class(neuron)).parameters),
+        "neuron_options": [] if neuron == OWN else list(neuron_options(neuron)),
     }
     for group, options in groups.items():
         places = {option: f"{group}.{option}" for option in options} | places
