@@ -128,9 +128,8 @@ def _rows(x: Tensor | None) -> Rows:
     """A sequence as (T, N); empty where there is none."""
     if x is None:
         return _NO_ROWS
-    x = x.detach().contiguous()
-    rows: Rows = x.view(x.shape[0], x.numel() // x.shape[0]).numpy()
-    return rows
+    rows: Rows = x.detach().contiguous().numpy()
+    return rows.reshape(rows.shape[0], -1)
 
 
 def _row(x: Tensor | None) -> Rows:
