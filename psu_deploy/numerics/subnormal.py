@@ -11,7 +11,6 @@ its content hash keep them as they are, and the rounding bound counts them as an
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,7 +26,6 @@ def flushed(values: Numbers) -> Numbers:
     return values * (abs(values) >= smallest_normal(values.dtype))
 
 
-@cache
 def smallest_normal(dtype: Any) -> float:
     """What is smaller than this is subnormal."""
     return float((torch.finfo if isinstance(dtype, torch.dtype) else np.finfo)(dtype).tiny)
