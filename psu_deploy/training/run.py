@@ -97,7 +97,7 @@ def train(
     """
     machines = Machines(device, devices, num_nodes, strategy)
     _check_batch(recipe, machines)
-    _check_words(resume, overwrite)
+    check_words(resume, overwrite)
     with Team(machines) as team:
         job = _Job(recipe, RunFolder(Path(out)), data_folder(recipe.task, data), team, progress, tensorboard)
         start = team.decided(lambda: _begin(job, resume, overwrite))
@@ -194,7 +194,8 @@ def _whole(checkpoint: Path, job: _Job, tuning: bool) -> nn.Module:
     return model.eval()
 
 
-def _check_words(resume: bool, overwrite: bool) -> None:
+def check_words(resume: bool, overwrite: bool) -> None:
+    """Raise `InputError` if both are asked for."""
     if resume and overwrite:
         raise InputError(
             "resume and overwrite exclude each other: continue the run or start it anew",

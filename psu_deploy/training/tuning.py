@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ from psu_deploy.exporters import Target, target_named
 from psu_deploy.files.atomic import write_whole
 from psu_deploy.preparation import LEVELS, prepare
 from psu_deploy.runtime import Artifact
-from psu_deploy.training.checks import check_number
+from psu_deploy.training.checks import check_number, short
 from psu_deploy.training.distillation import distilling, flip_rate
 from psu_deploy.training.evaluation import accuracy, test_data
-from psu_deploy.training.folder import RunFolder, data_of, load_run
+from psu_deploy.training.folder import RunFolder, data_of, differences, load_run
 from psu_deploy.training.folders import data_folder
 from psu_deploy.training.inspection import inspect_task
 from psu_deploy.training.machines import Device, Machines
 from psu_deploy.training.packing import Run, prepared_network, unpack
 from psu_deploy.training.quiet import quiet_training
 from psu_deploy.training.recipe import EXPONENTIALS, Recipe
-from psu_deploy.training.run import import_what_is_needed, own_generators
+from psu_deploy.training.run import check_words, import_what_is_needed, own_generators
 from psu_deploy.training.team import Team
 from psu_deploy.verify import EquivalenceReport
 
@@ -128,11 +129,14 @@ class _Job:
     def notes(self) -> Path:
         return self.folder.path / "tune.json"
 
+    @cached_property
+    def sums(self) -> dict[str, float]:
+        """By which the network that is tuned is known again."""
+        return {name: float(value.double().sum()) for name, value in self.original.model.state_dict().items()}
+
     def described(self) -> str:
-        """What a resumed run must have in common with the one that was begun."""
-        weights = self.original.model.state_dict()
-        source = {name: float(value.double().sum()) for name, value in weights.items()}
-        return json.dumps({"distillation": self.distillation, "source": source}, indent=2) + "\n"
+        """What a resumed run must have in common with the one that was begun, beside the recipe."""
+        return json.dumps({"distillation": self.distillation, "source": self.sums}, indent=2) + "\n"
 
 
 def _check_apart(source: Path, out: Path) -> None:
@@ -169,21 +173,38 @@ def _recipe(
 
 def _check_folder(job: _Job, resume: bool, overwrite: bool) -> bool:
     """Whether there is something to go on from."""
-    if resume and overwrite:
-        raise InputError("resume and overwrite exclude each other: go on with what was begun, or begin anew")
+    check_words(resume, overwrite)
     if not resume:
         job.folder.check_free(overwrite)
         return False
     if not job.folder.recipe.is_file():
         raise ArtifactError(f"there is nothing to resume in {job.folder.path}: no recipe.json; tune without resume")
-    begun = Recipe.load(job.folder.recipe)
-    notes = job.notes.read_text(encoding="utf-8") if job.notes.is_file() else job.described()
-    if begun != job.recipe or notes != job.described():
+    unlike = [*differences(Recipe.load(job.folder.recipe), job.recipe), *_unlike_its_notes(job)]
+    if unlike:
         raise InputError(
-            f"{job.folder.path} was begun with another source or with other arguments; resume it with its own, "
-            "or tune into another folder"
+            f"{job.folder.path} was begun with other arguments: {', '.join(unlike)}; resume it with its own, or tune "
+            "into another folder"
         )
     return job.folder.tuned.is_file()
+
+
+def _unlike_its_notes(job: _Job) -> list[str]:
+    """What is not as it was begun, of all that the recipe does not say."""
+    if not job.notes.is_file():
+        return []
+    try:
+        begun = json.loads(job.notes.read_text(encoding="utf-8"))
+        weight, sums = begun["distillation"], dict(begun["source"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{job.notes} is malformed ({error}); begin anew with overwrite=True") from error
+    unlike = [] if weight == job.distillation else [f"distillation {short(weight)} became {job.distillation}"]
+    others = [name for name, total in job.sums.items() if sums.get(name) != total]
+    if others:
+        first = others[0]
+        unlike.append(
+            f"source has other weights (the sum of {first} was {short(sums.get(first))}, is {job.sums[first]})"
+        )
+    return unlike
 
 
 @dataclass(frozen=True)
