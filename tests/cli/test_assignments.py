@@ -8,6 +8,8 @@ import pytest
 
 from psu_deploy.cli.assignments import as_fields, import_tasks
 from psu_deploy.errors import InputError
+from psu_deploy.training import Task, registry
+from psu_deploy.training.registry import make_task
 
 
 def test_a_name_goes_where_it_belongs():
@@ -19,8 +21,16 @@ def test_a_name_goes_where_it_belongs():
     }
 
 
-def test_a_field_of_the_recipe_comes_first():
-    assert as_fields(["surrogate=rectangle"], "digits", None) == {"surrogate": "rectangle"}
+def test_the_recipe_comes_first_then_the_task(monkeypatch):
+    """Where several have an option of one name; the longer name says which."""
+
+    def task(epochs: int = 1, tau: float = 2.0) -> Task:
+        return make_task("digits", {})
+
+    monkeypatch.setitem(registry._REGISTERED, "same-names", task)
+    assert as_fields(["epochs=3", "tau=4"], "same-names", "psu") == {"epochs": 3, "options": {"tau": 4}}
+    words = ["options.epochs=3", "neuron_options.tau=4"]
+    assert as_fields(words, "same-names", "psu") == {"options": {"epochs": 3}, "neuron_options": {"tau": 4}}
 
 
 @pytest.mark.parametrize(
