@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -22,20 +22,23 @@ from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP, state_name
 NEXT = ".next"
 """Suffix of the output that carries a state tensor to the next step."""
 
+_NONE: Mapping[str, int] = {}
 
-def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
+
+def emit(machine: StateMachine, metadata: dict[str, Any], events: Mapping[str, int] = _NONE) -> onnx.ModelProto:
     """Build the checked, shape-inferred ONNX model of one step.
 
     Args:
         machine: what to emit.
         metadata: key -> value, written as JSON under `psu_deploy.<key>`, with what is known only here added:
-            `states`, `neurons`, `input`, `output` (or `outputs`).
+            `states`, `neurons`, `input`, `output` (or `outputs`), and `events` where there are any.
+        events: see `event_layers`.
 
     Raises:
         UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
     """
     check(machine)
-    proto = build(machine, metadata)
+    proto = build(machine, metadata, events)
     try:
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(proto, full_check=True)
@@ -44,15 +47,18 @@ def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
     return proto
 
 
-def build(machine: StateMachine, metadata: dict[str, Any], *, subnormals: bool = False) -> onnx.ModelProto:
+def build(
+    machine: StateMachine, metadata: dict[str, Any], events: Mapping[str, int] = _NONE, *, subnormals: bool = False
+) -> onnx.ModelProto:
     """The model as it is written down, before ONNX has looked at it: the same nodes and names for the same machine.
 
     Args:
         machine: the network.
         metadata: what the file says of it.
+        events: layer -> the largest number of spikes for which it gathers rows.
         subnormals: keep subnormal coefficients, as earlier releases did.
     """
-    graph = _Graph(machine, subnormals)
+    graph = _Graph(machine, events, subnormals)
     strange = {node.op_type for node in graph.builder.nodes} - WRITTEN
     if strange:
         raise InternalError(
@@ -79,8 +85,9 @@ def build(machine: StateMachine, metadata: dict[str, Any], *, subnormals: bool =
 class _Graph:
     """The step graph under construction."""
 
-    def __init__(self, machine: StateMachine, subnormals: bool) -> None:
+    def __init__(self, machine: StateMachine, events: Mapping[str, int], subnormals: bool) -> None:
         self._machine = machine
+        self._events = events
         self.builder = Builder(subnormals=subnormals)
         self._states = {
             name: self.builder.input(name, spec.shape, spec.dtype, batched=spec.batched)
@@ -115,7 +122,16 @@ class _Graph:
         machine = self._machine
         current = {role: self._states[state_name(node.name, role)] for role in machine.roles(node.name)}
         shapes = tuple(machine.shapes[name] for name in node.inputs)
-        return Scope(builder, node.name, shapes, current, self._states.get(STEP), machine.starts[node.name])
+        return Scope(
+            builder,
+            node.name,
+            shapes,
+            current,
+            self._states.get(STEP),
+            machine.starts[node.name],
+            node.inputs[0] in machine.binary,
+            self._events.get(node.name),
+        )
 
     def _hold(self, node: Node) -> None:
         """`If` it is the first step, compute everything that only this layer reads; else take the state."""
@@ -195,7 +211,8 @@ class _Graph:
             for name, values in self._neurons.items()
         }
         ends = {"input": {"name": INPUT, "shape": list(self._machine.input_shape)}} | self._outputs()
-        return ends | {"states": states, "neurons": neurons}
+        events = {"events": dict(self._events)} if self._events else {}
+        return ends | {"states": states, "neurons": neurons} | events
 
     def _outputs(self) -> dict[str, Any]:
         shapes = {name: list(shape) for name, shape in self._machine.outputs.items()}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError, InternalError, StateError
 from psu_deploy.exporters.onnx.emit import emit
+from psu_deploy.exporters.onnx.events import Events, event_layers
 from psu_deploy.exporters.onnx.lower import check
 from psu_deploy.exporters.onnx.metadata import facts_of
 from psu_deploy.exporters.onnx.runner import OnnxRunner
@@ -30,7 +31,7 @@ _MUCH_STATE = 2**22
 """Numbers of state per sample from which one sample is enough for the check: exact arithmetic holds it many times."""
 
 
-def export(machine: StateMachine, path: str | Path) -> Artifact:
+def export(machine: StateMachine, path: str | Path, *, events: Events = "auto") -> Artifact:
     """Write a machine as an ONNX step graph, `(x, state...) -> (y, state...)`, float32.
 
     Before the file is moved into place, onnxruntime loads it and runs a few steps from a random state that is not
@@ -40,9 +41,12 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
     Args:
         machine: what to export.
         path: file to write, ending in `.onnx`.
+        events: which Linear layers on spikes, or on the network's input, add up the rows of what is not zero instead of
+            multiplying with all weights, as long as that is little: "auto" = those large enough to gain by it; True =
+            all; False = none. Every file computes the same sums, in another order.
 
     Raises:
-        InputError: if the path does not end in `.onnx`.
+        InputError: if the path does not end in `.onnx`, or for other `events`.
         UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
         ArtifactError: if the file cannot be written.
         InternalError: if the written file does not compute what the machine computes.
@@ -50,9 +54,10 @@ def export(machine: StateMachine, path: str | Path) -> Artifact:
     target = Path(path)
     if target.suffix != SUFFIX:
         raise InputError(f"an ONNX file must end in {SUFFIX}, got {target}")
+    driven = event_layers(machine, events)
     check(machine)  # before its hash is asked for, which an unknown kind has none of
     with atomic_path(target) as temporary:
-        temporary.write_bytes(emit(machine, facts_of(machine)).SerializeToString())
+        temporary.write_bytes(emit(machine, facts_of(machine), driven).SerializeToString())
         runner = OnnxRunner(temporary)
         _self_check(machine, runner)
     return replace(runner.artifact, path=target)

@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
-from psu_deploy.exporters.onnx import arithmetic, convolution, functions, normalisation, reduction, shape
+from psu_deploy.exporters.onnx import arithmetic, convolution, events, functions, normalisation, reduction, shape
 from psu_deploy.exporters.onnx.neurons import ESTIMATORS, NeuronValues, bernoulli_neuron, lif_neuron, spiking_neuron
 from psu_deploy.exporters.onnx.operators import OPERATORS, advance
 from psu_deploy.exporters.onnx.scope import Scope
@@ -66,6 +66,8 @@ def in_branch(layer: ops.Layer) -> bool:
 
 def _linear(layer: ops.Linear, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     b, name = scope.builder, scope.name
+    if scope.events is not None:
+        return events.event_linear(layer, inputs[0], scope.events, scope)
     if len(scope.features) == 1:
         weight = b.floats(layer.weight, f"{name}.weight")
         bias = None if layer.bias is None else b.floats(layer.bias, f"{name}.bias")
@@ -147,6 +149,7 @@ WRITTEN = frozenset(
         *("Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity", "If", "IsNaN", "MatMul", "Max", "MaxPool", "Mod"),
         *("Mul", "Pad", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze", "Sub"),
         *("TopK", "Transpose", "Unsqueeze", "Where"),
+        *events.WRITTEN,
         *functions.WRITTEN,
         *normalisation.WRITTEN,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -79,6 +79,7 @@ class OnnxHeader(Header):
         outputs: of the graph, where there are several.
         states: of the graph.
         neurons: layer -> names of its values.
+        events: layer that gathers rows -> the largest number of spikes for which it does.
     """
 
     target: ClassVar[str] = "onnx"
@@ -90,6 +91,7 @@ class OnnxHeader(Header):
     outputs: tuple[NamedOutput, ...] = ()
     states: tuple[StateEntry, ...]
     neurons: dict[str, NeuronNames]
+    events: dict[str, Natural] = field(default_factory=dict)
     input_shape: Features = ()
     output_shape: Given = ()
 
