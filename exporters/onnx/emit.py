@@ -15,6 +15,7 @@ from psu_deploy.exporters.onnx.builder import Builder
 from psu_deploy.exporters.onnx.lower import WRITTEN, check, in_branch, lower
 from psu_deploy.exporters.onnx.neurons import NeuronValues
 from psu_deploy.exporters.onnx.scope import Scope
+from psu_deploy.exporters.onnx.sequence import as_sequence
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP, state_name
@@ -26,12 +27,13 @@ _NONE: Mapping[str, int] = {}
 
 
 def emit(machine: StateMachine, metadata: dict[str, Any], events: Mapping[str, int] = _NONE) -> onnx.ModelProto:
-    """Build the checked, shape-inferred ONNX model of one step.
+    """Build the checked, shape-inferred ONNX model of one step, or of a sequence.
 
     Args:
         machine: what to emit.
-        metadata: key -> value, written as JSON under `psu_deploy.<key>`, with what is known only here added:
-            `states`, `neurons`, `input`, `output` (or `outputs`), and `events` where there are any.
+        metadata: key -> value, written as JSON under `psu_deploy.<key>`; with `sequence`, the model is one of
+            sequences. What is known only here is added: `states`, `neurons`, `input`, `output` (or `outputs`), and
+            `events` where there are any.
         events: see `event_layers`.
 
     Raises:
@@ -42,6 +44,9 @@ def emit(machine: StateMachine, metadata: dict[str, Any], events: Mapping[str, i
     try:
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(proto, full_check=True)
+        if metadata.get("sequence"):
+            proto = as_sequence(proto)
+            onnx.checker.check_model(proto, full_check=True)
     except (ValueError, EncodeError) as error:
         raise ArtifactError(f"the model is too large for one ONNX file (2 GiB): {error}") from error
     return proto

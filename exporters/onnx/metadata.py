@@ -13,6 +13,7 @@ import onnx
 from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.sequence import step_of
 from psu_deploy.exporters.onnx.size import check_size
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
@@ -80,6 +81,7 @@ class OnnxHeader(Header):
         states: of the graph.
         neurons: layer -> names of its values.
         events: layer that gathers rows -> the largest number of spikes for which it does.
+        sequence: whether a call runs a whole sequence; all names are those of the graph of one step.
     """
 
     target: ClassVar[str] = "onnx"
@@ -92,6 +94,7 @@ class OnnxHeader(Header):
     states: tuple[StateEntry, ...]
     neurons: dict[str, NeuronNames]
     events: dict[str, Natural] = field(default_factory=dict)
+    sequence: bool = False
     input_shape: Features = ()
     output_shape: Given = ()
 
@@ -131,9 +134,10 @@ def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
         header = read_header(OnnxHeader, {key: json.loads(value) for key, value in ours.items()})
         _check_ends(header)
         _check_states(header.states)
-        check_vocabulary(path, model)
-        _check_graph(header, model.graph)
-        check_size(path, model, model.ByteSize())
+        step = step_of(model) if header.sequence else model
+        check_vocabulary(path, step)
+        _check_graph(header, step.graph)
+        check_size(path, step, step.ByteSize())
     except (ValueError, RecursionError, KeyError, AttributeError) as error:
         raise malformed(path, f"{PREFIX}*", error) from error
     numbers = sum(prod(end.shape) for end in header.ends)

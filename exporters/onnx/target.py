@@ -48,5 +48,6 @@ ONNX = Target(
             "layers on spikes read the weights of what fired only: auto (where that is faster), on or off.",
             default="auto",
         ),
+        Option("sequence", ("export",), "a call runs a whole sequence instead of one step.", bool),
     ),
 )
