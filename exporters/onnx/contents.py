@@ -60,7 +60,7 @@ def _layer_of(node: onnx.NodeProto, header: OnnxHeader) -> str:
         if output == layer or output.startswith(f"{layer}."):
             return layer
     if output in {end.value for end in header.ends}:  # not called after its layer; whose weights, or state, tell
-        roles = (".weight", ".are_few")
+        roles = (".weight", ".wide_weight", ".are_few")
         weights = (name.rpartition(".")[0] for name in node.input if name.endswith(roles))
         states = (
             layer for layer in kept - header.neurons.keys() for name in node.input if name.startswith(f"{layer}.")

@@ -59,11 +59,11 @@ def build(
 
     Args:
         machine: the network.
-        metadata: what the file says of it.
+        metadata: what the file says of it; `weights`, what they are stored as.
         events: layer -> the largest number of spikes for which it gathers rows.
         subnormals: keep subnormal coefficients, as earlier releases did.
     """
-    graph = _Graph(machine, events, subnormals)
+    graph = _Graph(machine, events, Builder(subnormals=subnormals, weights=metadata.get("weights", "float32")))
     strange = {node.op_type for node in graph.builder.nodes} - WRITTEN
     if strange:
         raise InternalError(
@@ -90,10 +90,10 @@ def build(
 class _Graph:
     """The step graph under construction."""
 
-    def __init__(self, machine: StateMachine, events: Mapping[str, int], subnormals: bool) -> None:
+    def __init__(self, machine: StateMachine, events: Mapping[str, int], builder: Builder) -> None:
         self._machine = machine
         self._events = events
-        self.builder = Builder(subnormals=subnormals)
+        self.builder = builder
         self._states = {
             name: self.builder.input(name, spec.shape, spec.dtype, batched=spec.batched)
             for name, spec in machine.state_spec.items()

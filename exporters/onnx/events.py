@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-import numpy as np
 import onnx_ir as ir
 
 from psu_deploy.errors import InputError
@@ -84,7 +83,7 @@ def event_linear(layer: ops.Linear, x: ir.Value, most: int, scope: Scope) -> ir.
         scope: of the layer.
     """
     b, name = scope.builder, scope.name
-    weight = b.floats(np.ascontiguousarray(layer.weight.T), f"{name}.weight")
+    weight, scale = b.narrow(layer.weight, name, channels=1)
     bias = () if layer.bias is None else (b.floats(layer.bias, f"{name}.bias"),)
     fired = x if scope.binary else b.op("Sign", x, name=f"{name}.fired")
     count = b.op("ReduceL1", fired, name=f"{name}.spikes", keepdims=0)
@@ -93,10 +92,10 @@ def event_linear(layer: ops.Linear, x: ir.Value, most: int, scope: Scope) -> ir.
     first = b.integers([0], "axis_0")
     reach = sparse.op("ReduceL1", x, first, name=f"{name}.reach", keepdims=0)
     place = sparse.op("Squeeze", sparse.op("NonZero", reach, name=f"{name}.places"), first, name=f"{name}.place")
-    rows = sparse.op("Gather", weight, place, name=f"{name}.rows", axis=0)
+    rows = sparse.widened(sparse.op("Gather", weight, place, name=f"{name}.rows", axis=0), scale, name)
     values = sparse.op("Gather", x, place, name=f"{name}.values", axis=1)
     total = sparse.op("Gemm", values, rows, *bias, name=f"{name}.sum")
-    product = dense.op("Gemm", x, weight, *bias, name=f"{name}.product")
+    product = dense.op("Gemm", x, dense.widened(weight, scale, name), *bias, name=f"{name}.product")
     for value in (total, product):  # inference does not see from a branch which axis was added up
         value.shape, value.type = ir.Shape([TARGET.batch, len(layer.weight)]), ir.TensorType(ir.DataType.FLOAT)
     branches = {

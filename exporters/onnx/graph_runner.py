@@ -14,6 +14,7 @@ from psu_deploy.exporters.onnx.contents import contents_of
 from psu_deploy.exporters.onnx.decisions import Decision
 from psu_deploy.exporters.onnx.file import open_session, parse_model, read_bytes, read_decisions
 from psu_deploy.exporters.onnx.metadata import OnnxHeader, header_of
+from psu_deploy.exporters.onnx.rounding import rounded
 from psu_deploy.exporters.onnx.sequence import step_of
 from psu_deploy.exporters.onnx.structure import structure_of
 from psu_deploy.machine import StateMachine, StateTensor, Trace
@@ -97,6 +98,15 @@ class GraphRunner(EngineRunner):
     def structure(self, machine: StateMachine) -> Structure:
         """How the file's graph and constants stand against what exporting a machine writes. Nothing runs."""
         return structure_of(self._file.step(), self._file.decisions, machine)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether its weights are rounded."""
+        return self._header.weights != "float32"
+
+    def stand_in(self, machine: StateMachine) -> StateMachine:
+        """The network with the weights that the file of it holds."""
+        return rounded(machine, self._header.weights)
 
     def _given(self, state: Mapping[str, Any] | None, batch: int) -> dict[str, Array] | None:
         if state is None:

@@ -13,6 +13,7 @@ import onnx
 from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.rounding import Weights, facts_of_rounding
 from psu_deploy.exporters.onnx.sequence import step_of
 from psu_deploy.exporters.onnx.size import check_size
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
@@ -82,6 +83,8 @@ class OnnxHeader(Header):
         neurons: layer -> names of its values.
         events: layer that gathers rows -> the largest number of spikes for which it does.
         sequence: whether a call runs a whole sequence; all names are those of the graph of one step.
+        weights: what they are stored as.
+        rounding: layer -> how far off its weights are by that; see `facts_of_rounding`.
     """
 
     target: ClassVar[str] = "onnx"
@@ -95,6 +98,8 @@ class OnnxHeader(Header):
     neurons: dict[str, NeuronNames]
     events: dict[str, Natural] = field(default_factory=dict)
     sequence: bool = False
+    weights: Weights = "float32"
+    rounding: dict[str, float] = field(default_factory=dict)
     input_shape: Features = ()
     output_shape: Given = ()
 
@@ -105,7 +110,7 @@ class OnnxHeader(Header):
         return one + self.outputs
 
 
-def facts_of(machine: StateMachine) -> dict[str, object]:
+def facts_of(machine: StateMachine, weights: Weights = "float32") -> dict[str, object]:
     """What a file says of the machine it was made from, and of who wrote it."""
     packages = ("psu-deploy", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
     return {
@@ -117,7 +122,7 @@ def facts_of(machine: StateMachine) -> dict[str, object]:
         "static_input": machine.static_input,
         "machine_hash": machine.content_hash,
         "versions": {name: version(name) for name in packages},
-    }
+    } | facts_of_rounding(machine, weights)
 
 
 def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
@@ -135,7 +140,7 @@ def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
         _check_ends(header)
         _check_states(header.states)
         step = step_of(model) if header.sequence else model
-        check_vocabulary(path, step)
+        check_vocabulary(path, step, header.weights)
         _check_graph(header, step.graph)
         check_size(path, step, step.ByteSize())
     except (ValueError, RecursionError, KeyError, AttributeError) as error:

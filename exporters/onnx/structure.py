@@ -36,9 +36,10 @@ def structure_of(model: onnx.ModelProto, decisions: Mapping[str, Decision], mach
     if wrong.differences:
         return wrong
     properties = {entry.key.removeprefix(PREFIX): entry.value for entry in model.metadata_props}
-    events = json.loads(properties.get("events", "{}"))
+    events, weights = (json.loads(properties.get(*key)) for key in (("events", "{}"), ("weights", '"float32"')))
+    facts = facts_of(machine, weights)
     try:
-        written, earlier = (build(machine, facts_of(machine), events, subnormals=kept) for kept in (False, True))
+        written, earlier = (build(machine, facts, events, subnormals=kept) for kept in (False, True))
     except UnsupportedModelError as error:
         return Structure((f"this network cannot be exported to ONNX: {error.problems[0].reason}",))
     written_by = json.loads(properties["versions"]).get("psu-deploy")

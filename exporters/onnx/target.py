@@ -49,5 +49,6 @@ ONNX = Target(
             default="auto",
         ),
         Option("sequence", ("export",), "a call runs a whole sequence instead of one step.", bool),
+        Option("weights", ("export",), "stored as float32, or rounded to float16 or int8.", default="float32"),
     ),
 )
