@@ -80,7 +80,9 @@ def verify(
     one. Then a module is run in parallel, as its state machine, and as the artifact: two comparisons. A machine and its
     artifact: one. Spikes are compared exactly; see `EquivalenceReport.ok` for what counts as equal. An artifact that
     computes with rounded numbers (Lava) comes in twice: their exact definition against the machine, which measures what
-    rounding changed, and its engine against that definition, which it must repeat number for number.
+    rounding changed, and its engine against that definition, which it must repeat number for number. So does one with
+    rounded weights (ONNX, if asked for): the machine with these weights against the machine, which is measured, and its
+    engine against the machine with these weights, which is proven as ever.
 
     Args:
         model: the module or the machine.

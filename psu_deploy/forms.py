@@ -146,8 +146,11 @@ def forms_of(
 
 
 def _runner_forms(runner: Runner, machine: StateMachine) -> list[Form]:
-    """An artifact on its engine, behind the exact definition of it where there is one."""
-    definition = runner.repeats
+    """An artifact on its engine, behind the exact definition of it, or of its rounded numbers, where there is one."""
+    definition, stand_in = runner.repeats, runner.stand_in(machine)
+    if stand_in is not machine:
+        rounded = Form("rounded machine", partial(aligned_run, stand_in, stand_in.trace), stand_in, rule="rounded")
+        return [rounded, Form(runner.name, partial(aligned_run, machine, runner.trace), stand_in, runner.arithmetic)]
     before = [] if definition is None else _runner_forms(definition, machine)
     rule: Rule = "exact" if before else "measured" if runner.rounds else "judged"
     return [*before, Form(runner.name, partial(aligned_run, machine, runner.trace), machine, runner.arithmetic, rule)]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
+from psu_deploy.exporters.onnx.rounding import Weights, stored
 from psu_deploy.exporters.onnx.target import TARGET
 from psu_deploy.machine.ops.fields import Shape
 from psu_deploy.numerics.subnormal import flushed
@@ -19,10 +20,12 @@ class Builder:
 
     Args:
         subnormals: keep them in arrays, as earlier releases did.
+        weights: what `weights` are stored as.
     """
 
-    def __init__(self, *, subnormals: bool = False) -> None:
+    def __init__(self, *, subnormals: bool = False, weights: Weights = "float32") -> None:
         self._subnormals = subnormals
+        self._weights = weights
         self._tape = Tape()
         self._top = self._tape
         self._constants: dict[tuple[Any, ...], ir.Value] = {}
@@ -31,7 +34,7 @@ class Builder:
 
     def branch(self) -> Builder:
         """A builder for a subgraph: nodes of its own; names and constants are shared with this one."""
-        inner = Builder(subnormals=self._subnormals)
+        inner = Builder(subnormals=self._subnormals, weights=self._weights)
         inner._top, inner._constants, inner._names = self._top, self._constants, self._names
         return inner
 
@@ -70,6 +73,29 @@ class Builder:
         """A float32 constant; of an array, as the reference interpreter has it, subnormal numbers are zero."""
         single = np.asarray(array, dtype=np.float32)
         return self._constant(single if self._subnormals or not single.ndim else flushed(single), name)
+
+    def weights(self, array: Any, name: str, channels: int = 0) -> ir.Value:
+        """Weights of the layer `name`, float32 when they are used; output channels come first, and go to an axis."""
+        numbers, scale = self.narrow(array, name, channels)
+        return self.widened(numbers, scale, name)
+
+    def narrow(self, array: Any, name: str, channels: int) -> tuple[ir.Value, ir.Value | None]:
+        """Weights as they are stored, with their scales if they have any."""
+        called = f"{name}.weight"
+        if self._weights == "float32":
+            return self.floats(np.moveaxis(np.asarray(array), 0, channels), called), None
+        numbers, scale = stored(array, self._weights)
+        kept = self._constant(np.ascontiguousarray(np.moveaxis(numbers, 0, channels)), called)
+        if scale is None:
+            return kept, None
+        return kept, self.floats(scale.reshape(-1, *[1] * (numbers.ndim - 1 - channels)), f"{name}.scale")
+
+    def widened(self, numbers: ir.Value, scale: ir.Value | None, name: str) -> ir.Value:
+        """Stored weights, or some of their rows, as float32. By Mul: what fuses DequantizeLinear rounds otherwise."""
+        if self._weights == "float32":
+            return numbers
+        wide = self.op("Cast", numbers, name=f"{name}.wide_weight", to=int(ir.DataType.FLOAT))
+        return wide if scale is None else self.op("Mul", wide, scale, name=f"{name}.wide_weight")
 
     def integers(self, array: Any, name: str) -> ir.Value:
         """An int64 constant."""

@@ -47,6 +47,8 @@ def _line(
         decision = decisions[name]
         kind = f"neuron, fires at {decision.fire_on} {decision.threshold:g}"
         return LayerLine(name, kind, shapes.get(header.neurons[name].spikes, shapes.get(decision.value)))
+    if name in header.events:
+        return LayerLine(name, f"Gemm, the rows of up to {header.events[name]} spikes alone", shapes.get(name))
     return LayerLine(name, ", ".join(dict.fromkeys(operators)), shapes.get(name))
 
 
@@ -54,11 +56,12 @@ def _layer_of(node: onnx.NodeProto, header: OnnxHeader) -> str:
     """The layer that a node computes a part of; a node that is alone goes by the value that it computes."""
     output = str(node.output[0])
     kept = {state.name.rpartition(".")[0] for state in header.states} - {""}
-    for layer in sorted({*header.neurons, *kept}, key=len, reverse=True):
+    for layer in sorted({*header.neurons, *kept, *header.events}, key=len, reverse=True):
         if output == layer or output.startswith(f"{layer}."):
             return layer
     if output in {end.value for end in header.ends}:  # not called after its layer; whose weights, or state, tell
-        weights = (name.removesuffix(".weight") for name in node.input if name.endswith(".weight"))
+        roles = (".weight", ".wide_weight", ".are_few")
+        weights = (name.rpartition(".")[0] for name in node.input if name.endswith(roles))
         states = (
             layer for layer in kept - header.neurons.keys() for name in node.input if name.startswith(f"{layer}.")
         )

@@ -17,7 +17,7 @@ from psu_deploy.machine.ops.fields import Shape
 
 def _conv(layer: Any, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     b, name = scope.builder, scope.name
-    operands = [inputs[0], b.floats(layer.weight, f"{name}.weight")]
+    operands = [inputs[0], b.weights(layer.weight, name)]
     if layer.bias is not None:
         operands.append(b.floats(layer.bias, f"{name}.bias"))
     return b.op(

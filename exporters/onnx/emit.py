@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -15,6 +15,7 @@ from psu_deploy.exporters.onnx.builder import Builder
 from psu_deploy.exporters.onnx.lower import WRITTEN, check, in_branch, lower
 from psu_deploy.exporters.onnx.neurons import NeuronValues
 from psu_deploy.exporters.onnx.scope import Scope
+from psu_deploy.exporters.onnx.sequence import as_sequence
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP, state_name
@@ -22,37 +23,47 @@ from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP, state_name
 NEXT = ".next"
 """Suffix of the output that carries a state tensor to the next step."""
 
+_NONE: Mapping[str, int] = {}
 
-def emit(machine: StateMachine, metadata: dict[str, Any]) -> onnx.ModelProto:
-    """Build the checked, shape-inferred ONNX model of one step.
+
+def emit(machine: StateMachine, metadata: dict[str, Any], events: Mapping[str, int] = _NONE) -> onnx.ModelProto:
+    """Build the checked, shape-inferred ONNX model of one step, or of a sequence.
 
     Args:
         machine: what to emit.
-        metadata: key -> value, written as JSON under `psu_deploy.<key>`, with what is known only here added:
-            `states`, `neurons`, `input`, `output` (or `outputs`).
+        metadata: key -> value, written as JSON under `psu_deploy.<key>`; with `sequence`, the model is one of
+            sequences. What is known only here is added: `states`, `neurons`, `input`, `output` (or `outputs`), and
+            `events` where there are any.
+        events: see `event_layers`.
 
     Raises:
         UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
     """
     check(machine)
-    proto = build(machine, metadata)
+    proto = build(machine, metadata, events)
     try:
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(proto, full_check=True)
+        if metadata.get("sequence"):
+            proto = as_sequence(proto)
+            onnx.checker.check_model(proto, full_check=True)
     except (ValueError, EncodeError) as error:
         raise ArtifactError(f"the model is too large for one ONNX file (2 GiB): {error}") from error
     return proto
 
 
-def build(machine: StateMachine, metadata: dict[str, Any], *, subnormals: bool = False) -> onnx.ModelProto:
+def build(
+    machine: StateMachine, metadata: dict[str, Any], events: Mapping[str, int] = _NONE, *, subnormals: bool = False
+) -> onnx.ModelProto:
     """The model as it is written down, before ONNX has looked at it: the same nodes and names for the same machine.
 
     Args:
         machine: the network.
-        metadata: what the file says of it.
+        metadata: what the file says of it; `weights`, what they are stored as.
+        events: layer -> the largest number of spikes for which it gathers rows.
         subnormals: keep subnormal coefficients, as earlier releases did.
     """
-    graph = _Graph(machine, subnormals)
+    graph = _Graph(machine, events, Builder(subnormals=subnormals, weights=metadata.get("weights", "float32")))
     strange = {node.op_type for node in graph.builder.nodes} - WRITTEN
     if strange:
         raise InternalError(
@@ -79,9 +90,10 @@ def build(machine: StateMachine, metadata: dict[str, Any], *, subnormals: bool =
 class _Graph:
     """The step graph under construction."""
 
-    def __init__(self, machine: StateMachine, subnormals: bool) -> None:
+    def __init__(self, machine: StateMachine, events: Mapping[str, int], builder: Builder) -> None:
         self._machine = machine
-        self.builder = Builder(subnormals=subnormals)
+        self._events = events
+        self.builder = builder
         self._states = {
             name: self.builder.input(name, spec.shape, spec.dtype, batched=spec.batched)
             for name, spec in machine.state_spec.items()
@@ -115,7 +127,16 @@ class _Graph:
         machine = self._machine
         current = {role: self._states[state_name(node.name, role)] for role in machine.roles(node.name)}
         shapes = tuple(machine.shapes[name] for name in node.inputs)
-        return Scope(builder, node.name, shapes, current, self._states.get(STEP), machine.starts[node.name])
+        return Scope(
+            builder,
+            node.name,
+            shapes,
+            current,
+            self._states.get(STEP),
+            machine.starts[node.name],
+            node.inputs[0] in machine.binary,
+            self._events.get(node.name),
+        )
 
     def _hold(self, node: Node) -> None:
         """`If` it is the first step, compute everything that only this layer reads; else take the state."""
@@ -195,7 +216,8 @@ class _Graph:
             for name, values in self._neurons.items()
         }
         ends = {"input": {"name": INPUT, "shape": list(self._machine.input_shape)}} | self._outputs()
-        return ends | {"states": states, "neurons": neurons}
+        events = {"events": dict(self._events)} if self._events else {}
+        return ends | {"states": states, "neurons": neurons} | events
 
     def _outputs(self) -> dict[str, Any]:
         shapes = {name: list(shape) for name, shape in self._machine.outputs.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from psu_deploy.errors import InternalError
-from psu_deploy.exporters.onnx import arithmetic, convolution, functions, normalisation, reduction, shape
+from psu_deploy.exporters.onnx import arithmetic, convolution, events, functions, normalisation, reduction, shape
 from psu_deploy.exporters.onnx.neurons import ESTIMATORS, NeuronValues, bernoulli_neuron, lif_neuron, spiking_neuron
 from psu_deploy.exporters.onnx.operators import OPERATORS, advance
 from psu_deploy.exporters.onnx.scope import Scope
@@ -66,12 +66,14 @@ def in_branch(layer: ops.Layer) -> bool:
 
 def _linear(layer: ops.Linear, inputs: Sequence[ir.Value], scope: Scope) -> ir.Value:
     b, name = scope.builder, scope.name
+    if scope.events is not None:
+        return events.event_linear(layer, inputs[0], scope.events, scope)
     if len(scope.features) == 1:
-        weight = b.floats(layer.weight, f"{name}.weight")
+        weight = b.weights(layer.weight, name)
         bias = None if layer.bias is None else b.floats(layer.bias, f"{name}.bias")
         operands = (inputs[0], weight) if bias is None else (inputs[0], weight, bias)
         return b.op("Gemm", *operands, name=name, transB=1)
-    product = b.op("MatMul", inputs[0], b.floats(layer.weight.T, f"{name}.weight"), name=name)
+    product = b.op("MatMul", inputs[0], b.weights(layer.weight, name, channels=1), name=name)
     return product if layer.bias is None else b.op("Add", product, b.floats(layer.bias, f"{name}.bias"), name=name)
 
 
@@ -92,7 +94,7 @@ def _time_conv(layer: ops.TimeConv, inputs: Sequence[ir.Value], scope: Scope) ->
         end = b.integers([layer.order], "end")
         scope.set_state("inputs", b.op("Slice", window, b.integers([1], "start"), end, axis, name=f"{name}.kept"))
     length_last = b.op("Transpose", window, name=f"{name}.length_last", perm=[0, 2, 1])
-    operands = [length_last, b.floats(layer.weight, f"{name}.weight")]
+    operands = [length_last, b.weights(layer.weight, name)]
     if layer.bias is not None:
         operands.append(b.floats(layer.bias, f"{name}.bias"))
     once = b.op("Conv", *operands, name=f"{name}.once", kernel_shape=[layer.order], group=layer.groups)
@@ -147,6 +149,7 @@ WRITTEN = frozenset(
         *("Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity", "If", "IsNaN", "MatMul", "Max", "MaxPool", "Mod"),
         *("Mul", "Pad", "Range", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze", "Sub"),
         *("TopK", "Transpose", "Unsqueeze", "Where"),
+        *events.WRITTEN,
         *functions.WRITTEN,
         *normalisation.WRITTEN,
     )

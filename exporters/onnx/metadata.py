@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -13,6 +13,8 @@ import onnx
 from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.rounding import Weights, facts_of_rounding
+from psu_deploy.exporters.onnx.sequence import step_of
 from psu_deploy.exporters.onnx.size import check_size
 from psu_deploy.exporters.onnx.target import PREFIX, TARGET
 from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
@@ -79,6 +81,10 @@ class OnnxHeader(Header):
         outputs: of the graph, where there are several.
         states: of the graph.
         neurons: layer -> names of its values.
+        events: layer that gathers rows -> the largest number of spikes for which it does.
+        sequence: whether a call runs a whole sequence; all names are those of the graph of one step.
+        weights: what they are stored as.
+        rounding: layer -> how far off its weights are by that; see `facts_of_rounding`.
     """
 
     target: ClassVar[str] = "onnx"
@@ -90,6 +96,10 @@ class OnnxHeader(Header):
     outputs: tuple[NamedOutput, ...] = ()
     states: tuple[StateEntry, ...]
     neurons: dict[str, NeuronNames]
+    events: dict[str, Natural] = field(default_factory=dict)
+    sequence: bool = False
+    weights: Weights = "float32"
+    rounding: dict[str, float] = field(default_factory=dict)
     input_shape: Features = ()
     output_shape: Given = ()
 
@@ -100,7 +110,7 @@ class OnnxHeader(Header):
         return one + self.outputs
 
 
-def facts_of(machine: StateMachine) -> dict[str, object]:
+def facts_of(machine: StateMachine, weights: Weights = "float32") -> dict[str, object]:
     """What a file says of the machine it was made from, and of who wrote it."""
     packages = ("psu-deploy", "onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
     return {
@@ -112,7 +122,7 @@ def facts_of(machine: StateMachine) -> dict[str, object]:
         "static_input": machine.static_input,
         "machine_hash": machine.content_hash,
         "versions": {name: version(name) for name in packages},
-    }
+    } | facts_of_rounding(machine, weights)
 
 
 def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
@@ -129,9 +139,10 @@ def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
         header = read_header(OnnxHeader, {key: json.loads(value) for key, value in ours.items()})
         _check_ends(header)
         _check_states(header.states)
-        check_vocabulary(path, model)
-        _check_graph(header, model.graph)
-        check_size(path, model, model.ByteSize())
+        step = step_of(model) if header.sequence else model
+        check_vocabulary(path, step, header.weights)
+        _check_graph(header, step.graph)
+        check_size(path, step, step.ByteSize())
     except (ValueError, RecursionError, KeyError, AttributeError) as error:
         raise malformed(path, f"{PREFIX}*", error) from error
     numbers = sum(prod(end.shape) for end in header.ends)

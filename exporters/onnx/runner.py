@@ -15,21 +15,15 @@ import onnx
 import onnxruntime as ort
 
 from psu_deploy.exporters.onnx.buffers import TURNS, Block, block, suspicious
-from psu_deploy.exporters.onnx.contents import contents_of
-from psu_deploy.exporters.onnx.decisions import Decision
-from psu_deploy.exporters.onnx.file import open_session, parse_model, read_bytes, read_decisions
-from psu_deploy.exporters.onnx.metadata import OnnxHeader, header_of
-from psu_deploy.exporters.onnx.structure import structure_of
+from psu_deploy.exporters.onnx.file import open_session
+from psu_deploy.exporters.onnx.graph_runner import GraphRunner, OnnxFile, open_file
+from psu_deploy.exporters.onnx.sequence_runner import SequenceRunner
 from psu_deploy.exporters.onnx.target import TARGET
-from psu_deploy.machine import StateMachine, StateTensor, Trace
-from psu_deploy.machine.graph import check_state
-from psu_deploy.machine.inputs import check_finite, check_horizon, numpy_state
+from psu_deploy.machine import Trace
+from psu_deploy.machine.inputs import check_finite, check_horizon
 from psu_deploy.machine.overflow import check_trace
 from psu_deploy.machine.schedule import INPUT, OUTPUT, STEP
 from psu_deploy.machine.trace import sole
-from psu_deploy.runtime import Structure
-from psu_deploy.runtime.contents import Contents
-from psu_deploy.runtime.engine_runner import EngineRunner
 
 _FLOAT = np.dtype(TARGET.dtype)
 
@@ -42,33 +36,23 @@ class _Direction(NamedTuple):
     written: Block
 
 
-class OnnxRunner(EngineRunner):
+class OnnxRunner(GraphRunner):
     """Steps an exported network in onnxruntime.
 
     Args:
-        path: file written by `psu_deploy.export(..., target="onnx")`.
+        file: path of a file written by `psu_deploy.export(..., target="onnx")`.
         threads: of onnxruntime; None = its own choice. One is best for small networks at batch 1.
 
     Raises:
-        ArtifactError: if the file is missing, damaged or not ours.
+        ArtifactError: if the file is missing, damaged, not ours, or holds a whole sequence.
 
     >>> runner = OnnxRunner("net.onnx")              # doctest: +SKIP
     >>> runner.reset(batch_size=1)                   # doctest: +SKIP
     >>> y = runner.step(x_t)                         # doctest: +SKIP
     """
 
-    called = "an ONNX runner"
-
-    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
-        source = Path(path)
-        self._threads = threads
-        self._content = read_bytes(source)  # what runs is what was checked, whatever becomes of the file
-        model = parse_model(source, self._content)
-        self._header = header_of(source, model)
-        super().__init__(source, self._header)
-        self._decisions = read_decisions(source, model, self._header.neurons)
-        self._session = open_session(source, self._content, threads)
-        self._spec = {s.name: StateTensor(s.shape, s.dtype, s.batched) for s in self._header.states}
+    def __init__(self, file: str | Path | OnnxFile, *, threads: int | None = None) -> None:
+        super().__init__(file, threads=threads)
         self._one_output = self._header.output is not None
         self._bound: int | None = None
 
@@ -112,15 +96,6 @@ class OnnxRunner(EngineRunner):
             given = self._one_step()
             return given[OUTPUT].copy() if self._one_output else {name: y.copy() for name, y in given.items()}
 
-    @property
-    def contents(self) -> Contents:
-        """Neuron layers, and the operators around them."""
-        return contents_of(parse_model(self._path, self._content), self._header, self._decisions)
-
-    def structure(self, machine: StateMachine) -> Structure:
-        """How the file's graph and constants stand against what exporting a machine writes. Nothing runs."""
-        return structure_of(parse_model(self._path, self._content), self._decisions, machine)
-
     def _restart(self, batch: int, state: Mapping[str, Any] | None) -> None:
         if self._life.batch is not None:
             self._look()  # what is left behind was not looked at as a whole, and its answers were given
@@ -146,7 +121,7 @@ class OnnxRunner(EngineRunner):
     def _trace(self, x: np.ndarray[Any, Any], state: Mapping[str, Any] | None) -> Trace:
         """The same graph, with the spikes, V and R of every neuron layer as further outputs."""
         batch = x.shape[1]
-        now = {name: np.zeros(_shape(spec, batch), spec.dtype) for name, spec in self._spec.items()} | dict(state or {})
+        now = self._zeros(batch) | dict(state or {})
         check_horizon(int(now.get(STEP, 0)), self._last, len(x))
         session, names = self._tracing_session()
         rows = []
@@ -154,7 +129,7 @@ class OnnxRunner(EngineRunner):
             results = dict(zip(names, session.run(names, {"x": x_t, **now}), strict=True))
             rows.append({"x": x_t, **now, **results})
             now = {s.name: results[s.output] for s in self._header.states}
-        trace = _stack(rows, self._header, self._decisions, now)
+        trace = self._as_trace(lambda name: np.stack([row[name] for row in rows]), now)
         check_trace(trace)
         return trace
 
@@ -181,12 +156,6 @@ class OnnxRunner(EngineRunner):
         if found is not None:
             name, at_once = found
             self._life.overflowed(name, None if at_once else max(self._life.began, self._life.steps - TURNS) + 1)
-
-    def _given(self, state: Mapping[str, Any] | None, batch: int) -> dict[str, np.ndarray[Any, Any]] | None:
-        if state is None:
-            return None
-        check_state(state, self._spec, batch)
-        return {name: numpy_state(name, state[name], spec.dtype) for name, spec in self._spec.items()}
 
     def _front(self) -> _Direction:
         """The direction that reads the current state."""
@@ -224,43 +193,17 @@ class OnnxRunner(EngineRunner):
         return binding
 
     def _tracing_session(self) -> tuple[Any, list[str]]:
-        model = parse_model(self._path, self._content)
+        model = self._file.model()
         outputs = [output.name for output in model.graph.output]
         inputs = [i.name for i in model.graph.input]
-        neurons = self._header.neurons.values()
-        wanted = [name for neuron in neurons for name in (neuron.spikes, neuron.potential, neuron.reset) if name]
-        wanted += [decision.value for decision in self._decisions.values()]
-        for name in dict.fromkeys(wanted):
+        for name in self._watched():
             if name not in (*outputs, *inputs):
                 outputs.append(name)
                 model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
         return open_session(self._path, model.SerializeToString(), self._threads), outputs
 
 
-def load(path: str | Path, *, threads: int | None = None) -> OnnxRunner:
-    """A runner for an exported file; see `OnnxRunner`."""
-    return OnnxRunner(path, threads=threads)
-
-
-def _shape(spec: StateTensor, batch: int) -> tuple[int, ...]:
-    return (batch, *spec.shape) if spec.batched else ()
-
-
-def _stack(
-    rows: list[dict[str, Any]],
-    header: OnnxHeader,
-    decisions: Mapping[str, Decision],
-    state: dict[str, Any],
-) -> Trace:
-    """Rows of named values, one per step, as a trace; margins are of what the graph itself compares."""
-
-    def column(name: str) -> np.ndarray[Any, Any]:
-        return np.stack([row[name] for row in rows])
-
-    trace = Trace(sole({end.name: column(end.value) for end in header.ends}), state=state)
-    for layer, names in header.neurons.items():
-        trace.spikes[layer] = column(names.spikes)
-        trace.potential[layer] = potential = column(names.potential)
-        trace.reset[layer] = np.zeros_like(potential) if names.reset is None else column(names.reset)
-        trace.margin[layer] = column(decisions[layer].value) - np.float32(decisions[layer].threshold)
-    return trace
+def load(path: str | Path, *, threads: int | None = None) -> OnnxRunner | SequenceRunner:
+    """A runner for an exported file, of one step or of a sequence; see `OnnxRunner`."""
+    file = open_file(path)
+    return SequenceRunner(file, threads=threads) if file.header.sequence else OnnxRunner(file, threads=threads)

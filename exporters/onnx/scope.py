@@ -22,6 +22,8 @@ class Scope:
         current: role -> graph input that carries the layer's state.
         step: graph input with the number of steps done before this one; None if no layer needs it.
         start: the step at which the layer's first input arrives; its state stays as it is until then.
+        binary: whether its (first) input is 0 or 1 everywhere.
+        events: largest number of spikes for which it gathers rows; None = it does not.
     """
 
     builder: Builder
@@ -30,6 +32,8 @@ class Scope:
     current: Mapping[str, ir.Value]
     step: ir.Value | None
     start: int = 0
+    binary: bool = False
+    events: int | None = None
     following: dict[str, ir.Value] = field(default_factory=dict)
 
     @property

@@ -37,6 +37,7 @@ def check_size(path: Path, model: onnx.ModelProto, size: int) -> None:
         size: of the file, bytes.
     """
     skeleton = _skeleton(model)
+    _find_all_places(skeleton.graph)
     counted = _count_one_sample(skeleton.graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True).graph
@@ -64,6 +65,8 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.GRAPH:
                 del attribute.g.value_info[:]
+                for value in attribute.g.output:
+                    value.ClearField("type")
                 _give_constants(attribute.g, given.initializer)
     graph.input.extend(given.input)
     graph.output.extend(given.output)
@@ -110,6 +113,21 @@ def _count_one_sample(graph: onnx.GraphProto) -> list[str]:
             node.input[1] = _ONE
     graph.initializer.append(onnx.helper.make_tensor(_ONE, onnx.TensorProto.INT64, [], [1]))
     return counted
+
+
+def _find_all_places(graph: onnx.GraphProto) -> None:
+    """Let every NonZero find a place for each number, the most there can be; ours look along one axis."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                _find_all_places(attribute.g)
+        if node.op_type == "NonZero":
+            numbers = f"{_COPY}{node.output[0]}"
+            graph.node.append(onnx.helper.make_node("Cast", node.input, [numbers], to=TensorProto.INT64))
+            node = onnx.helper.make_node("Flatten", [numbers], node.output, axis=0)
+        graph.node.append(node)
 
 
 def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:

@@ -35,11 +35,13 @@ def structure_of(model: onnx.ModelProto, decisions: Mapping[str, Decision], mach
     wrong = first_of(_thresholds(decisions, machine))
     if wrong.differences:
         return wrong
+    properties = {entry.key.removeprefix(PREFIX): entry.value for entry in model.metadata_props}
+    events, weights = (json.loads(properties.get(*key)) for key in (("events", "{}"), ("weights", '"float32"')))
+    facts = facts_of(machine, weights)
     try:
-        written, earlier = (build(machine, dict(facts_of(machine)), subnormals=kept) for kept in (False, True))
+        written, earlier = (build(machine, facts, events, subnormals=kept) for kept in (False, True))
     except UnsupportedModelError as error:
         return Structure((f"this network cannot be exported to ONNX: {error.problems[0].reason}",))
-    properties = {entry.key.removeprefix(PREFIX): entry.value for entry in model.metadata_props}
     written_by = json.loads(properties["versions"]).get("psu-deploy")
     found = first_of(_differences(model, written, properties))
     if found.differences and not any(_differences(model, earlier, properties)):

@@ -40,5 +40,15 @@ ONNX = Target(
     extra="onnx",
     needs=("onnx", "onnx_ir", "onnxruntime"),
     packages={"onnx": "onnx", "onnx-ir": "onnx_ir", "onnxruntime": "onnxruntime"},
-    options=(Option("threads", ("run",), "of onnxruntime; default: its own choice.", int, within=(1, 1024)),),
+    options=(
+        Option("threads", ("run",), "of onnxruntime; default: its own choice.", int, within=(1, 1024)),
+        Option(
+            "events",
+            ("export",),
+            "layers on spikes read the weights of what fired only: auto (where that is faster), on or off.",
+            default="auto",
+        ),
+        Option("sequence", ("export",), "a call runs a whole sequence instead of one step.", bool),
+        Option("weights", ("export",), "stored as float32, or rounded to float16 or int8.", default="float32"),
+    ),
 )

@@ -17,19 +17,37 @@ from onnx import AttributeProto, TensorProto
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.onnx.lower import WRITTEN
+from psu_deploy.exporters.onnx.rounding import Weights
 from psu_deploy.exporters.onnx.target import TARGET
 
 MAX_NODES = 50_000
 """Of a graph and all its branches; onnxruntime takes ten seconds for them, and more is no network."""
 
+Kinds = dict[int, np.dtype[Any]]
+"""Kinds of numbers, as ONNX has them -> as numpy has them."""
+
 _ATTRIBUTES = (AttributeProto.INT, AttributeProto.INTS, AttributeProto.FLOAT, AttributeProto.STRING)
-_NUMBERS: dict[int, np.dtype[Any]] = {TensorProto.FLOAT: np.dtype("<f4"), TensorProto.INT64: np.dtype("<i8")}
+_NUMBERS: Kinds = {
+    TensorProto.FLOAT: np.dtype("<f4"),
+    TensorProto.INT64: np.dtype("<i8"),
+}
+_NARROW: dict[str, Kinds] = {
+    "float16": {TensorProto.FLOAT16: np.dtype("<f2")},
+    "int8": {TensorProto.INT8: np.dtype("i1")},
+}
 _BRANCHES = {"then_branch", "else_branch"}
 
 
-def check_vocabulary(path: Path, model: onnx.ModelProto) -> None:
-    """Raise `ArtifactError` unless a model holds nothing but what our exporter writes, with finite weights."""
-    foreign = [*_foreign_parts(model), *_foreign_nodes(model.graph), *_foreign_weights(model.graph.initializer)]
+def check_vocabulary(path: Path, model: onnx.ModelProto, weights: Weights = "float32") -> None:
+    """Raise `ArtifactError` unless a model holds nothing but what our exporter writes, with finite weights.
+
+    Args:
+        path: for the message.
+        model: of one step.
+        weights: what it says that they are stored as.
+    """
+    kinds = _NUMBERS | _NARROW.get(weights, {})
+    foreign = [*_foreign_parts(model), *_foreign_nodes(model.graph), *_foreign_weights(model.graph.initializer, kinds)]
     foreign = foreign or list(_made_of_constants(model.graph))
     if foreign:
         more = f" and {len(foreign) - 4} more" if len(foreign) > 4 else ""
@@ -73,11 +91,19 @@ def _foreign_nodes(graph: onnx.GraphProto) -> list[str]:
 
 
 def _made_of_constants(graph: onnx.GraphProto) -> Iterator[str]:
-    """Nodes that see nothing but constants: an engine computes them when it opens a file, however long that takes."""
-    constants = {weight.name for weight in graph.initializer}
+    """Nodes that see nothing but constants: an engine computes them when it opens a file, however long that takes.
+
+    Weights of fewer bits are made float32, and multiplied with their scales.
+    """
+    constants, wide = {weight.name for weight in graph.initializer}, set()
+    narrow = {weight.name for weight in graph.initializer if weight.data_type not in _NUMBERS}
     for node in nodes_of(graph):
-        if all(name in constants for name in node.input):
-            constants.update(node.output)
+        if not all(name in constants for name in node.input):
+            continue
+        constants.update(node.output)
+        if node.op_type == "Cast" and narrow.issuperset(node.input):
+            wide.update(node.output)
+        elif node.op_type != "Mul" or node.input[0] not in wide:
             yield f"node {node.name!r} ({node.op_type}), which computes from constants alone"
 
 
@@ -91,16 +117,16 @@ def _is_ours(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> bool:
     return node.op_type == "If" and attribute.name in _BRANCHES and plain
 
 
-def _foreign_weights(weights: Iterable[onnx.TensorProto]) -> Iterator[str]:
+def _foreign_weights(weights: Iterable[onnx.TensorProto], kinds: Kinds) -> Iterator[str]:
     for weight in weights:
         if weight.data_location == TensorProto.EXTERNAL or weight.external_data:
             yield f"weights in another file ({weight.name!r})"
-        elif weight.data_type not in _NUMBERS or not _fits(weight):
+        elif weight.data_type not in kinds or not _fits(weight, kinds[weight.data_type]):
             yield f"weights {weight.name!r} of another kind or size than they claim"
-        elif weight.data_type == TensorProto.FLOAT and not np.isfinite(np.frombuffer(weight.raw_data, "<f4")).all():
+        elif not np.isfinite(np.frombuffer(weight.raw_data, kinds[weight.data_type])).all():
             yield f"weights {weight.name!r} with NaN or infinity"
 
 
-def _fits(weight: onnx.TensorProto) -> bool:
-    claimed = prod(weight.dims) * _NUMBERS[weight.data_type].itemsize
+def _fits(weight: onnx.TensorProto, kind: np.dtype[Any]) -> bool:
+    claimed = prod(weight.dims) * kind.itemsize
     return min(weight.dims, default=0) >= 0 and claimed == len(weight.raw_data)

@@ -71,6 +71,10 @@ class Runner(ABC):
         """Whether it computes with rounded numbers, so that spikes may differ from the machine's. By default not."""
         return False
 
+    def stand_in(self, machine: StateMachine) -> StateMachine:
+        """The network with the rounded numbers that this one computes with, exactly. By default the network itself."""
+        return machine
+
     @property
     def repeats(self) -> Runner | None:
         """The runner whose every number this one must repeat. By default there is none."""

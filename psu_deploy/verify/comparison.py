@@ -9,7 +9,7 @@ from psu_deploy.verify.certificate import Decision
 from psu_deploy.verify.rounding import Ties
 from psu_deploy.verify.usefulness import OPEN_LIMIT
 
-Rule = Literal["judged", "measured", "exact"]
+Rule = Literal["judged", "measured", "rounded", "exact"]
 """What a comparison holds: see `Comparison.rule`."""
 
 
@@ -80,7 +80,8 @@ class Comparison:
         first_divergence: the earliest flip, if there is one.
         rule: "judged": only rounding errors may make a difference, and exact arithmetic says whether they did;
             "measured": the second run computes with rounded numbers, differences are counted and nothing is asked of
-            them; "exact": the second run must repeat the first, number for number.
+            them; "rounded": so it is with a machine that has the rounded weights of an artifact; "exact": the second
+            run must repeat the first, number for number.
         answers: what the readout decided.
         open_outputs: share of the outputs that the rounding bound says nothing about.
         ties: layers that rank numbers, and found some too close to tell; one each.
@@ -107,6 +108,11 @@ class Comparison:
     def spike_flips(self) -> int:
         """Decisions that differ, whatever the reason."""
         return sum(layer.spike_flips for layer in self.layers)
+
+    @property
+    def measured(self) -> bool:
+        """Whether differences are counted, and nothing is asked of them."""
+        return self.rule in ("measured", "rounded")
 
     @property
     def unexplained(self) -> tuple[Decision, ...]:

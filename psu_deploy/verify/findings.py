@@ -9,7 +9,7 @@ from psu_deploy.runtime import Structure
 from psu_deploy.verify.certificate import Decision
 from psu_deploy.verify.comparison import Answers, Comparison
 
-Status = Literal["EQUIVALENT", "NOT EQUIVALENT", "NOT PROVEN"]
+Status = Literal["EQUIVALENT", "MEASURED", "NOT EQUIVALENT", "NOT PROVEN"]
 
 _SILENT = "nothing fired: try input that makes neurons fire (--data x.npy), or allow a silent network (--allow-silent)"
 
@@ -32,15 +32,17 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Whether every comparison holds, and what was tried proves something."""
-        return self.status == "EQUIVALENT"
+        """Whether every comparison holds, and what was tried proves something; rounding is measured, not judged."""
+        return self.status in ("EQUIVALENT", "MEASURED")
 
     @property
     def status(self) -> Status:
         """The verdict in one or two words."""
         if not self.comparisons or self.differences or not all(comparison.ok for comparison in self.comparisons):
             return "NOT EQUIVALENT"
-        return "NOT PROVEN" if self.unproven else "EQUIVALENT"
+        if self.unproven:
+            return "NOT PROVEN"
+        return "MEASURED" if any(comparison.rule == "rounded" for comparison in self.comparisons) else "EQUIVALENT"
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -53,9 +55,9 @@ class Findings:
         found = tuple(reason for comparison in self.comparisons for reason in comparison.unproven)
         if self.nothing_fired and not self.allow_silent:
             found += (_SILENT,)
-        measured = any(comparison.rule == "measured" for comparison in self.comparisons)
+        measured = any(comparison.measured for comparison in self.comparisons)
         if measured and self.structure is not None and self.structure.unchecked:
-            found += (f"its integers were not held against those of an export: {self.structure.unchecked}",)
+            found += (f"its rounded numbers were not held against those of an export: {self.structure.unchecked}",)
         return found
 
     @property

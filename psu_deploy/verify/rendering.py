@@ -12,7 +12,12 @@ from psu_deploy.verify.comparison import Comparison, Rule
 from psu_deploy.verify.findings import Findings
 from psu_deploy.verify.verdict import verdict_of
 
-_RULES: dict[Rule, str] = {"judged": "", "measured": " (measured)", "exact": " (number for number)"}
+_RULES: dict[Rule, str] = {
+    "judged": "",
+    "measured": " (measured)",
+    "rounded": " (measured)",
+    "exact": " (number for number)",
+}
 
 
 def as_text(findings: Findings) -> str:

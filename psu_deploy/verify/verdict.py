@@ -27,7 +27,7 @@ def _equivalent(findings: Findings) -> str:
     tried = " on what was exercised" if findings.unexercised else ""
     unchecked = "" if findings.structure is None else findings.structure.unchecked
     limit = f" (behaviour only: {unchecked})" if unchecked else ""
-    if any(comparison.rule == "measured" for comparison in findings.comparisons):
+    if any(comparison.measured for comparison in findings.comparisons):
         return _measured(findings, tried)
     if not findings.spikes_compared:
         return f"EQUIVALENT{limit}: there are no neurons, and the outputs agree within their rounding bounds"
@@ -50,11 +50,14 @@ def _changed_answers(findings: Findings) -> str:
 
 def _measured(findings: Findings, tried: str) -> str:
     """What was proven, and what rounding changed."""
-    kept = [comparison for comparison in findings.comparisons if comparison.rule != "measured"]
+    kept = [comparison for comparison in findings.comparisons if not comparison.measured]
     compared, flips = (sum(getattr(c, what) for c in kept) for what in ("spikes_compared", "spike_flips"))
-    (rounded,) = (comparison for comparison in findings.comparisons if comparison.rule == "measured")
+    (rounded,) = (comparison for comparison in findings.comparisons if comparison.measured)
     cost = f"{rounded.spike_flips:,} of {rounded.spikes_compared:,} spikes"
     share = rounded.spike_flips / max(1, rounded.spikes_compared)
+    if rounded.rule == "rounded":  # what is proven, beside that, is that another network runs as it should
+        changed = f"rounded weights changed {cost} ({share:.3%}) and outputs by up to {rounded.max_abs_error:.3g}"
+        return f"MEASURED{tried}: {changed}; the file runs those weights: {compared:,} spikes compared, {flips} flips"
     rounding = f"rounding to integers changed {cost} ({share:.3%})"
     if not kept:
         return f"MEASURED{tried}: {rounding}"

@@ -10,8 +10,13 @@ from psu_deploy.machine import ops as o
 from tests.exporters.nir.machines import LEAK, STRICT, chain, linear, neuron
 
 T, B = 6, 2
-OPTIONS = {"onnx": {"threads": 1}, "nir": {"simulator": "canonical"}, "lava": {"simulator": "integer"}}
-SUFFIX = {"onnx": ".onnx", "nir": ".nir", "lava": ".net"}
+OPTIONS = {
+    "onnx": {"threads": 1},
+    "sequence": {"threads": 1},
+    "nir": {"simulator": "canonical"},
+    "lava": {"simulator": "integer"},
+}
+SUFFIX = {"onnx": ".onnx", "sequence": ".onnx", "nir": ".nir", "lava": ".net"}
 KINDS = tuple(OPTIONS)
 
 NETWORK = chain((3,), linear(4, 3), neuron(LEAK, None, STRICT), linear(2, 4), ops.Readout("mean"))
@@ -33,14 +38,19 @@ def inputs(steps=T, batch=B, seed=0):
 
 def opened(machine, kind, folder):
     """Export and open."""
-    options = {"calibration": inputs()} if kind == "lava" else {"simulator": "canonical"} if kind == "nir" else {}
-    artifact = psu.export(machine, folder / f"net{SUFFIX[kind]}", target=kind, **options)
+    given = {"lava": {"calibration": inputs()}, "nir": {"simulator": "canonical"}, "sequence": {"sequence": True}}
+    target = "onnx" if kind == "sequence" else kind
+    artifact = psu.export(machine, folder / f"net{SUFFIX[kind]}", target=target, **given.get(kind, {}))
     return psu.load(artifact, **OPTIONS[kind])
 
 
 def engine_call(runner):
     """Where a runner calls its engine: (owner, name)."""
-    places = {"OnnxRunner": ("_session", "run_with_iobinding"), "NirRunner": ("_engine", "advance")}
+    places = {
+        "OnnxRunner": ("_session", "run_with_iobinding"),
+        "SequenceRunner": ("_session", "run"),
+        "NirRunner": ("_engine", "advance"),
+    }
     owner, name = places.get(type(runner).__name__, ("_reference", "advance"))
     return getattr(runner, owner), name
 
@@ -51,4 +61,6 @@ def fresh_start(runner):
         return runner._engine, "start"
     if type(runner).__name__ == "OnnxRunner":
         return runner, "_bind"
+    if type(runner).__name__ == "SequenceRunner":
+        return runner, "_zeros"
     return "psu_deploy.exporters.lava.runner", "Reference"

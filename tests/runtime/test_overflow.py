@@ -51,7 +51,7 @@ MACHINES = {
     "the output": (chain((3,), ops.Linear(np.eye(3) * 4)), "the output"),
     "a sum": (chain((3,), ops.Readout("sum")), None),
 }
-BY = [(name, kind) for name in MACHINES for kind in ("onnx", "nir") if name != "a sum"]
+BY = [(name, kind) for name in MACHINES for kind in ("onnx", "sequence", "nir") if name != "a sum"]
 
 
 @pytest.mark.parametrize(("name", "kind"), BY)

@@ -334,5 +334,5 @@ def test_a_lava_file_of_another_version_proves_nothing(tmp_path):
     change(path, "layer/1/bias", 0)
     report = psu.verify(DENSE, psu.load(path, simulator="integer"), X)
     assert report.verdict.startswith(
-        "NOT PROVEN: its integers were not held against those of an export: psu-deploy 0.0.1"
+        "NOT PROVEN: its rounded numbers were not held against those of an export: psu-deploy 0.0.1"
     )

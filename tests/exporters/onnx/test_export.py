@@ -194,7 +194,7 @@ class TestNothingIsLeftBehind:
         yield tmp_path
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
-    @pytest.mark.parametrize("stage", ["_self_check", "certify", "OnnxRunner"])
+    @pytest.mark.parametrize("stage", ["_self_check", "certify", "load"])
     @pytest.mark.parametrize("trouble", [KeyboardInterrupt, SystemExit, MemoryError])
     def test_interrupted(self, folder, monkeypatch, stage, trouble):
         def interrupt(*args):

@@ -8,6 +8,8 @@ import onnxslim
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+import psu_deploy as psu
+from tests.exporters.onnx.test_events import EVENT_DRIVEN
 from tests.exporters.onnx.test_layers import CLOSE
 from tests.helpers import joined, step_by_step
 from tests.zoo import MACHINES, inputs, random_state, steps_of
@@ -53,8 +55,22 @@ def names_of_inputs(run):
 @pytest.mark.parametrize(("name", "engine"), CASES)
 def test_every_engine_agrees(name, engine, file_of):
     """State threaded by hand, from a random one."""
-    machine, run = MACHINES[name], ENGINES[engine](file_of(name))
-    x, state = inputs(machine, steps_of(machine), 2), random_state(machine, 2)
+    check(MACHINES[name], ENGINES[engine](file_of(name)))
+
+
+@pytest.mark.full
+@pytest.mark.rows(9)
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", EVENT_DRIVEN)
+def test_every_engine_gathers_rows(name, engine, batch, tmp_path):
+    machine = EVENT_DRIVEN[name]
+    check(machine, ENGINES[engine](psu.export(machine, tmp_path / "net.onnx", events=True).path), batch)
+
+
+def check(machine, run, batch=2):
+    """Against the machine, step by step."""
+    x, state = inputs(machine, steps_of(machine), batch), random_state(machine, batch)
     expected, expected_state = step_by_step(machine, x, state)
     found, read = [], names_of_inputs(run)
     for x_t in x:

@@ -12,6 +12,7 @@ from onnx import helper
 import psu_deploy as psu
 from psu_deploy.capture import to_state_machine
 from psu_deploy.exporters.onnx.emit import emit
+from psu_deploy.exporters.onnx.events import event_layers
 from psu_deploy.exporters.onnx.lower import WRITTEN
 from psu_deploy.exporters.onnx.size import check_size
 from psu_deploy.exporters.onnx.vocabulary import check_vocabulary
@@ -35,7 +36,13 @@ def words(graph):
 def models():
     machines = list(MACHINES.values())
     machines += [to_state_machine(case.make(6, tau=1.5, threshold=0.3)[0], (3,)) for case in EVERY_NEURON]
-    return [emit(machine, METADATA) for machine in machines]
+    return [emit(machine, METADATA, layers) for machine in machines for layers in event_choices(machine)]
+
+
+def event_choices(machine):
+    """No layers, and all that can be driven by events."""
+    layers = event_layers(machine, True)
+    return [{}, layers] if layers else [{}]
 
 
 @pytest.mark.full
@@ -218,6 +225,17 @@ def test_a_shape_that_only_running_tells(good, tmp_path):
         helper.make_node("ReduceSum", ["before"], ["total"], keepdims=0),
         helper.make_node("Cast", ["total"], ["count"], to=7),
         helper.make_node("Range", ["count", "count", "count"], ["range"]),
+        helper.make_node("Identity", ["before"], ["y"]),
+    )
+    refuses(good, tmp_path, change, "known only while it runs")
+
+
+def test_places_that_become_a_size(good, tmp_path):
+    """Where something is not zero is no size that is known before."""
+    change = behind(
+        helper.make_node("NonZero", ["before"], ["places"]),
+        helper.make_node("ReduceMax", ["places"], ["last"], keepdims=0),
+        helper.make_node("Range", ["last", "last", "last"], ["range"]),
         helper.make_node("Identity", ["before"], ["y"]),
     )
     refuses(good, tmp_path, change, "known only while it runs")
