@@ -105,8 +105,11 @@ def _build(
 
 def _key(compiler: Compiler, options: tuple[str, ...], sources: Mapping[str, str], units: tuple[str, ...]) -> str:
     hashed = sha256()
-    for part in (*compiler, *options, *units, *sources.keys(), *sources.values(), _processor()):
-        hashed.update(f"{len(repr(part))} {part!r}".encode())
+    said = "\0".join((*compiler.command, compiler.version, *options, *units, _processor()))
+    for part in (said, *sources.keys(), *sources.values()):
+        encoded = part.encode()
+        hashed.update(f"{len(encoded)} ".encode())
+        hashed.update(encoded)
     return hashed.hexdigest()
 
 

@@ -18,6 +18,9 @@ from psu_deploy.exporters.c.sources import fixed_text, names_of
 _WHAT = ("S", "V", "R", "margin")
 """Of a neuron in the trace."""
 
+REFUSED = -2
+"""What `step` returns where the input is not finite."""
+
 _COUNTER = "step"
 _SAMPLE = "sample"
 
@@ -33,7 +36,7 @@ class Library:
     Attributes:
         bytes: of the struct.
         run: `(states, steps, batch, x, y)` -> steps done, or -1 - t where a number of step t is not finite.
-        all_finite: `(x, count)` -> whether all numbers are.
+        step: `(states, batch, x, y)` -> 1, -1 where a number is not finite after it, or `REFUSED` where x is not.
     """
 
     def __init__(self, loaded: ctypes.CDLL, header: CHeader, *, traced: bool) -> None:
@@ -46,9 +49,9 @@ class Library:
         self.run = loaded[f"{begin}run"]
         self.run.restype = ctypes.c_int64
         self.run.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-        self.all_finite = loaded[f"{begin}all_finite"]
-        self.all_finite.restype = ctypes.c_int
-        self.all_finite.argtypes = (ctypes.c_void_p, ctypes.c_int64)
+        self.step = loaded[f"{begin}step"]
+        self.step.restype = ctypes.c_int64
+        self.step.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
 
     def states(self, batch: int) -> States:
         """As many structs as samples, after a reset."""

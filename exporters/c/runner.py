@@ -11,7 +11,7 @@ import numpy as np
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.c.header import header_of
-from psu_deploy.exporters.c.library import Library, States, open_library
+from psu_deploy.exporters.c.library import REFUSED, Library, States, open_library
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.c.structure import structure_of
 from psu_deploy.files.limits import regular_size
@@ -99,13 +99,13 @@ class CRunner(EngineRunner):
             # One test for the good case: Python's share of a step is what a small network feels.
             if type(x) is not np.ndarray or x.shape != life.shape or x.dtype is not _FLOAT:
                 self._check_step(x)
-            np.copyto(self._x, x)
-            if not self._plain.all_finite(self._x_at, self._x.size):
-                check_finite(x)
             if self._last is not None and life.steps >= self._last:
+                check_finite(x)
                 check_horizon(life.steps, self._last)
-            self._run(1, self._x_at, self._y_at, self._y)
-            return self._given_out(self._y.copy())
+            np.copyto(self._x, x)
+            self._moved(self._one_step(*self._arguments), 1, x)
+            y = self._y.copy()
+            return y if self._one_output else self._given_out(y)
 
     @property
     def contents(self) -> Contents:
@@ -125,8 +125,9 @@ class CRunner(EngineRunner):
     def _start(self, batch: int, state: Mapping[str, Any] | None) -> int:
         self._states = _started(self._plain, batch, state)
         self._x = np.zeros((batch, *self._features), _FLOAT)
-        self._y = np.zeros((batch, self._numbers), _FLOAT)
-        self._x_at, self._y_at = self._x.ctypes.data, self._y.ctypes.data
+        end = self._header.outputs[0].shape if self._one_output else (self._numbers,)
+        self._y = np.zeros((batch, *end), _FLOAT)
+        self._arguments = (self._states.address, batch, self._x.ctypes.data, self._y.ctypes.data)
         counter = self._states.counter
         return 0 if counter is None else int(counter[0])
 
@@ -135,22 +136,27 @@ class CRunner(EngineRunner):
         y = np.empty((*x.shape[:2], self._numbers), _FLOAT)
         for start in range(0, len(x), _AT_ONCE):
             part, out = x[start : start + _AT_ONCE], y[start : start + _AT_ONCE]
-            self._run(len(part), part.ctypes.data, out.ctypes.data, out)
+            address = self._states.address
+            done = self._plain.run(address, len(part), x.shape[1], part.ctypes.data, out.ctypes.data)
+            self._moved(done, len(part), part)
         return self._given_out(y)
 
-    def _run(self, steps: int, x: int, y: int, given: Array) -> None:
-        """Some steps; where a number is not finite any more, there must be a reset."""
-        life, states = self._life, self._states
+    def _one_step(self, *arguments: int) -> int:
         try:
-            done = self._plain.run(states.address, steps, len(self._x), x, y)
-            if done == steps:
-                life.steps += steps
-                return
-            life.steps -= done  # the step that went wrong among them: done is -1 - t
-        except BaseException:
-            life.break_off()
+            return int(self._plain.step(*arguments))
+        except BaseException:  # Ctrl-C, heard between the last instruction of C and the first one of Python
+            self._life.break_off()
             raise
-        life.overflowed(first_overflow(states.tensors.items()) or THE_OUTPUT)
+
+    def _moved(self, done: int, steps: int, x: Array) -> None:
+        """Count what was done; where a number is not finite any more, there must be a reset."""
+        if done == steps:
+            self._life.steps += steps
+            return
+        if done == REFUSED and steps == 1:
+            check_finite(x)
+        self._life.steps -= done  # the step that went wrong among them: done is -1 - t
+        self._life.overflowed(first_overflow(self._states.tensors.items()) or THE_OUTPUT)
 
     def _trace(self, x: Array, state: Mapping[str, Any] | None) -> Trace:
         """The same sources compiled with a trace, which keeps what every neuron did in the last step."""

@@ -61,7 +61,7 @@ def sources_of(machine: StateMachine, path: Path) -> dict[str, str]:
 
 def metadata_text(facts: dict[str, Any]) -> str:
     """The last lines of `net.c`: what the files say of themselves, in a comment that no name can end."""
-    written = json.dumps(facts, indent=1).replace("/", "\\/").replace("?", "\\u003f")
+    written = json.dumps(facts, indent=1).replace("/", "\\u002f").replace("?", "\\u003f")
     return f"\n{MARK}\n{written}\n*/\n"
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from psu_deploy.errors import UnsupportedModelError
 from psu_deploy.exporters.c.header import MARK, CHeader
+from psu_deploy.exporters.c.numbers import PER_LINE
 from psu_deploy.exporters.c.sources import sources_of
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime.structure import Structure, first_of, judged_by_version
 from psu_deploy.text import visible
+
+_NUMBER = re.compile(r"(-?0x[0-9a-f.]+p[+-]\d+)f,")
 
 _LONGEST = 100
 """Letters of a line in a difference."""
@@ -40,12 +43,27 @@ def _differences(sources: Mapping[str, str], expected: Mapping[str, str]) -> Ite
     """The metadata say of the files what is seen here anyway, and who wrote them."""
     for name, text in sources.items():
         lines, wanted = ((t.partition(f"\n{MARK}\n")[0]).split("\n") for t in (text, expected[name]))
-        inside = ""
+        inside, begun = "", 0
         for number, (is_, should) in enumerate(zip_longest(lines, wanted), 1):
-            inside = _heading(should or is_ or "") or inside
-            if is_ != should and not _of_the_writer(is_, should):
+            heading = _heading(should or is_ or "")
+            inside, begun = (heading, number) if heading else (inside, begun)
+            if is_ == should or _of_the_writer(is_, should):
+                continue
+            numbers = list(_numbers(is_ or "", should or "", (number - begun - 1) * PER_LINE))
+            for place, one, other in numbers:
+                yield f"{name}: {inside}[{place}] is {one!r}, exporting this network gives {other!r}"
+            if not numbers:
                 where = f"{name}, line {number}{f', in {inside}' if inside else ''}"
                 yield f"{where}: there is {_shown(is_)}, exporting this network gives {_shown(should)}"
+
+
+def _numbers(is_: str, should: str, start: int) -> Iterator[tuple[int, float, float]]:
+    """Place in the array and both numbers, where two lines are numbers, as many of them, and not the same."""
+    rows = [_NUMBER.findall(line) for line in (is_, should)]
+    if len(rows[0]) == len(rows[1]) and not any(_NUMBER.sub("", line).strip() for line in (is_, should)):
+        for place, (one, other) in enumerate(zip(*rows, strict=True), start):
+            if one != other:
+                yield place, float.fromhex(one), float.fromhex(other)
 
 
 def _heading(line: str) -> str:
