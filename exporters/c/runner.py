@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class CRunner(EngineRunner):
     Args:
         path: `net.c`, as written by `psu_deploy.export(..., target="c")`; the other files lie beside it.
         flags: for the compiler, instead of -O3 and -march=native.
+        compiled: compile at once; False = when it first runs, so that files can be looked into that nobody trusts.
 
     Raises:
         ArtifactError: if a file is missing, damaged, edited or not ours.
@@ -54,19 +56,21 @@ class CRunner(EngineRunner):
 
     called = "a C runner"
 
-    def __init__(self, path: str | Path, *, flags: str | None = None) -> None:
+    def __init__(self, path: str | Path, *, flags: str | None = None, compiled: bool = True) -> None:
         source = Path(path)
         network, header, weights, _ = names_of(source)
         self._sources = {name: _read(source.parent / name) for name in (network, header, weights)}
         others = {name: text for name, text in self._sources.items() if name != network}
         self._header = header_of(source, self._sources[network], others)
         super().__init__(source, self._header)
-        self._plain, self._traced = open_library(source, self._sources, self._header, flags)
+        self._flags = flags
         self._spec = {s.name: StateTensor(s.shape, "float32", batched=True) for s in self._header.states}
         if self._header.counts:
             self._spec = {STEP: StateTensor((), "int64", batched=False), **self._spec}
         self._numbers = sum(prod(end.shape) for end in self._header.outputs)
         self._one_output = len(self._header.outputs) == 1
+        if compiled:
+            _ = self._libraries
 
     @property
     def state(self) -> dict[str, Array]:
@@ -122,8 +126,14 @@ class CRunner(EngineRunner):
         """How the sources stand against those that exporting a machine writes, line for line. Nothing runs."""
         return structure_of(self._path, self._sources, self._header, machine)
 
+    @cached_property
+    def _libraries(self) -> tuple[Library, Library]:
+        """As deployed, and with a trace."""
+        return open_library(self._path, self._sources, self._header, self._flags)
+
     def _start(self, batch: int, state: Mapping[str, Any] | None) -> int:
-        self._states = _started(self._plain, batch, state)
+        plain, _ = self._libraries
+        self._states, self._plain = _started(plain, batch, state), plain
         self._x = np.zeros((batch, *self._features), _FLOAT)
         end = self._header.outputs[0].shape if self._one_output else (self._numbers,)
         self._y = np.zeros((batch, *end), _FLOAT)
@@ -162,13 +172,14 @@ class CRunner(EngineRunner):
         """The same sources compiled with a trace, which keeps what every neuron did in the last step."""
         begun = 0 if state is None else int(state.get(STEP, 0))
         check_horizon(begun, self._last, len(x))
-        states = _started(self._traced, x.shape[1], state)
+        _, library = self._libraries
+        states = _started(library, x.shape[1], state)
         x = np.ascontiguousarray(x)
         y = np.empty((*x.shape[:2], self._numbers), _FLOAT)
         kept = {(layer, what): states.neuron(layer, what) for layer in self._header.neurons for what in _KEPT}
         seen = {key: np.empty((len(x), *value.shape), _FLOAT) for key, value in kept.items()}
         for t, (x_t, y_t) in enumerate(zip(x, y, strict=True)):
-            self._traced.run(states.address, 1, x.shape[1], x_t.ctypes.data, y_t.ctypes.data)
+            library.run(states.address, 1, x.shape[1], x_t.ctypes.data, y_t.ctypes.data)
             for key, value in kept.items():
                 seen[key][t] = value
         trace = Trace(self._given_out(y), state=_state_of(states))
@@ -200,9 +211,9 @@ _KEPT = {"S": "spikes", "V": "potential", "R": "reset", "margin": "margin"}
 """What of a neuron is kept, and where it stands in a trace."""
 
 
-def load(path: str | Path, *, flags: str | None = None) -> CRunner:
+def load(path: str | Path, *, flags: str | None = None, compiled: bool = True) -> CRunner:
     """A runner for exported sources; see `CRunner`."""
-    return CRunner(path, flags=flags)
+    return CRunner(path, flags=flags, compiled=compiled)
 
 
 def _started(library: Library, batch: int, state: Mapping[str, Any] | None) -> States:

@@ -28,5 +28,6 @@ C = Target(
             default=None,
         ),
     ),
+    without_engine={"compiled": False},
     checks=("psu_deploy.exporters.c.compiler:found",),
 )

@@ -139,6 +139,16 @@ def test_without_a_compiler(path, monkeypatch, tmp_path):
         compiler.found()
 
 
+def test_looking_into_files_compiles_nothing(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    runner = psu.load(path, compiled=False)
+    assert [layer.name for layer in runner.contents.layers] == [node.name for node in MACHINE.nodes]
+    assert not runner.structure(MACHINE).differences
+    with refused("there is no C compiler", psu.MissingExtraError):
+        runner.run(inputs(MACHINE, 6, 2))
+
+
 def builds(monkeypatch):
     """Counts how often something is compiled."""
     done, build = [], compiler._build
