@@ -24,6 +24,7 @@ from psu_deploy.numerics.sigmoid_table import knots
 _HELPERS = {
     "active": "rows.c",
     "add_rows": "rows.c",
+    "channels_first": "channels.c",
     "sigmoid": "sigmoid.c",
     "sigmoid_table": "sigmoid_table.c",
     "uniform": "noise.c",
