@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.c.emit import Emitted
+from psu_deploy.exporters.c.weights import Form
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.ops.along_time import MAX_DELAY
 from psu_deploy.runtime.header import Given, Header, malformed, read_header
@@ -21,6 +22,9 @@ from psu_deploy.runtime.header import Given, Header, malformed, read_header
 FORMAT = "psu-deploy.c.1"
 
 MARK = "/* What psu-deploy knows of these files:"
+
+
+_MARK = f"\n{MARK}\n".encode()
 
 
 class Output(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +56,7 @@ class CHeader(Header):
 
     Attributes:
         prefix: of all names.
+        weights: where the numbers lie, "c" or "bin".
         outputs: in the order in which they lie in y.
         states: in the order in which they lie in the struct.
         counts: whether there is a step counter.
@@ -66,6 +71,7 @@ class CHeader(Header):
 
     latency: Annotated[int, Meta(ge=0, le=MAX_DELAY)]
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")]
+    weights: Form
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1)]
     states: tuple[StateEntry, ...]
     counts: bool
@@ -89,6 +95,7 @@ def facts_of(machine: StateMachine, emitted: Emitted) -> dict[str, Any]:
         "machine_hash": machine.content_hash,
         "versions": {name: version(name) for name in ("psu-deploy", "torch", "numpy")},
         "prefix": emitted.prefix,
+        "weights": "bin" if emitted.mapped else "c",
         "input_shape": machine.input_shape,
         "output_shape": (sum(sizes),) if len(sizes) > 1 else next(iter(machine.outputs.values())),
         "outputs": outputs,
@@ -103,34 +110,42 @@ def facts_of(machine: StateMachine, emitted: Emitted) -> dict[str, Any]:
     }
 
 
-def header_of(path: Path, text: str, others: dict[str, str]) -> CHeader:
-    """What files say of themselves, checked against what they are.
+def header_of(path: Path, content: bytes) -> CHeader:
+    """What files say of themselves.
 
     Args:
         path: of `net.c`.
-        text: of `net.c`.
-        others: name -> text of the other files.
+        content: of it.
 
     Raises:
-        ArtifactError: if the files were not written by us, are of another format, or were changed since.
+        ArtifactError: if it was not written by us, or is of another format.
     """
-    content, found, written = text.rpartition(f"\n{MARK}\n")
+    _, found, written = content.rpartition(_MARK)
     if not found:
         raise ArtifactError(f"{path} is a C file but was not written by psu-deploy, or its last comment is missing")
     try:
-        values = json.loads(written.removesuffix("*/\n"))
-        header = read_header(CHeader, values)
+        return read_header(CHeader, json.loads(written.removesuffix(b"*/\n")))
     except (ValueError, RecursionError) as error:
         raise malformed(path, "psu-deploy", error) from error
+
+
+def check_files(path: Path, header: CHeader, sources: dict[str, bytes]) -> None:
+    """Raise `ArtifactError` unless files are what was written together.
+
+    Args:
+        path: of `net.c`.
+        header: what it says of all of them.
+        sources: name -> content.
+    """
+    if set(header.files) != set(sources):
+        raise ArtifactError(
+            f"{path}: its metadata speak of {sorted(header.files)}, an export called {path.name} has "
+            f"{sorted(sources)}; export it again, under the name it shall have"
+        )
     for name, said in header.files.items():
-        have = content if name == path.name else others.get(name)
-        if have is None:
-            raise ArtifactError(f"{path}: its metadata name a file {name!r} that no export writes; export it again")
-        if sha256(have.encode()).hexdigest() != said:
+        content = sources[name].rpartition(_MARK)[0] if name == path.name else sources[name]
+        if sha256(content).hexdigest() != said:
             raise ArtifactError(
                 f"{path.parent / name} is not what was written together with {path.name}: it was edited, damaged, or "
                 "belongs to another export; export again"
             )
-    if set(header.files) != {path.name, *others}:
-        raise ArtifactError(f"{path}: its metadata do not speak of all of its files; export it again")
-    return header

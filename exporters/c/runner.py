@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import ArtifactError
-from psu_deploy.exporters.c.header import header_of
+from psu_deploy.exporters.c.header import check_files, header_of
 from psu_deploy.exporters.c.library import REFUSED, Library, States, open_library
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.c.structure import structure_of
@@ -58,10 +58,11 @@ class CRunner(EngineRunner):
 
     def __init__(self, path: str | Path, *, flags: str | None = None, compiled: bool = True) -> None:
         source = Path(path)
-        network, header, weights, _ = names_of(source)
-        self._sources = {name: _read(source.parent / name) for name in (network, header, weights)}
-        others = {name: text for name, text in self._sources.items() if name != network}
-        self._header = header_of(source, self._sources[network], others)
+        network = _read(source)
+        self._header = header_of(source, network)
+        _, *others = names_of(source, self._header.weights)
+        self._sources = {source.name: network, **{name: _read(source.parent / name) for name in others}}
+        check_files(source, self._header, self._sources)
         super().__init__(source, self._header)
         self._flags = flags
         self._spec = {s.name: StateTensor(s.shape, "float32", batched=True) for s in self._header.states}
@@ -232,11 +233,9 @@ def _state_of(states: States) -> dict[str, Array]:
     return found if counter is None else {STEP: counter[0].copy(), **found}
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     regular_size(path)
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{path} is damaged, or no text: {error.reason} at byte {error.start}") from error

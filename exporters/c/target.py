@@ -22,6 +22,11 @@ C = Target(
     load="psu_deploy.exporters.c.runner:load",
     options=(
         Option(
+            "weights",
+            ("export",),
+            "`c`: numbers as source text (default); `bin`: as a file of their own, to be mapped.",
+        ),
+        Option(
             "flags",
             ("run", "verify"),
             "for the compiler, instead of -O3 and -march=native.",

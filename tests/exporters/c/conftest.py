@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
+from psu_deploy.exporters.c.emit import emit
+from psu_deploy.exporters.c.sources import sources_of
 
 EXACT = ("-std=c99", "-ffp-contract=off")
 
@@ -34,10 +36,8 @@ int main(void) {{
 
 def write(folder: Path, machine) -> list[str]:
     """The files of an export that nothing has run yet, and those to compile."""
-    from psu_deploy.exporters.c.sources import sources_of
-
-    for name, text in sources_of(machine, Path("net.c")).items():
-        (folder / name).write_text(text)
+    for name, content in sources_of(machine, emit(machine, "net"), Path("net.c")).items():
+        (folder / name).write_bytes(content)
     return ["net.c", "net_weights.c"]
 
 

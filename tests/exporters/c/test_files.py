@@ -34,11 +34,15 @@ def change(file, before, after, count=1):
 
 def forge(path, name, before, after):
     """Change a file, and what `net.c` says of it: nothing but the numbers can tell."""
-    file = path.parent / name
-    change(file, before, after)
+    change(path.parent / name, before, after)
+    rehash(path, name)
+
+
+def rehash(path, name):
     content, _, written = path.read_text().partition(f"\n{MARK}\n")
     facts = json.loads(written.removesuffix("*/\n"))
-    facts["files"][name] = sha256((content if name == path.name else file.read_text()).encode()).hexdigest()
+    seen = content.encode() if name == path.name else (path.parent / name).read_bytes()
+    facts["files"][name] = sha256(seen).hexdigest()
     path.write_text(f"{content}\n{MARK}\n{json.dumps(facts)}\n*/\n")
 
 
@@ -69,7 +73,7 @@ def test_text_of_others(path):
     with refused("is a C file but was not written by psu-deploy"):
         psu.load(path)
     path.write_bytes(b"\xff\xfe")
-    with refused("is damaged, or no text"):
+    with refused("is a C file but was not written by psu-deploy"):
         psu.load(path)
 
 
@@ -80,7 +84,11 @@ def test_text_of_others(path):
         ('"horizon": null', '"horizon": 0', "malformed psu-deploy metadata"),
         ('"prefix": "net"', '"prefix": "net; system()"', "malformed psu-deploy metadata"),
         ("*/\n", "", "malformed psu-deploy metadata"),
-        ('"net.h"', '"other.h"', "name a file 'other.h' that no export writes"),
+        (
+            '"net.h"',
+            '"other.h"',
+            "its metadata speak of ['net.c', 'net_weights.c', 'other.h'], an export called net.c has",
+        ),
     ],
 )
 def test_metadata_that_make_no_sense(path, before, after, message):
@@ -104,6 +112,45 @@ def test_one_number_that_is_another_is_found(path):
     assert difference == (
         f"net_weights.c: net_layer_f_weight[9] is 1.5, exporting this network gives {float.fromhex(number[:-1])!r}"
     )
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    return psu.export(MACHINE, tmp_path / "net.c", target="c", weights="bin").path
+
+
+@pytest.mark.full
+def test_numbers_in_a_file_of_their_own(mapped):
+    """The same numbers in the same order, so the same bits; nothing of them is compiled."""
+    x = inputs(MACHINE, 6, 2)
+    runner = psu.load(mapped)
+    expected = psu.load(psu.export(MACHINE, mapped.parent / "text" / "net.c", target="c")).run(x)
+    np.testing.assert_array_equal(runner.run(x), expected)
+    assert psu.verify(MACHINE, runner, x).ok
+    assert {file.name for file in mapped.parent.iterdir()} == {"net.c", "net.h", "net.md", "net_weights.bin", "text"}
+    first = np.fromfile(mapped.parent / "net_weights.bin", "<f4")[:6]
+    np.testing.assert_array_equal(first, MACHINE.nodes[0].layer.weight.transpose(1, 2, 0).astype("f4").ravel()[:6])
+
+
+@pytest.mark.full
+def test_another_number_in_a_file_of_their_own(mapped):
+    file = mapped.parent / "net_weights.bin"
+    numbers = np.fromfile(file, "<f4")
+    numbers[-1] = 1.5
+    file.write_bytes(numbers.tobytes())
+    with refused("net_weights.bin is not what was written together with net.c"):
+        psu.load(mapped)
+    rehash(mapped, "net_weights.bin")
+    (difference,) = psu.verify(MACHINE, mapped, inputs(MACHINE, 6, 2)).differences
+    assert difference.startswith("net_weights.bin: net_layer_f_weight[11] is 1.5, exporting this network gives ")
+
+
+def test_numbers_that_are_not_there(tmp_path):
+    with refused("this network has no numbers", psu.InputError):
+        psu.export(MACHINES["psu neuron"], tmp_path / "net.c", target="c", weights="bin")
+    with refused("weights must be 'c' (source text) or 'bin'", psu.InputError):
+        psu.export(MACHINE, tmp_path / "net.c", target="c", weights="text")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.full

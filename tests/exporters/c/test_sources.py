@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
+from psu_deploy.exporters.c.emit import emit
+from psu_deploy.exporters.c.weights import mapped
 from psu_deploy.machine import Node, StateMachine, ops
 from tests.exporters.c.conftest import compile_with, run_program, write
 from tests.helpers import joined
@@ -29,6 +31,16 @@ def test_a_strict_compiler_has_nothing_to_say(name, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.rows(3)
+@pytest.mark.parametrize("name", [name for name in MACHINES if mapped(emit(MACHINES[name], "net"))])
+def test_numbers_may_lie_in_a_file_of_their_own(name, tmp_path):
+    machine, x = MACHINES[name], fed(MACHINES[name])
+    path = psu.export(machine, tmp_path / "net.c", target="c", weights="bin").path
+    assert psu.verify(machine, path, x, allow_silent=True).ok
+    assert compile_with(tmp_path, *STRICT, "-O1", "-c", "net.c") == ""
+
+
+@pytest.mark.full
+@pytest.mark.rows(3)
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_program_without_python_gives_the_same_bits(name, tmp_path):
     """And touches nothing that is not its own."""
@@ -40,13 +52,15 @@ def test_a_program_without_python_gives_the_same_bits(name, tmp_path):
 
 
 @pytest.mark.full
-def test_the_program_on_the_page_runs(tmp_path):
-    psu.export(MACHINES["unfolded batch norm"], tmp_path / "net.c", target="c")
+@pytest.mark.parametrize("weights", ["c", "bin"])
+def test_the_program_on_the_page_runs(tmp_path, weights):
+    psu.export(MACHINES["unfolded batch norm"], tmp_path / "net.c", target="c", weights=weights)
     page = (tmp_path / "net.md").read_text()
     (tmp_path / "main.c").write_text(re.search(r"```c\n(.*?)```", page, re.DOTALL).group(1))
     command = re.search(r"\ncc (.*)\n", page).group(1).split()
     compile_with(tmp_path, *command, "-o", "main")
-    assert compile_with(tmp_path, *STRICT, "-c", "main.c") == ""
+    assert subprocess.run([tmp_path / "main"], cwd=tmp_path, check=False).returncode == 0
+    assert compile_with(tmp_path, *STRICT, "-c", "main.c", "net.c") == ""
 
 
 @pytest.mark.full
