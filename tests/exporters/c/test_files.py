@@ -221,6 +221,17 @@ def test_what_was_compiled_is_kept(path, monkeypatch, tmp_path):
 
 
 @pytest.mark.full
+def test_what_was_not_used_for_longest_is_forgotten(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiler, "KEPT", 2)
+    done = builds(monkeypatch)
+    for flags in ("-O0", "-O0 -g0", "-O0", "-O0 -w", "-O0"):  # the third use of the first keeps it
+        psu.load(path, flags=flags)
+    assert len(done) == 3
+    assert len(list((tmp_path / "cache" / "c").glob("*.so"))) == 2
+
+
+@pytest.mark.full
 def test_a_folder_that_others_may_write_to_is_not_used(path, monkeypatch, tmp_path):
     folder = tmp_path / "cache" / "c"
     folder.mkdir(parents=True)
