@@ -208,11 +208,11 @@ def test_what_was_compiled_is_kept(path, monkeypatch, tmp_path):
     done = builds(monkeypatch)
     psu.load(path)
     assert not done, "its own export has compiled it"
-    psu.load(path, flags="-O1")
-    psu.load(path, flags="-O1")
+    psu.load(path, flags="-Og")
+    psu.load(path, flags="-Og")
     assert len(done) == 1
     monkeypatch.setenv("CC", "gcc")
-    psu.load(path, flags="-O1")
+    psu.load(path, flags="-Og")
     assert len(done) == 2, "another compiler may compile it otherwise"
     monkeypatch.setenv("PSU_DEPLOY_CACHE", "")
     x = inputs(MACHINE, 6, 2)
