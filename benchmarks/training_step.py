@@ -48,6 +48,9 @@ NEURONS: dict[str, Make] = {
     "LIF": lambda _: psu.LIF(TAU, THRESHOLD, reset="soft"),
     "SPSN": lambda _: psu.SPSN(TAU),
     "IPSU": lambda T: psu.IPSU(T, TAU, THRESHOLD, bias=True),
+    "IPSU as coded": lambda T: psu.IPSU(
+        T, TAU, THRESHOLD, decay=1 / TAU, bias=True, reset_input="current", reset_gain=1.0, fire_on=">", init="kaiming"
+    ),
     "PPSU": lambda T: psu.PPSU(T, TAU, THRESHOLD, bias=True),
     "RPSU": lambda T: psu.RPSU(T, TAU, THRESHOLD, bias=True),
     "RPSU, 4 exponentials": lambda T: psu.RPSU(T, TAU, THRESHOLD, bias=True, temporal="exponentials", terms=4),
@@ -82,7 +85,7 @@ ROWS = (
     Row(("SpikingJelly LIF",), "LIF", (2, 2, 3, 3, 3)),
     Row(("T x T RPSU",), "RPSU", (1.1, 1.3, 1.5, 1.5, 1.5)),
     Row(("SpikingJelly SlidingPSN",), "SlidingPSN", (1.2, 1.2, 1.5, 2, 4)),
-    Row(("T x T IPSU",), "IPSU", (1, 1, 1, 1, 1)),
+    Row(("T x T IPSU",), "IPSU as coded", (1, 1, 1, 1, 1)),
     Row(("T x T PPSU",), "PPSU", (1, 1, 1, 1, 1)),
     Row(("T x T RPSU",), "RPSU, 4 exponentials", (1, 1, 1, 1, 1)),
     Row(("T x T PSU",), "PSU, Staircase(15)", (1, 1, 1, 1, 1)),

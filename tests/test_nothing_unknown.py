@@ -17,8 +17,8 @@ import torch
 
 import psu_deploy as psu
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.lava import lower as lava
-from psu_deploy.exporters.lava import real_operators
+from psu_deploy.exporters.integers import lower as lava
+from psu_deploy.exporters.integers import real_operators
 from psu_deploy.exporters.nir import lower as nir
 from psu_deploy.exporters.nir import lower_neurons as nir_neurons
 from psu_deploy.exporters.onnx import lower as onnx

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import require
-from psu_deploy.exporters.lava.fixed_point import UNITY
-from psu_deploy.exporters.lava.integer_network import Conv, Cuba, IntegerLayer, IntegerNetwork, Table
+from psu_deploy.exporters.integers.fixed_point import UNITY
+from psu_deploy.exporters.integers.network import Conv, Cuba, IntegerLayer, IntegerNetwork, Table
 from psu_deploy.exporters.lava.target import GROUP
 from psu_deploy.numerics.sigmoid_table import knots
 

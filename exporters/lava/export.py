@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import InputError, InternalError
+from psu_deploy.exporters.integers.input_code import calibrated, code_of, encode
+from psu_deploy.exporters.integers.lower import lower
+from psu_deploy.exporters.integers.measure import measure
+from psu_deploy.exporters.integers.network import IntegerNetwork
+from psu_deploy.exporters.integers.quantise import quantise
+from psu_deploy.exporters.integers.reference import Reference
 from psu_deploy.exporters.lava.emit import as_hdf5
-from psu_deploy.exporters.lava.input_code import calibrated, code_of, encode
-from psu_deploy.exporters.lava.integer_network import IntegerNetwork
-from psu_deploy.exporters.lava.lower import lower
-from psu_deploy.exporters.lava.measure import measure
 from psu_deploy.exporters.lava.metadata import header_of, metadata_of
-from psu_deploy.exporters.lava.quantise import quantise
 from psu_deploy.exporters.lava.read import GROUPS, read
-from psu_deploy.exporters.lava.reference import Reference
 from psu_deploy.exporters.lava.target import SUFFIX
 from psu_deploy.files.atomic import atomic_path, write_whole
 from psu_deploy.files.hdf5 import vouch_for

@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
-from psu_deploy.exporters.lava.input_code import INPUT_RANGES, LEVELS
-from psu_deploy.exporters.lava.integer_network import IntegerNetwork
-from psu_deploy.exporters.lava.real_network import Chain
-from psu_deploy.exporters.lava.report import QuantisationReport
+from psu_deploy.exporters.integers.input_code import INPUT_RANGES, LEVELS
+from psu_deploy.exporters.integers.network import IntegerNetwork
+from psu_deploy.exporters.integers.real_network import Chain
+from psu_deploy.exporters.integers.report import QuantisationReport
 from psu_deploy.exporters.lava.target import FORMAT
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Artifact

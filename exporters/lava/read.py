@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import ArtifactError
-from psu_deploy.exporters.lava.bounds import fits, neuron_intervals, sent_interval, synapse_interval
-from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
-from psu_deploy.exporters.lava.folding import conv_size
-from psu_deploy.exporters.lava.integer_network import (
+from psu_deploy.exporters.integers.bounds import fits, neuron_intervals, sent_interval, synapse_interval
+from psu_deploy.exporters.integers.fixed_point import STATE_MAX, UNITY
+from psu_deploy.exporters.integers.folding import conv_size
+from psu_deploy.exporters.integers.network import (
     LIF,
     PSU,
     Conv,
@@ -36,8 +36,8 @@ from psu_deploy.exporters.lava.integer_network import (
     Traces,
     operators_of,
 )
+from psu_deploy.exporters.integers.size import numbers_per_sample
 from psu_deploy.exporters.lava.metadata import LavaHeader, header_of
-from psu_deploy.exporters.lava.size import numbers_per_sample
 from psu_deploy.exporters.lava.target import GROUP, WEIGHT_MAX
 from psu_deploy.files.hdf5 import read_groups
 from psu_deploy.files.limits import NUMBER, check_memory

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError, StateError
+from psu_deploy.exporters.integers.input_code import clipped_share, encode
+from psu_deploy.exporters.integers.network import IntegerLayer
+from psu_deploy.exporters.integers.reference import Reference
+from psu_deploy.exporters.integers.report import QuantisationReport
 from psu_deploy.exporters.lava.environment import find
-from psu_deploy.exporters.lava.input_code import clipped_share, encode
-from psu_deploy.exporters.lava.integer_network import IntegerLayer
 from psu_deploy.exporters.lava.job import run_job
 from psu_deploy.exporters.lava.read import read
-from psu_deploy.exporters.lava.reference import Reference
-from psu_deploy.exporters.lava.report import QuantisationReport
 from psu_deploy.exporters.lava.structure import structure_of
 from psu_deploy.exporters.lava.target import SIMULATORS
 from psu_deploy.machine import StateMachine, Trace

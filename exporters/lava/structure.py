@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import UnsupportedModelError
+from psu_deploy.exporters.integers.input_code import Calibration, code_of
+from psu_deploy.exporters.integers.lower import lower
+from psu_deploy.exporters.integers.network import InputCode
+from psu_deploy.exporters.integers.quantise import quantise
 from psu_deploy.exporters.lava.emit import as_hdf5
-from psu_deploy.exporters.lava.input_code import Calibration, code_of
-from psu_deploy.exporters.lava.integer_network import InputCode
-from psu_deploy.exporters.lava.lower import lower
 from psu_deploy.exporters.lava.metadata import metadata_of
-from psu_deploy.exporters.lava.quantise import quantise
 from psu_deploy.files.hdf5 import tree_of
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime.structure import Structure, first_of, judged_by_version, metadata_difference

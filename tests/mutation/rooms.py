@@ -69,23 +69,35 @@ TESTS = {
         "tests/nn/test_along_time.py",
         "tests/nn/test_hand_over.py",
     ),
-    "exporters/lava/bounds.py": ("tests/exporters/lava/test_bounds.py", "tests/exporters/lava/test_quantise.py"),
-    "exporters/lava/fixed_point.py": (
-        "tests/exporters/lava/test_fixed_point.py",
-        "tests/exporters/lava/test_bounds.py",
+    "exporters/integers/bounds.py": (
+        "tests/exporters/integers/test_bounds.py",
+        "tests/exporters/integers/test_quantise.py",
     ),
-    "exporters/lava/folding.py": ("tests/exporters/lava/test_folding.py", "tests/exporters/lava/test_lower.py"),
-    "exporters/lava/quantise.py": ("tests/exporters/lava/test_quantise.py", "tests/exporters/lava/test_bounds.py"),
-    "exporters/lava/lower.py": ("tests/exporters/lava/test_lower.py", "tests/exporters/lava/test_quantise.py"),
-    "exporters/lava/n*.py": (
-        "tests/exporters/lava/test_lower.py",
-        "tests/exporters/lava/test_fixed_point.py",
-        "tests/exporters/lava/test_quantise.py",
-        "tests/exporters/lava/test_bounds.py",
+    "exporters/integers/fixed_point.py": (
+        "tests/exporters/integers/test_fixed_point.py",
+        "tests/exporters/integers/test_bounds.py",
+    ),
+    "exporters/integers/folding.py": (
+        "tests/exporters/integers/test_folding.py",
+        "tests/exporters/integers/test_lower.py",
+    ),
+    "exporters/integers/quantise.py": (
+        "tests/exporters/integers/test_quantise.py",
+        "tests/exporters/integers/test_bounds.py",
+    ),
+    "exporters/integers/lower.py": (
+        "tests/exporters/integers/test_lower.py",
+        "tests/exporters/integers/test_quantise.py",
+    ),
+    "exporters/integers/n*.py": (
+        "tests/exporters/integers/test_lower.py",
+        "tests/exporters/integers/test_fixed_point.py",
+        "tests/exporters/integers/test_quantise.py",
+        "tests/exporters/integers/test_bounds.py",
     ),
     "exporters/lava/*": (
-        "tests/exporters/lava/test_lower.py",
-        "tests/exporters/lava/test_quantise.py",
+        "tests/exporters/integers/test_lower.py",
+        "tests/exporters/integers/test_quantise.py",
         "tests/exporters/lava/test_files.py",
         "tests/exporters/lava/test_export.py",
     ),

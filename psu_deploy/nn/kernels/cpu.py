@@ -18,6 +18,9 @@ from psu_deploy.nn.kernels.threads import GRAIN, share_out
 Rows = NDArray[np.float32]
 Implementation = Callable[..., Any]
 
+_LIF_WIDEST = 4096
+"""Neurons of a block of LIF, which computes so little that it waits for memory: long rows are read ahead."""
+
 _NO_ROW = np.empty(0, np.float32)
 _NO_ROWS = np.empty((0, 0), np.float32)
 
@@ -51,7 +54,7 @@ def lif(x: Tensor, *inputs: Any) -> Tensor:
     share, tau, threshold, hard, decay_input, _, fire_on, _, _ = inputs
     spikes = contiguous_like(x)
     numbers = *_share(share), tau, threshold, hard, decay_input, fire_on == ">="
-    _run(numba_lif.lif, x, _rows(x), *numbers, _rows(spikes))
+    _run(numba_lif.lif, x, _rows(x), *numbers, _rows(spikes), widest=_LIF_WIDEST)
     return spikes
 
 
@@ -64,7 +67,17 @@ def lif_backward(grad: Tensor, x: Tensor, *inputs: Any) -> tuple[Tensor, Tensor]
     of_share = np.zeros(x.numel() // x.shape[0])  # neuron by neuron, so that threads cannot change the sum
     numbers = *_share(share), tau, threshold, hard, decay_input, detach_reset, fire_on == ">="
     surrogate_ = SURROGATES[surrogate], sharpness
-    _run(numba_lif.lif_backward, x, _rows(grad), _rows(x), *numbers, *surrogate_, _rows(of_x), of_share)
+    _run(
+        numba_lif.lif_backward,
+        x,
+        _rows(grad),
+        _rows(x),
+        *numbers,
+        *surrogate_,
+        _rows(of_x),
+        of_share,
+        widest=_LIF_WIDEST,
+    )
     return of_x, x.new_tensor(of_share.sum())
 
 
@@ -90,10 +103,10 @@ def exponentials_backward(grad: Tensor, x: Tensor, gains: Tensor, decays: Tensor
     return of_x, of_gains, of_decays
 
 
-def _run(kernel: Any, x: Tensor, *arguments: Any) -> None:
+def _run(kernel: Any, x: Tensor, *arguments: Any, widest: int = 1024) -> None:
     """Call a kernel for all neurons, in blocks that fit the caches with what the way back keeps of every step."""
     numbers, steps = x.numel(), x.shape[0]
-    most = max(GRAIN, min(1024, (1 << 22) // steps // GRAIN * GRAIN))
+    most = max(GRAIN, min(widest, (1 << 22) // steps // GRAIN * GRAIN))
     share_out(numbers // steps, numbers, most, lambda first, last, block: kernel(*arguments, first, last, block))
 
 
@@ -128,9 +141,8 @@ def _rows(x: Tensor | None) -> Rows:
     """A sequence as (T, N); empty where there is none."""
     if x is None:
         return _NO_ROWS
-    x = x.detach().contiguous()
-    rows: Rows = x.view(x.shape[0], x.numel() // x.shape[0]).numpy()
-    return rows
+    rows: Rows = x.detach().contiguous().numpy()
+    return rows.reshape(rows.shape[0], -1)
 
 
 def _row(x: Tensor | None) -> Rows:

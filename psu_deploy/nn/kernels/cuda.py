@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from psu_deploy.nn.kernels import choice, operators
-from psu_deploy.nn.kernels.codes import ESTIMATORS, IDENTITY, SURROGATES
+from psu_deploy.nn.kernels.codes import ESTIMATORS, IDENTITY, NO_RESET, SURROGATES
 from psu_deploy.nn.kernels.operator import Operator, contiguous_like
 
 Implementation = Callable[..., Any]
@@ -40,7 +40,7 @@ def spiking_unit_backward(grad: Tensor, *inputs: Any) -> tuple[Tensor, Tensor]:
 
     (a, b), (arguments, levels, kinds) = inputs[:2], _unit(*inputs)
     of_a, none = contiguous_like(a), a.new_empty(0)
-    slopes = none if b is None and kinds["ESTIMATOR"] == IDENTITY else contiguous_like(a)
+    slopes = none if b is None and kinds["ESTIMATOR"] in (IDENTITY, NO_RESET) else contiguous_like(a)
     kernel = triton_units.spiking_unit_backward
     _run(kernel, a, grad.contiguous(), *arguments, of_a, slopes, levels, **kinds)
     return of_a, none if b is None else slopes

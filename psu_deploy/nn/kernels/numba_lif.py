@@ -100,6 +100,17 @@ def of_share(of_H: Any, x: Any, V: Any, decays: bool, total: Any) -> None:
         total[i] += of_H[i] * ((x[i] if decays else ZERO) - V[i])
 
 
+@row
+def behind_spike(kept: Any, t: int, threshold: float, hard: bool, ties: bool, S: Any, V: Any) -> None:
+    """V[t], from H that was kept; S is lost. Before the first step it is zero."""
+    fill(V, ZERO)
+    if t >= 0:
+        for i in range(V.size):
+            V[i] = kept[t, i]
+        fire(V, threshold, ties, S)
+        rest(S, threshold, hard, V)
+
+
 @kernel
 def lif_backward(
     g,
@@ -120,22 +131,20 @@ def lif_backward(
     last,
     block,
 ):
-    """Neurons first to last: once more forward, keeping V, and then back. totals is (N,), float64."""
-    own, kept = np.empty((5, block), f32), np.empty((len(x), block), f32)
+    """Neurons first to last: once more forward, keeping H, and then back. totals is (N,), float64."""
+    own, kept = np.empty((4, block), f32), np.empty((len(x), block), f32)
     for start in range(first, last, block):
         n = min(block, last - start)
         fill(own.reshape(-1), ZERO)
-        V, H, S, slopes, of_V = own[0, :n], own[1, :n], own[2, :n], own[3, :n], own[4, :n]
+        V, S, slopes, of_V = own[0, :n], own[1, :n], own[2, :n], own[3, :n]
         for t in range(len(x)):
+            charge(x[t, start : start + n], shares, share, tau, decays, V)
             for i in range(n):
                 kept[t, i] = V[i]
-            charge(x[t, start : start + n], shares, share, tau, decays, V)
             fire(V, threshold, ties, S)
             rest(S, threshold, hard, V)
         for t in range(len(x) - 1, -1, -1):
-            for i in range(n):
-                H[i] = kept[t, i]
-            charge(x[t, start : start + n], shares, share, tau, decays, H)
+            H = kept[t, :n]
             fire(H, threshold, ties, S)
             for i in range(n):
                 slopes[i] = H[i] - f32(threshold)
@@ -144,4 +153,5 @@ def lif_backward(
             before_spike(g[t, start : start + n], H, S, threshold, hard and behind, detach or not behind, of_V, slopes)
             before_charge(slopes, shares, share, tau, decays, of_V, gx[t, start : start + n])
             if shares:
-                of_share(slopes, x[t, start : start + n], kept[t, :n], decays, totals[start : start + n])
+                behind_spike(kept, t - 1, threshold, hard, ties, S, V)
+                of_share(slopes, x[t, start : start + n], V, decays, totals[start : start + n])

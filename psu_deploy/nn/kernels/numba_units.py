@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.nn.kernels.codes import IDENTITY, NO_SURROGATE, STAIRCASE
+from psu_deploy.nn.kernels.codes import IDENTITY, NO_RESET, NO_SURROGATE, STAIRCASE
 from psu_deploy.nn.kernels.compiled import kernel, row
 from psu_deploy.nn.kernels.numba_rows import ONE, ZERO, f32, fill, sigmoid, slope, spikes
 
@@ -57,6 +57,14 @@ def decide(V: Any, estimated: Any, threshold: float, gain: float, decay: float, 
         R[i] = (R[i] + g * estimated[i]) * d
 
 
+@row
+def decide_alone(V: Any, threshold: float, z: Any) -> None:
+    """The margin of a unit that has no reset, `z = V - V_th`."""
+    th = f32(threshold)
+    for i in range(z.size):
+        z[i] = V[i] - th
+
+
 @kernel
 def spiking_unit(
     a,
@@ -97,8 +105,11 @@ def spiking_unit(
             potential(a[t, start : start + n], bias_a, t, leak_a, gain_a, decay_a, V)
             if b.size:
                 potential(b[t, start : start + n], bias_b, t, leak_b, gain_b, decay_b, E)
-            estimate(E, estimator, thresholds, height, offset, estimated, D)
-            decide(V, estimated, threshold, gain, decay, R, z)
+            if estimator == NO_RESET:
+                decide_alone(V, threshold, z)
+            else:
+                estimate(E, estimator, thresholds, height, offset, estimated, D)
+                decide(V, estimated, threshold, gain, decay, R, z)
             if surrogate != NO_SURROGATE:
                 spikes(z, ties)
 
@@ -117,6 +128,13 @@ def before(g: Any, Q: Any, D: Any, gain: float, decay: float, R: Any, ga: Any, g
             gm = g[i] * Q[i]
             ga[i] = gm + R[i] * D[i]
             R[i] = (R[i] - gain_ * gm) * d
+
+
+@row
+def before_alone(g: Any, Q: Any, ga: Any) -> None:
+    """The gradient of V where there is no reset."""
+    for i in range(g.size):
+        ga[i] = g[i] * Q[i]
 
 
 @row
@@ -168,14 +186,20 @@ def spiking_unit_backward(
             potential(a[t, start : start + n], bias_a, t, leak_a, gain_a, decay_a, V)
             if b.size:
                 potential(b[t, start : start + n], bias_b, t, leak_b, gain_b, decay_b, E)
-            estimate(E, estimator, thresholds, height, offset, estimated, D[t, :n])
-            decide(V, estimated, threshold, gain, decay, R, Q[t, :n])
+            if estimator == NO_RESET:
+                decide_alone(V, threshold, Q[t, :n])
+            else:
+                estimate(E, estimator, thresholds, height, offset, estimated, D[t, :n])
+                decide(V, estimated, threshold, gain, decay, R, Q[t, :n])
             slope(Q[t, :n], surrogate, sharpness)
         fill(R, ZERO)
         for t in range(len(a) - 1, -1, -1):
             to_a = ga[t, start : start + n]
             to_b = gb[t, start : start + n] if b.size else estimated[:0]
-            before(g[t, start : start + n], Q[t, :n], D[t, :n], gain, decay, R, to_a, to_b)
+            if estimator == NO_RESET:
+                before_alone(g[t, start : start + n], Q[t, :n], to_a)
+            else:
+                before(g[t, start : start + n], Q[t, :n], D[t, :n], gain, decay, R, to_a, to_b)
             if leak_a:
                 leak_back(gain_a, decay_a, carry_a, to_a)
             if leak_b:

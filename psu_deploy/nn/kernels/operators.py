@@ -1,7 +1,7 @@
 """The fused operators as torch knows them: schema, shapes and gradients, apart from who computes them.
 
     psu_deploy::spiking_unit     V = leak(a) or a + bias_a,  E = V or leak(b) or b + bias_b,
-                                 R = strict_leak(estimator(E)),  S = Theta(V - R - V_th)
+                                 R = strict_leak(estimator(E)),  S = Theta(V - R - V_th);  estimator "none": R = 0
     psu_deploy::lif              the loop of LIF and PLIF; `share` is 1/tau where it is learned, and None otherwise
     psu_deploy::exponentials     y[t] = sum_m z_m[t],  z_m[t] = decays[m] z_m[t-1] + gains[m] x[t]
 

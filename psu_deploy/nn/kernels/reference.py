@@ -35,6 +35,8 @@ def spiking_unit(
     from psu_deploy.nn.temporal.scan import leak_scan
 
     potential = _potential(a, bias_a, leak_a)
+    if estimator == "none":
+        return _fired(potential - threshold, fire_on, surrogate, sharpness)
     estimated = potential if b is None else _potential(b, bias_b, leak_b)
     if estimator == "sigmoid":
         estimated = torch.sigmoid(estimated)

@@ -11,7 +11,8 @@ import triton.language as tl
 
 from psu_deploy.nn.kernels import codes
 
-SIGMOID, STAIRCASE, IDENTITY = tl.constexpr(codes.SIGMOID), tl.constexpr(codes.STAIRCASE), tl.constexpr(codes.IDENTITY)
+SIGMOID, STAIRCASE = tl.constexpr(codes.SIGMOID), tl.constexpr(codes.STAIRCASE)
+IDENTITY, NO_RESET = tl.constexpr(codes.IDENTITY), tl.constexpr(codes.NO_RESET)
 ATAN, PIECEWISE_LINEAR = tl.constexpr(codes.ATAN), tl.constexpr(codes.PIECEWISE_LINEAR)
 NO_SURROGATE = tl.constexpr(codes.NO_SURROGATE)
 

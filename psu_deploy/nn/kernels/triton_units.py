@@ -11,6 +11,7 @@ import triton.language as tl
 
 from psu_deploy.nn.kernels.triton_parts import (
     IDENTITY,
+    NO_RESET,
     NO_SURROGATE,
     SIGMOID,
     STAGES,
@@ -75,8 +76,10 @@ def spiking_unit(
             estimated = sigmoid(E)
         elif ESTIMATOR == STAIRCASE:
             estimated = climbed(E, thresholds, levels, height, offset)
-        z = V - R - threshold
-        R = (R + gain * estimated) * decay
+        z = V - threshold
+        if ESTIMATOR != NO_RESET:
+            z = V - R - threshold
+            R = (R + gain * estimated) * decay
         tl.store(spikes + place, z if SURROGATE == NO_SURROGATE else fired(z, TIES), mask=here)
         place += N
 
@@ -107,7 +110,7 @@ def spiking_unit_backward(
     """Once more forward, keeping slopes where the gradients will stand, and then back.
 
     Until its step comes back, `of_a` keeps that of the spike, and `slopes`, which is the gradient of b where b is
-    there, that of the estimator; of one that is the identity it keeps nothing.
+    there, that of the estimator; of one that is the identity, or is not there, it keeps nothing.
     """
     gain_a, decay_a, gain_b, decay_b = (
         tl.load(numbers),
@@ -134,13 +137,16 @@ def spiking_unit_backward(
         else:
             E = V
         estimated = E
-        if ESTIMATOR != IDENTITY:
+        if ESTIMATOR != IDENTITY and ESTIMATOR != NO_RESET:
             estimated = sigmoid(E)
             tl.store(slopes + place, estimated * (1.0 - estimated), mask=here)
         if ESTIMATOR == STAIRCASE:
             estimated = climbed(E, thresholds, levels, height, offset)
-        tl.store(of_a + place, slope(V - R - threshold, p, q, SURROGATE), mask=here)
-        R = (R + gain * estimated) * decay
+        z = V - threshold
+        if ESTIMATOR != NO_RESET:
+            z = V - R - threshold
+            R = (R + gain * estimated) * decay
+        tl.store(of_a + place, slope(z, p, q, SURROGATE), mask=here)
         place += N
     tl.debug_barrier()  # what one thread has kept, another may read
     back = tl.zeros([BLOCK], a.dtype.element_ty)
@@ -150,9 +156,10 @@ def spiking_unit_backward(
         place -= N
         of_margin = tl.load(g + place, mask=here, other=0.0) * tl.load(of_a + place, mask=here, other=0.0)
         of_estimate = back
-        if ESTIMATOR != IDENTITY:
+        if ESTIMATOR != IDENTITY and ESTIMATOR != NO_RESET:
             of_estimate = back * tl.load(slopes + place, mask=here, other=0.0)
-        back = (back - gain * of_margin) * decay
+        if ESTIMATOR != NO_RESET:
+            back = (back - gain * of_margin) * decay
         carry_a, to_a = stepped_back(carry_a, of_margin if TWO else of_margin + of_estimate, gain_a, decay_a, LEAK_A)
         tl.store(of_a + place, to_a, mask=here)
         if TWO:

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 from psu_deploy.nn.kernels import operators
 from psu_deploy.nn.neurons.estimators import Staircase
 from psu_deploy.nn.neurons.surrogate import Atan, PiecewiseLinear, Rectangle, Surrogate
-from psu_deploy.nn.temporal import CausalMatrix, Exponentials, Leak, StrictLeak
+from psu_deploy.nn.temporal import CausalMatrix, Exponentials, Leak, MaskedMatrix, SlidingWindow, StrictLeak
 
 MOST_STEPS = 63
 """Of a staircase: a kernel compares with every one, torch searches."""
+
+_PRODUCTS = (CausalMatrix, MaskedMatrix, SlidingWindow, Exponentials)
+"""Operators whose bias a kernel adds."""
 
 _SHARPNESS = {
     Atan: ("atan", "alpha"),
@@ -66,9 +69,7 @@ def branch(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None, list[fl
     leaks = leak(module, Leak)
     if leaks:
         return x, None, leaks
-    if isinstance(module, CausalMatrix) and is_plain(module, CausalMatrix):
-        return module.product(x), module.bias_of(x), []
-    if isinstance(module, Exponentials) and is_plain(module, Exponentials):
+    if isinstance(module, _PRODUCTS) and any(is_plain(module, kind) for kind in _PRODUCTS):
         return module.product(x), module.bias_of(x), []
     y: Tensor = module(x)
     return y, None, []
@@ -82,11 +83,13 @@ def spiking_unit(unit: Any, x: Tensor, surrogate: tuple[str, float]) -> Tensor |
         x: (T, B, *features), float32.
         surrogate: name and sharpness.
     """
-    resets = leak(unit.reset, StrictLeak)
-    estimates = estimator(unit.estimator, x)
-    if not resets or estimates is None or unit.estimate is None:
+    has_reset = unit.reset is not None and unit.estimate is not None
+    resets = leak(unit.reset, StrictLeak) if has_reset else [0.0, 0.0]
+    estimates = estimator(unit.estimator, x) if has_reset else ("none", None, [])
+    if not resets or estimates is None:
         return None
     a, bias_a, leak_a = branch(unit.integrate, x)
-    b, bias_b, leak_b = (None, None, []) if unit.estimate is unit.integrate else branch(unit.estimate, x)
+    one_branch = not has_reset or unit.estimate is unit.integrate
+    b, bias_b, leak_b = (None, None, []) if one_branch else branch(unit.estimate, x)
     branches = a, b, bias_a, bias_b, leak_a, leak_b
     return operators.spiking_unit(*branches, resets, *estimates, unit.threshold, unit.fire_on, *surrogate)

@@ -40,9 +40,21 @@ class SpreadOut(OneByOneFunction):
         return grads[0].flatten().index_select(0, where), None, None
 
 
-def toeplitz(weight: Tensor, side: int) -> Tensor:
+class Toeplitz(OneByOneFunction):
     """(k,) weights to an (S, S) matrix with `weight[l]` on diagonal l, counted downwards from the main one; k <= S."""
-    order = len(weight)
-    lags = torch.arange(side - 1, -side, -1, device=weight.device)
-    lags = lags.clamp(max=order).masked_fill(lags < 0, order).unfold(0, side, 1).flip(0)
-    return nn.functional.pad(weight, (0, 1)).expand(side, -1).gather(1, lags)
+
+    @staticmethod
+    def forward(weight: Tensor, side: int) -> Tensor:
+        row = nn.functional.pad(weight.flip(0), (side - len(weight), side - 1))
+        return row.unfold(0, side, 1).flip(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004  torch's signature
+        ctx.order = len(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        side = len(grads[0])
+        # Rows one number shorter than they are stand one place further right each: diagonals become columns.
+        slanted = nn.functional.pad(grads[0].flip(0), (0, side)).flatten()[:-side].view(side, -1)
+        return slanted.sum(0)[side - ctx.order : side].flip(0), None

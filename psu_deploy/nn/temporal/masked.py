@@ -72,13 +72,15 @@ class MaskedMatrix(CausalOperator):
                 f"with lambda_ = {self.lambda_:g} < 1 a row looks ahead and needs all {self.steps} steps, got {steps}"
             )
         if self._is_known_to_be_causal():
-            weight = self.weight[:steps, :steps].tril().triu(1 - self.order).to(x.dtype)
-            return causal_product(weight, x, Band(min(self.order, steps)))
+            weight = self.weight if steps == self.steps else self.weight[:steps, :steps]
+            weight = weight.tril() if self.order >= steps else weight.tril().triu(1 - self.order)
+            return causal_product(weight.to(x.dtype), x, Band(min(self.order, steps)))
         return (self._masked(self.weight).to(x.dtype)[:steps, :steps] @ x.flatten(1)).view_as(x)
 
     def bias_of(self, x: Tensor) -> Tensor:
         """The bias of the steps of a sequence, (T,) in its dtype."""
-        return self.step_bias.to(x.dtype)[: len(x)]
+        bias = self.step_bias.to(x.dtype)
+        return bias if len(x) == self.steps else bias[: len(x)]
 
     def _is_known_to_be_causal(self) -> bool:
         """On the CPU only: a GPU would be waited for. Under a transform lambda may be many numbers."""

@@ -95,11 +95,13 @@ class CausalMatrix(CausalOperator):
         steps = len(x)
         self._check_horizon(steps)
         dense: Tensor = SpreadOut.apply(self.entries.to(x.dtype), self._places, self.steps)
-        return causal_product(dense[:steps, :steps], x, Band(min(self.order, steps)))
+        square = dense if steps == self.steps else dense[:steps, :steps]
+        return causal_product(square, x, Band(min(self.order, steps)))
 
     def bias_of(self, x: Tensor) -> Tensor | None:
         """The bias of the steps of a sequence, (T,) in its dtype; None where there is none."""
-        return None if self.step_bias is None else self.step_bias.to(x.dtype)[: len(x)]
+        bias = self.step_bias
+        return None if bias is None else bias.to(x.dtype) if len(x) == self.steps else bias.to(x.dtype)[: len(x)]
 
     def matrix(self, steps: int) -> Tensor:
         self._check_horizon(steps)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from psu_deploy.errors import InputError
 from psu_deploy.nn.temporal.base import CausalOperator, Recurrence
-from psu_deploy.nn.temporal.entries import toeplitz
+from psu_deploy.nn.temporal.entries import Toeplitz
 from psu_deploy.nn.temporal.product import Band, causal_product
 from psu_deploy.numerics.checks import check_whole
 
@@ -45,8 +45,9 @@ class SlidingWindow(CausalOperator):
     def product(self, x: Tensor) -> Tensor:
         """`A x`, without the bias: (T, ...) -> (T, ...)."""
         band = Band(min(self.order, len(x)), invariant=True)
-        weight = self.weight.to(x.dtype)[: band.order]
-        return causal_product(toeplitz(weight, band.side(len(x))), x, band)
+        weight = self.weight.to(x.dtype)
+        weight = weight if band.order == self.order else weight[: band.order]
+        return causal_product(Toeplitz.apply(weight, band.side(len(x))), x, band)
 
     def bias_of(self, x: Tensor) -> Tensor | None:
         """The bias of the steps of a sequence, (T,) in its dtype; None where there is none."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
-from tests.exporters.lava import networks
+from tests.exporters.integers import networks
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 

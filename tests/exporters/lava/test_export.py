@@ -14,7 +14,7 @@ from psu_deploy.exporters.lava.export import report_path
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
 from tests import zoo
-from tests.exporters.lava import networks, oracle
+from tests.exporters.integers import networks, oracle
 
 T = 6
 

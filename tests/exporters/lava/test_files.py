@@ -9,16 +9,16 @@ from dataclasses import fields, is_dataclass
 import h5py
 import numpy as np
 import pytest
+from tests.exporters.integers.test_fixed_point import MAKE
 
 import psu_deploy as psu
-from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.integers import network as ir
 from psu_deploy.exporters.lava.emit import as_hdf5
 from psu_deploy.exporters.lava.read import read
 from psu_deploy.machine import ops
 from tests import zoo
-from tests.exporters.lava import hand_made, oracle
-from tests.exporters.lava.hand_made import Numbers, layer
-from tests.exporters.lava.test_fixed_point import MAKE
+from tests.exporters.integers import hand_made, oracle
+from tests.exporters.integers.hand_made import Numbers, layer
 
 T = 6
 REHEARSED = ("test_missing_and_folders", "test_not_hdf5", "test_truncated")

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from psu_deploy.errors import ArtifactError, EngineError, InputError
-from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.integers import network as ir
 from psu_deploy.exporters.lava import job, process_group
 from psu_deploy.exporters.lava.job import run_job
-from tests.exporters.lava.hand_made import Numbers, layer, run, write
+from tests.exporters.integers.hand_made import Numbers, layer, run, write
 
 X = np.zeros((6, 4), np.int32)
 GOOD = """

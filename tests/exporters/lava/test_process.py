@@ -13,11 +13,11 @@ import sys
 import numpy as np
 import pytest
 
-from psu_deploy.exporters.lava import fixed_point as fx
-from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.integers import fixed_point as fx
+from psu_deploy.exporters.integers import network as ir
 from psu_deploy.exporters.lava.job import MAIN, run_job
 from psu_deploy.numerics.sigmoid_table import knots
-from tests.exporters.lava.hand_made import BINARY, GRADED, Numbers, layer, run, write
+from tests.exporters.integers.hand_made import BINARY, GRADED, Numbers, layer, run, write
 
 C = 8
 

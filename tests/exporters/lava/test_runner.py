@@ -13,7 +13,7 @@ import psu_deploy as psu
 from psu_deploy.exporters.lava import runner as room
 from psu_deploy.machine import ops
 from tests import zoo
-from tests.exporters.lava import networks, oracle
+from tests.exporters.integers import networks, oracle
 
 T = 6
 

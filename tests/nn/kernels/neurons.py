@@ -7,7 +7,20 @@ import itertools
 import torch
 
 from psu_deploy.nn.kernels import step_by_step
-from psu_deploy.nn.neurons import IPSU, LIF, PLIF, PPSU, PSU, RPSU, Atan, PiecewiseLinear, Rectangle, Staircase
+from psu_deploy.nn.neurons import (
+    IPSU,
+    LIF,
+    PLIF,
+    PPSU,
+    PSU,
+    RPSU,
+    Atan,
+    MaskedPSN,
+    PiecewiseLinear,
+    Rectangle,
+    SlidingPSN,
+    Staircase,
+)
 
 SURROGATES = [Atan(2.0), PiecewiseLinear(1.3), Rectangle(0.8)]
 
@@ -21,6 +34,9 @@ UNITS = {
     "rpsu": lambda T, **options: RPSU(T, 3.0, 0.5, bias=True, **options),
     "rpsu_staircase": lambda T, **options: RPSU(T, 3.0, 0.5, estimator=Staircase(4), **options),
     "rpsu_exponentials": lambda T, **options: RPSU(T, 3.0, 0.5, temporal="exponentials", terms=3, **options),
+    "sliding_psn": lambda T, **options: SlidingPSN(3, **options),
+    "masked_psn": lambda T, **options: MaskedPSN(T, 3, **options),
+    "masking_psn": lambda T, **options: MaskedPSN(T, 3, 0.5, **options),
     "ppsu": lambda T, **options: PPSU(T, 3.0, 0.5, bias=True, **options),
 }
 

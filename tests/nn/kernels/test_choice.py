@@ -16,7 +16,7 @@ from psu_deploy.capture.modes import as_deployed
 from psu_deploy.errors import InputError
 from psu_deploy.nn import kernels
 from psu_deploy.nn.kernels import choice
-from psu_deploy.nn.neurons import LIF, PSN, PSU, RPSU, SPSN, SigmoidTable, SlidingPSN, Staircase
+from psu_deploy.nn.neurons import LIF, PSN, PSU, RPSU, SPSN, SigmoidTable, Staircase
 from psu_deploy.nn.temporal import Leak, SlidingWindow
 from tests.nn.kernels.neurons import ALL, currents
 
@@ -84,7 +84,6 @@ STEP_BY_STEP = {
     "a hook on the reset": lambda: hooked(PSU(), "reset"),
     "a hook on the estimator": lambda: hooked(PSU(), "estimator"),
     "another margin": lambda: overwritten(PSU(), "margin", lambda x: (x, x, x)),
-    "no reset": lambda: SlidingPSN(2),
     "no recurrence": lambda: PSN(5),
     "at random": lambda: SPSN(),
 }

@@ -135,6 +135,7 @@ def test_one_graph_with_the_operators_in_it():
 
 
 @pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # the compiler does it itself
 @pytest.mark.parametrize("autocast", [False, True])
 def test_compiled_as_one_graph(autocast):
     net, x = network(), currents(5, 4, 6)

@@ -32,6 +32,8 @@ UNITS: dict[str, dict[str, Any]] = {
     "a leak beside a bias": {"two": True, "leak_a": [1.0, 0.5], "biases": (False, True), "estimator": "staircase"},
     "the identity of one": {"leak_a": [0.5, 0.7], "estimator": "identity"},
     "the identity of another": {"two": True, "leak_b": [0.5, 0.7], "estimator": "identity", "surrogate": ("none", 1.0)},
+    "no reset": {"biases": (True, False), "estimator": "none"},
+    "no reset, a leak": {"leak_a": [0.5, 0.7], "estimator": "none", "surrogate": ("none", 1.0)},
     "a margin": {"surrogate": ("none", 1.0)},
 }
 LIFS = {

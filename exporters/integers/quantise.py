@@ -16,10 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from psu_deploy.errors import Problem, UnsupportedModelError
-from psu_deploy.exporters.lava import integer_neurons
-from psu_deploy.exporters.lava.bounds import SPIKES, fits, largest, neuron_intervals, sent_interval, synapse_interval
-from psu_deploy.exporters.lava.fixed_point import STATE_MAX
-from psu_deploy.exporters.lava.integer_network import (
+from psu_deploy.exporters.integers import neurons as integer_neurons
+from psu_deploy.exporters.integers.bounds import (
+    SPIKES,
+    fits,
+    largest,
+    neuron_intervals,
+    sent_interval,
+    synapse_interval,
+)
+from psu_deploy.exporters.integers.fixed_point import STATE_MAX
+from psu_deploy.exporters.integers.network import (
     Conv,
     Cuba,
     Dense,
@@ -29,9 +36,9 @@ from psu_deploy.exporters.lava.integer_network import (
     Integers,
     Neuron,
 )
-from psu_deploy.exporters.lava.integer_neurons import NotRepresentableError, Units
-from psu_deploy.exporters.lava.real_network import Block, Chain, Gate, RealDense
-from psu_deploy.exporters.lava.real_operators import form_of, reset_of
+from psu_deploy.exporters.integers.neurons import NotRepresentableError, Units
+from psu_deploy.exporters.integers.real_network import Block, Chain, Gate, RealDense
+from psu_deploy.exporters.integers.real_operators import form_of, reset_of
 from psu_deploy.machine import ops
 
 BITS = (8, 7, 6, 5, 4, 3)

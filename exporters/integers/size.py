@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from psu_deploy.exporters.lava.fixed_point import state_words
-from psu_deploy.exporters.lava.integer_network import Conv, IntegerLayer, IntegerNetwork
+from psu_deploy.exporters.integers.fixed_point import state_words
+from psu_deploy.exporters.integers.network import Conv, IntegerLayer, IntegerNetwork
 from psu_deploy.machine.ops.fields import Shape
 
 

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import psu_deploy as psu
-from psu_deploy.exporters.lava import bounds
-from psu_deploy.exporters.lava import fixed_point as fx
-from psu_deploy.exporters.lava import integer_network as ir
-from psu_deploy.exporters.lava.input_code import calibrated, code_of
-from psu_deploy.exporters.lava.lower import lower
-from psu_deploy.exporters.lava.quantise import quantise
-from psu_deploy.exporters.lava.reference import Reference, synapse_output
+from psu_deploy.exporters.integers import bounds
+from psu_deploy.exporters.integers import fixed_point as fx
+from psu_deploy.exporters.integers import network as ir
+from psu_deploy.exporters.integers.input_code import calibrated, code_of
+from psu_deploy.exporters.integers.lower import lower
+from psu_deploy.exporters.integers.quantise import quantise
+from psu_deploy.exporters.integers.reference import Reference, synapse_output
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
 from tests import zoo
-from tests.exporters.lava import oracle
-from tests.exporters.lava.hand_made import Numbers, layer
+from tests.exporters.integers import oracle
+from tests.exporters.integers.hand_made import Numbers, layer
 
 C, LIMIT = 3, 2**23 - 1
 

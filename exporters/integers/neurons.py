@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
-from psu_deploy.exporters.lava.integer_network import (
+from psu_deploy.exporters.integers.fixed_point import STATE_MAX, UNITY
+from psu_deploy.exporters.integers.network import (
     LIF,
     PSU,
     Cuba,
@@ -32,7 +32,7 @@ from psu_deploy.exporters.lava.integer_network import (
     Table,
     Traces,
 )
-from psu_deploy.exporters.lava.real_operators import (
+from psu_deploy.exporters.integers.real_operators import (
     RealDecay,
     RealSums,
     form_of,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
-from psu_deploy.exporters.lava.folding import (
+from psu_deploy.exporters.integers.folding import (
     LONGEST,
     LinearPool,
     behind_conv,
@@ -23,8 +23,8 @@ from psu_deploy.exporters.lava.folding import (
     pooled_size,
     two_axes,
 )
-from psu_deploy.exporters.lava.integer_neurons import ESTIMATORS
-from psu_deploy.exporters.lava.real_network import (
+from psu_deploy.exporters.integers.neurons import ESTIMATORS
+from psu_deploy.exporters.integers.real_network import (
     Block,
     BlockNeuron,
     Chain,
@@ -33,8 +33,8 @@ from psu_deploy.exporters.lava.real_network import (
     RealDense,
     Synapse,
 )
-from psu_deploy.exporters.lava.real_operators import OPERATORS, row_of
-from psu_deploy.exporters.lava.refusals import REFUSED, problems_of
+from psu_deploy.exporters.integers.real_operators import OPERATORS, row_of
+from psu_deploy.exporters.integers.refusals import REFUSED, problems_of
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.ops.fields import Shape

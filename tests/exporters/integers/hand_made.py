@@ -7,8 +7,8 @@ import json
 import h5py
 import numpy as np
 
-from psu_deploy.exporters.lava import fixed_point as fx
-from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.integers import fixed_point as fx
+from psu_deploy.exporters.integers import network as ir
 from psu_deploy.numerics.sigmoid_table import knots
 
 BINARY = {"unit": 1.0, "low": 0, "high": 1}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from psu_deploy.exporters.lava.real_network import Gate, RealDense
+from psu_deploy.exporters.integers.real_network import Gate, RealDense
 from psu_deploy.machine import Node, StateMachine, ops
 from tests.helpers import decide
 from tests.oracles import output_of

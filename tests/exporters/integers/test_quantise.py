@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.exporters.lava import integer_network as ir
-from psu_deploy.exporters.lava.input_code import calibrated, code_of, encode
-from psu_deploy.exporters.lava.integer_neurons import factor, threshold, whole_decay
-from psu_deploy.exporters.lava.lower import lower
-from psu_deploy.exporters.lava.measure import measure
-from psu_deploy.exporters.lava.quantise import quantise
-from psu_deploy.exporters.lava.reference import Reference
+from psu_deploy.exporters.integers import network as ir
+from psu_deploy.exporters.integers.input_code import calibrated, code_of, encode
+from psu_deploy.exporters.integers.lower import lower
+from psu_deploy.exporters.integers.measure import measure
+from psu_deploy.exporters.integers.neurons import factor, threshold, whole_decay
+from psu_deploy.exporters.integers.quantise import quantise
+from psu_deploy.exporters.integers.reference import Reference
 from psu_deploy.machine import ops
 from psu_deploy.machine import ops as o
 from tests import zoo
-from tests.exporters.lava import networks, oracle
+from tests.exporters.integers import networks, oracle
 
 LIMIT = 2**23 - 1
 

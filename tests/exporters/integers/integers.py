@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import exp, floor, trunc
 
-from psu_deploy.exporters.lava import integer_network as ir
+from psu_deploy.exporters.integers import network as ir
 
 LIMIT = 8388607
 KNOTS = [round(4096 / (1 + exp(8 - i / 4))) for i in range(65)]

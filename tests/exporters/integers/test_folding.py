@@ -10,8 +10,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.lava import folding
-from psu_deploy.exporters.lava.real_network import RealConv
+from psu_deploy.exporters.integers import folding
+from psu_deploy.exporters.integers.real_network import RealConv
 from psu_deploy.machine import ops
 
 EXACT = {"rtol": 0, "atol": 1e-12}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.exporters.lava.fixed_point import STATE_MAX, State, fire, initial_state
-from psu_deploy.exporters.lava.integer_network import Conv, Dense, IntegerLayer, IntegerNetwork, Integers
+from psu_deploy.exporters.integers.fixed_point import STATE_MAX, State, fire, initial_state
+from psu_deploy.exporters.integers.network import Conv, Dense, IntegerLayer, IntegerNetwork, Integers
 
 _EXACT_IN_SINGLE = 2**24
 """Whole numbers up to here are float32 numbers, so products of matrices may be made in it."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.exporters.lava.fixed_point import STATE_MAX, UNITY
-from psu_deploy.exporters.lava.integer_network import (
+from psu_deploy.exporters.integers.fixed_point import STATE_MAX, UNITY
+from psu_deploy.exporters.integers.network import (
     LIF,
     PSU,
     Conv,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.exporters.lava.integer_network import (
+from psu_deploy.exporters.integers.network import (
     LIF,
     PSU,
     Cuba,

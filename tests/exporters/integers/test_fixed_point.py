@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from psu_deploy.exporters.lava import fixed_point as fx
-from psu_deploy.exporters.lava import integer_network as ir
-from psu_deploy.exporters.lava.input_code import encode
-from psu_deploy.exporters.lava.reference import Reference, synapse_output
+from psu_deploy.exporters.integers import fixed_point as fx
+from psu_deploy.exporters.integers import network as ir
+from psu_deploy.exporters.integers.input_code import encode
+from psu_deploy.exporters.integers.reference import Reference, synapse_output
 from psu_deploy.numerics.sigmoid_table import knots
-from tests.exporters.lava import hand_made, integers
-from tests.exporters.lava.hand_made import Numbers, layer
-from tests.exporters.lava.integers import LIMIT
+from tests.exporters.integers import hand_made, integers
+from tests.exporters.integers.hand_made import Numbers, layer
+from tests.exporters.integers.integers import LIMIT
 
 words = st.integers(-LIMIT, LIMIT) | st.sampled_from([0, 1, -1, LIMIT, -LIMIT, 4095, 4096, -4096])
 factors = st.integers(-8192, 8192)

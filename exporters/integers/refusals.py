@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from psu_deploy.errors import Problem, Refusal
-from psu_deploy.exporters.lava.integer_neurons import decays_of
-from psu_deploy.exporters.lava.real_operators import rows_of
+from psu_deploy.exporters.integers.neurons import decays_of
+from psu_deploy.exporters.integers.real_operators import rows_of
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.schedule import INPUT

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import InputError
-from psu_deploy.exporters.lava.integer_network import InputCode, IntegerNetwork, Integers
+from psu_deploy.exporters.integers.network import InputCode, IntegerNetwork, Integers
 
 LEVELS = 255
 """Steps of the input to either side, where it lies on no grid."""

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.exporters.lava.lower import lower
-from psu_deploy.exporters.lava.real_network import Gate, RealConv, RealDense
+from psu_deploy.exporters.integers.lower import lower
+from psu_deploy.exporters.integers.real_network import Gate, RealConv, RealDense
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.machine import ops as o
 from tests import zoo
-from tests.exporters.lava import networks, oracle
+from tests.exporters.integers import networks, oracle
 
 
 def normal(*shape, seed=0):

@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 
 from psu_deploy.errors import Refusal
-from psu_deploy.exporters.lava.integer_network import Conv
-from psu_deploy.exporters.lava.real_network import RealConv
+from psu_deploy.exporters.integers.network import Conv
+from psu_deploy.exporters.integers.real_network import RealConv
 from psu_deploy.machine import ops
 from psu_deploy.machine.ops.fields import Array, Shape
 

@@ -8,19 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.exporters.lava.fixed_point import STATE_MAX, State, state_words
-from psu_deploy.exporters.lava.input_code import encode
-from psu_deploy.exporters.lava.integer_network import Conv, IntegerNetwork, Integers
-from psu_deploy.exporters.lava.integer_neurons import CUBA_FRACTION_BITS, time_constant_error
-from psu_deploy.exporters.lava.quantise import Choice
-from psu_deploy.exporters.lava.real_network import Chain
-from psu_deploy.exporters.lava.reference import Reference
-from psu_deploy.exporters.lava.report import LayerReport, QuantisationReport
-from psu_deploy.exporters.lava.target import STATE_WORDS
+from psu_deploy.exporters.integers.fixed_point import STATE_MAX, State, state_words
+from psu_deploy.exporters.integers.input_code import encode
+from psu_deploy.exporters.integers.network import Conv, IntegerNetwork, Integers
+from psu_deploy.exporters.integers.neurons import CUBA_FRACTION_BITS, time_constant_error
+from psu_deploy.exporters.integers.quantise import Choice
+from psu_deploy.exporters.integers.real_network import Chain
+from psu_deploy.exporters.integers.reference import Reference
+from psu_deploy.exporters.integers.report import LayerReport, QuantisationReport
 from psu_deploy.machine import StateMachine
 
 _AT_ONCE = 4_000_000
 """Spikes of both runs held in memory at a time."""
+
+STATE_WORDS = 32
+"""24-bit words of state up to which a neuron counts as made for a chip. A limit of ours: a core of Loihi 2 shares its
+memory between its neurons, and a learned T x T matrix needs T words of it per neuron, and T^2 coefficients."""
 
 _PERCENTILE = 99.9
 
