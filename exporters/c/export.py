@@ -1,0 +1,60 @@
+"""The C exporter: emit, write, compile, run, check, move into place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from psu_deploy.errors import InputError
+from psu_deploy.exporters.c.emit import emit
+from psu_deploy.exporters.c.lower import check
+from psu_deploy.exporters.c.names import prefix_of
+from psu_deploy.exporters.c.page import page_text
+from psu_deploy.exporters.c.runner import CRunner
+from psu_deploy.exporters.c.sources import page_of, sources_of
+from psu_deploy.exporters.c.target import SUFFIX
+from psu_deploy.exporters.c.weights import check_form, mapped
+from psu_deploy.exporters.self_check import check_export
+from psu_deploy.files.atomic import atomic_path
+from psu_deploy.machine import StateMachine
+from psu_deploy.runtime import Artifact
+
+
+def export(machine: StateMachine, path: str | Path, *, weights: str = "c") -> Artifact:
+    """Write a machine as C99: `net.c`, `net.h`, `net_weights.c` and a page about them, `net.md`.
+
+    Before the files are moved into place, they are compiled and run a few steps from a random state that is not zero;
+    every spike and output must be what exact arithmetic makes of it. Where a function of the network has no value
+    there, they run from their initial state.
+
+    Args:
+        machine: what to export.
+        path: file to write, ending in `.c`; the others get names that begin with its own.
+        weights: "c" = the numbers are source text; "bin" = they are a file, `net_weights.bin`, that whoever calls the
+            network reads or maps: for networks of a million numbers and more, over which compilers take seconds.
+
+    Raises:
+        InputError: if the path does not end in `.c`, its name cannot stand in C, or for other `weights`.
+        UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
+        MissingExtraError: if there is no C compiler.
+        ArtifactError: if a file cannot be written.
+        InternalError: if what was written does not compute what the machine computes.
+    """
+    target = Path(path)
+    if target.suffix != SUFFIX:
+        raise InputError(f"a C file must end in {SUFFIX}, got {target}")
+    check(machine)  # before its hash is asked for, which an unknown kind has none of
+    form = check_form(weights)
+    emitted = emit(machine, prefix_of(target), mapped=form == "bin")
+    if emitted.mapped and not mapped(emitted):
+        raise InputError("this network has no numbers that could lie in a file of their own; leave weights='bin' out")
+    page = page_text(machine, emitted, target.stem).encode()
+    written = {page_of(target): page, **sources_of(machine, emitted, target)}
+    with atomic_path(target) as temporary:
+        for name, content in written.items():
+            (temporary.parent / name).write_bytes(content)
+        runner = CRunner(temporary)
+        check_export(machine, runner)
+        for name in written.keys() - {target.name}:  # net.c last: it says what the others must be
+            (temporary.parent / name).replace(target.parent / name)
+    return replace(runner.artifact, path=target)
