@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from psu_deploy.errors import ArtifactError, InputError, MissingExtraError, require
+from psu_deploy.exporters.c.target import C
 from psu_deploy.exporters.lava.target import LAVA
 from psu_deploy.exporters.nir.target import NIR
 from psu_deploy.exporters.onnx.target import ONNX
@@ -39,7 +40,7 @@ __all__ = [
     "target_of",
 ]
 
-EXPORTERS: dict[str, Target] = {target.name: target for target in (ONNX, NIR, LAVA)}
+EXPORTERS: dict[str, Target] = {target.name: target for target in (ONNX, NIR, LAVA, C)}
 """Name -> target, of those in this package."""
 
 

@@ -1,0 +1,142 @@
+"""The system's C compiler, and what it made, kept by sources, compiler, flags and processor."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from psu_deploy.errors import EngineError, MissingExtraError
+from psu_deploy.exporters.c.target import EXACT, FLAGS, LANGUAGE
+from psu_deploy.files.atomic import atomic_path
+from psu_deploy.files.cache import cache_folder, is_private
+from psu_deploy.text import visible
+
+VARIABLE = "CC"
+_CANDIDATES = ("cc", "gcc", "clang")
+_SHARED = ("-shared", "-fPIC")
+_SECONDS = 600
+
+
+class Compiler(NamedTuple):
+    """What is called, and what it says it is."""
+
+    command: tuple[str, ...]
+    version: str
+
+
+def find_compiler() -> Compiler:
+    """The one that CC names, else cc, gcc or clang.
+
+    Raises:
+        MissingExtraError: if there is none.
+    """
+    named = os.environ.get(VARIABLE)
+    return _found(named, os.environ.get("PATH"))
+
+
+def found() -> str:
+    """What the doctor says.
+
+    Raises:
+        MissingExtraError: if there is no compiler.
+    """
+    compiler = find_compiler()
+    return f"ok, {shlex.join(compiler.command)} ({compiler.version})"
+
+
+@contextmanager
+def compiled(sources: Mapping[str, str], units: tuple[str, ...], flags: str | None) -> Iterator[Path]:
+    """Compile sources into a shared library, or find it where it was kept; it may be gone after the block.
+
+    Args:
+        sources: name -> text of every file, those that are included too.
+        units: those that are compiled.
+        flags: for the compiler, instead of -O3 and -march=native; None = these.
+
+    Raises:
+        MissingExtraError: if there is no compiler.
+        EngineError: if it refuses the sources.
+    """
+    compiler = find_compiler()
+    options = FLAGS if flags is None else (*shlex.split(flags), EXACT, LANGUAGE)
+    key = _key(compiler, options, sources, units)
+    kept = _kept()
+    if kept is None:
+        with TemporaryDirectory(prefix="psu-deploy-c-") as folder:
+            yield _build(compiler, options, sources, units, Path(folder), Path(folder) / "net.so")
+        return
+    path = kept / f"{key}.so"
+    if not path.is_file():
+        with TemporaryDirectory(prefix="psu-deploy-c-") as folder, atomic_path(path) as temporary:
+            _build(compiler, options, sources, units, Path(folder), temporary)
+    yield path
+
+
+def _build(
+    compiler: Compiler,
+    options: tuple[str, ...],
+    sources: Mapping[str, str],
+    units: tuple[str, ...],
+    folder: Path,
+    out: Path,
+) -> Path:
+    for name, text in sources.items():
+        (folder / name).write_text(text, "utf-8")
+    command = [*compiler.command, *options, *_SHARED, *(f"./{unit}" for unit in units), "-o", str(out.resolve()), "-lm"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(f"the C compiler {shlex.join(compiler.command)} did not come to an end: {error}") from error
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
+        raise EngineError(f"the C compiler {shlex.join(compiler.command)} refuses the sources: {visible(said.strip())}")
+    return out
+
+
+def _key(compiler: Compiler, options: tuple[str, ...], sources: Mapping[str, str], units: tuple[str, ...]) -> str:
+    hashed = sha256()
+    for part in (*compiler, *options, *units, *sources.keys(), *sources.values(), _processor()):
+        hashed.update(f"{len(repr(part))} {part!r}".encode())
+    return hashed.hexdigest()
+
+
+def _kept() -> Path | None:
+    """The folder of libraries; None where nothing is kept."""
+    folder = cache_folder("c")
+    if folder is None:
+        return None
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder if is_private(folder) else None
+    return None
+
+
+@cache
+def _processor() -> str:
+    """What -march=native looks at."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        wanted = ("model name", "flags", "Features", "CPU part")
+        return "".join(dict.fromkeys(line for line in lines if line.startswith(wanted)))
+    return platform.platform() + platform.processor()
+
+
+@cache
+def _found(named: str | None, path: str | None) -> Compiler:
+    candidates = [tuple(shlex.split(named))] if named and named.strip() else [(name,) for name in _CANDIDATES]
+    for command in candidates:
+        if shutil.which(command[0], path=path):
+            said = subprocess.run([*command, "--version"], capture_output=True, text=True, errors="replace")
+            return Compiler(command, visible(said.stdout.partition("\n")[0]))
+    what = f"CC names {named!r}, which is not there" if named else f"there is no C compiler ({', '.join(_CANDIDATES)})"
+    raise MissingExtraError(f"{what}; install one, such as gcc or clang, or let CC name it")

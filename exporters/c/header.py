@@ -1,0 +1,136 @@
+"""What C files of ours say of themselves: JSON in the last comment of `net.c`, read strictly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta, Struct
+
+from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.c.emit import Emitted
+from psu_deploy.machine import StateMachine
+from psu_deploy.machine.ops.along_time import MAX_DELAY
+from psu_deploy.runtime.header import Given, Header, malformed, read_header
+
+FORMAT = "psu-deploy.c.1"
+
+MARK = "/* What psu-deploy knows of these files:"
+
+
+class Output(Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing that comes out, and its features."""
+
+    name: str
+    shape: Given
+
+
+class StateEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One tensor of state, and the member of the struct that holds it."""
+
+    name: str
+    member: str
+    shape: Given
+
+
+class LayerEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One layer."""
+
+    name: str
+    kind: str
+    shape: Given
+
+
+@dataclass(frozen=True, kw_only=True)
+class CHeader(Header):
+    """What C files of ours say of themselves.
+
+    Attributes:
+        prefix: of all names.
+        outputs: in the order in which they lie in y.
+        states: in the order in which they lie in the struct.
+        counts: whether there is a step counter.
+        numbered: whether a state knows its sample.
+        neurons: neuron layer -> its name in the trace.
+        layers: in network order.
+        files: name -> SHA-256 of its text; of `net.c`, without the comment that says so.
+    """
+
+    target: ClassVar[str] = "c"
+    format: ClassVar[str] = FORMAT
+
+    latency: Annotated[int, Meta(ge=0, le=MAX_DELAY)]
+    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")]
+    outputs: Annotated[tuple[Output, ...], Meta(min_length=1)]
+    states: tuple[StateEntry, ...]
+    counts: bool
+    numbered: bool
+    neurons: dict[str, str]
+    layers: tuple[LayerEntry, ...]
+    files: dict[str, str]
+
+
+def facts_of(machine: StateMachine, emitted: Emitted) -> dict[str, Any]:
+    """What files say of the machine they were made from, and of who wrote them; `files` is still to be added."""
+    outputs = [{"name": name, "shape": shape} for name, shape in machine.outputs.items()]
+    sizes = [prod(shape) for shape in machine.outputs.values()]
+    return {
+        "format": FORMAT,
+        "fidelity": "faithful",
+        "approximations": [],
+        "horizon": machine.horizon,
+        "latency": machine.latency,
+        "static_input": machine.static_input,
+        "machine_hash": machine.content_hash,
+        "versions": {name: version(name) for name in ("psu-deploy", "torch", "numpy")},
+        "prefix": emitted.prefix,
+        "input_shape": machine.input_shape,
+        "output_shape": (sum(sizes),) if len(sizes) > 1 else next(iter(machine.outputs.values())),
+        "outputs": outputs,
+        "states": [{"name": m.name, "member": m.ident, "shape": m.shape} for m in emitted.members],
+        "counts": emitted.counts,
+        "numbered": emitted.numbered,
+        "neurons": emitted.neurons,
+        "layers": [
+            {"name": node.name, "kind": type(node.layer).__name__, "shape": machine.shapes[node.name]}
+            for node in machine.nodes
+        ],
+    }
+
+
+def header_of(path: Path, text: str, others: dict[str, str]) -> CHeader:
+    """What files say of themselves, checked against what they are.
+
+    Args:
+        path: of `net.c`.
+        text: of `net.c`.
+        others: name -> text of the other files.
+
+    Raises:
+        ArtifactError: if the files were not written by us, are of another format, or were changed since.
+    """
+    content, found, written = text.rpartition(f"\n{MARK}\n")
+    if not found:
+        raise ArtifactError(f"{path} is a C file but was not written by psu-deploy, or its last comment is missing")
+    try:
+        values = json.loads(written.removesuffix("*/\n"))
+        header = read_header(CHeader, values)
+    except (ValueError, RecursionError) as error:
+        raise malformed(path, "psu-deploy", error) from error
+    for name, said in header.files.items():
+        have = content if name == path.name else others.get(name)
+        if have is None:
+            raise ArtifactError(f"{path}: its metadata name a file {name!r} that no export writes; export it again")
+        if sha256(have.encode()).hexdigest() != said:
+            raise ArtifactError(
+                f"{path.parent / name} is not what was written together with {path.name}: it was edited, damaged, or "
+                "belongs to another export; export again"
+            )
+    if set(header.files) != {path.name, *others}:
+        raise ArtifactError(f"{path}: its metadata do not speak of all of its files; export it again")
+    return header

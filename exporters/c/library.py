@@ -1,0 +1,121 @@
+"""A network of C in this process: the compiled functions, and where in the struct everything lies."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psu_deploy.errors import EngineError
+from psu_deploy.exporters.c.compiler import compiled
+from psu_deploy.exporters.c.header import CHeader
+from psu_deploy.exporters.c.sources import fixed_text, names_of
+
+_WHAT = ("S", "V", "R", "margin")
+"""Of a neuron in the trace."""
+
+_COUNTER = "step"
+_SAMPLE = "sample"
+
+
+class Library:
+    """One build of a network, as it is deployed or with a trace.
+
+    Args:
+        loaded: the shared library.
+        header: what the sources say of themselves.
+        traced: which of the two builds.
+
+    Attributes:
+        bytes: of the struct.
+        run: `(states, steps, batch, x, y)` -> steps done, or -1 - t where a number of step t is not finite.
+        all_finite: `(x, count)` -> whether all numbers are.
+    """
+
+    def __init__(self, loaded: ctypes.CDLL, header: CHeader, *, traced: bool) -> None:
+        begin = "glue_traced_" if traced else "glue_"
+        names = _members(header, traced)
+        layout = (ctypes.c_int64 * (2 + len(names))).in_dll(loaded, f"{begin}layout")
+        self._header = header
+        self.bytes, self._work = layout[0], layout[1]
+        self._offsets = dict(zip(names, layout[2:], strict=True))
+        self.run = loaded[f"{begin}run"]
+        self.run.restype = ctypes.c_int64
+        self.run.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+        self.all_finite = loaded[f"{begin}all_finite"]
+        self.all_finite.restype = ctypes.c_int
+        self.all_finite.argtypes = (ctypes.c_void_p, ctypes.c_int64)
+
+    def states(self, batch: int) -> States:
+        """As many structs as samples, after a reset."""
+        return States(np.zeros(batch * self.bytes, np.uint8), batch, self.bytes, self._header, self._offsets)
+
+
+class States:
+    """The structs of a batch, seen as arrays (B, *shape)."""
+
+    def __init__(
+        self, memory: np.ndarray[Any, Any], batch: int, size: int, header: CHeader, offsets: Mapping[str, int]
+    ) -> None:
+        self._memory, self._batch, self._size, self._offsets = memory, batch, size, offsets
+        self.address = memory.ctypes.data
+        self.tensors = {s.name: self._view(s.member, s.shape, "float32") for s in header.states}
+        self.counter = self._view(_COUNTER, (), "int64") if header.counts else None
+        if header.numbered:
+            self._view(_SAMPLE, (), "int64")[...] = np.arange(batch)
+        self._header = header
+
+    def neuron(self, layer: str, what: str) -> np.ndarray[Any, Any]:
+        """S, V, R or margin of a neuron layer in the last step."""
+        shape = next(entry.shape for entry in self._header.layers if entry.name == layer)
+        return self._view(f"trace.{self._header.neurons[layer]}_{what}", shape, "float32")
+
+    def _view(self, member: str, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+        width = np.dtype(dtype).itemsize
+        own = tuple(width * prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        return np.ndarray((self._batch, *shape), dtype, self._memory, self._offsets[member], (self._size, *own))
+
+
+def open_library(path: Path, sources: Mapping[str, str], header: CHeader, flags: str | None) -> tuple[Library, Library]:
+    """Compile sources that were checked, and open them: as deployed, and with a trace.
+
+    Raises:
+        MissingExtraError: if there is no compiler.
+        EngineError: if it refuses them, or the system what it made.
+    """
+    network, included, weights, _ = names_of(path)
+    upper = header.prefix.upper()
+    traced = f'#define {upper}_TRACE\n#include "psu_glue.c"\n'
+    texts = {name: sources[name] for name in (network, included, weights)}
+    texts |= {"psu_glue.c": _glue(network, header), "psu_traced.c": traced}
+    with compiled(texts, ("psu_glue.c", "psu_traced.c", weights), flags) as built:
+        try:
+            loaded = ctypes.CDLL(str(built))
+        except OSError as error:
+            raise EngineError(f"the system does not load what was compiled of {path}: {error}") from error
+        return Library(loaded, header, traced=False), Library(loaded, header, traced=True)
+
+
+def _glue(network: str, header: CHeader) -> str:
+    """What Python calls, written for the members of this struct."""
+    text = fixed_text("glue.c", header.prefix).replace("@NETWORK@", network)
+    state = f"{header.prefix}_state"
+    plain, traced = (
+        ", ".join(f"(int64_t)offsetof({state}, {name})" for name in _members(header, which)) for which in (False, True)
+    )
+    both = f"\n#ifdef {header.prefix.upper()}_TRACE\n    {traced}\n#else\n    {plain}\n#endif\n"
+    first = f"offsetof({state}, {header.states[0].member})" if header.states else f"offsetof({state}, work)"
+    numbers = sum(prod(entry.shape) for entry in header.states)
+    return text.replace("/*OFFSETS*/", both).replace("@FIRST@", first).replace("@NUMBERS@", str(numbers))
+
+
+def _members(header: CHeader, traced: bool) -> list[str]:
+    found = [*([_COUNTER] if header.counts else []), *([_SAMPLE] if header.numbered else [])]
+    found += [entry.member for entry in header.states]
+    if traced:
+        found += [f"trace.{ident}_{what}" for ident in header.neurons.values() for what in _WHAT]
+    return found

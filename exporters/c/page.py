@@ -1,0 +1,20 @@
+"""The page beside the sources: what they are, how to compile them, and a program that calls them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from psu_deploy.exporters.c.declare import facts
+from psu_deploy.exporters.c.emit import Emitted
+from psu_deploy.machine import StateMachine
+from psu_deploy.text import visible
+
+
+def page_text(machine: StateMachine, emitted: Emitted, stem: str) -> str:
+    """The text of `net.md`."""
+    text = files("psu_deploy.exporters.c").joinpath("text", "page.md").read_text("utf-8")
+    said = "\n".join(visible(line) for line in facts(machine, emitted, f"{stem}_weights.c"))
+    words = {"STEM": stem, "PREFIX": emitted.prefix, "UPPER": emitted.prefix.upper(), "FACTS": said}
+    for word, meaning in words.items():
+        text = text.replace(f"@{word}@", meaning)
+    return text

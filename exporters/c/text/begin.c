@@ -1,0 +1,30 @@
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#if INT_MAX < 2147483647
+#error "the places of numbers are counted in int, which needs 32 bits"
+#endif
+
+/* Every product and every sum is rounded on its own. GCC does not know this pragma: give it -ffp-contract=off. */
+#if !defined(__GNUC__) || defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+/* Asks for what will be read soon, where processors can be asked. */
+#ifndef NET_PREFETCH
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__))
+#define NET_PREFETCH(place) __builtin_prefetch(place)
+#else
+#define NET_PREFETCH(place) ((void)0)
+#endif
+#endif
+
+/* What a neuron decided and why, for whoever compiles with -DNET_TRACE; without it, no code. */
+#ifdef NET_TRACE
+#define NET_SEE(layer, v, r, m) \
+    (s->trace.layer##_S[i] = y[i], s->trace.layer##_V[i] = (v), s->trace.layer##_R[i] = (r), \
+     s->trace.layer##_margin[i] = (m))
+#else
+#define NET_SEE(layer, v, r, m) ((void)s)
+#endif
