@@ -69,7 +69,7 @@ class Target:
         packages: distribution -> module; what `psu-deploy doctor` looks at.
         options: of `export` and `load`, for the command line.
         checks: `() -> str`, for the doctor: one sentence on something that is no package.
-        reports: its runner has a `report`, which is printed after an export.
+        reports: its runner may have a `report`, which is printed after an export.
         without_engine: options of `load` that open a file for `psu-deploy inspect` where the engine is not installed.
         prepare: the `psu_deploy.preparation` that trains a network for this target.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -103,6 +104,21 @@ def facts_of(machine: StateMachine, emitted: Emitted) -> dict[str, Any]:
     }
 
 
+def metadata_in(path: Path, text: str) -> tuple[str, Any]:
+    """`net.c` without its last comment, and what that says, as JSON gives it.
+
+    Raises:
+        ArtifactError: if there is none.
+    """
+    content, found, written = text.rpartition(f"\n{MARK}\n")
+    if not found:
+        raise ArtifactError(f"{path} is a C file but was not written by psu-deploy, or its last comment is missing")
+    try:
+        return content, json.loads(written.removesuffix("*/\n"))
+    except (ValueError, RecursionError) as error:
+        raise malformed(path, "psu-deploy", error) from error
+
+
 def header_of(path: Path, text: str, others: dict[str, str]) -> CHeader:
     """What files say of themselves, checked against what they are.
 
@@ -114,23 +130,30 @@ def header_of(path: Path, text: str, others: dict[str, str]) -> CHeader:
     Raises:
         ArtifactError: if the files were not written by us, are of another format, or were changed since.
     """
-    content, found, written = text.rpartition(f"\n{MARK}\n")
-    if not found:
-        raise ArtifactError(f"{path} is a C file but was not written by psu-deploy, or its last comment is missing")
+    content, values = metadata_in(path, text)
     try:
-        values = json.loads(written.removesuffix("*/\n"))
         header = read_header(CHeader, values)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise malformed(path, "psu-deploy", error) from error
-    for name, said in header.files.items():
-        have = content if name == path.name else others.get(name)
-        if have is None:
+    check_files(path, header.files, {path.name: content, **others})
+    return header
+
+
+def check_files(path: Path, said: Mapping[str, str], files: Mapping[str, str]) -> None:
+    """Raise `ArtifactError` unless files are those that were written together.
+
+    Args:
+        path: of `net.c`.
+        said: name -> SHA-256.
+        files: name -> text.
+    """
+    for name, expected in said.items():
+        if name not in files:
             raise ArtifactError(f"{path}: its metadata name a file {name!r} that no export writes; export it again")
-        if sha256(have.encode()).hexdigest() != said:
+        if sha256(files[name].encode()).hexdigest() != expected:
             raise ArtifactError(
                 f"{path.parent / name} is not what was written together with {path.name}: it was edited, damaged, or "
                 "belongs to another export; export again"
             )
-    if set(header.files) != {path.name, *others}:
+    if set(said) != set(files):
         raise ArtifactError(f"{path}: its metadata do not speak of all of its files; export it again")
-    return header

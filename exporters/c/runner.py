@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from psu_deploy.errors import ArtifactError
-from psu_deploy.exporters.c.header import header_of
+from psu_deploy.exporters.c.header import header_of, metadata_in
+from psu_deploy.exporters.c.integers.header import FORMAT as INTEGERS
+from psu_deploy.exporters.c.integers.runner import IntegerCRunner
 from psu_deploy.exporters.c.library import Library, States, open_library
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.c.structure import structure_of
@@ -194,9 +196,14 @@ _KEPT = {"S": "spikes", "V": "potential", "R": "reset", "margin": "margin"}
 """What of a neuron is kept, and where it stands in a trace."""
 
 
-def load(path: str | Path, *, flags: str | None = None) -> CRunner:
-    """A runner for exported sources; see `CRunner`."""
-    return CRunner(path, flags=flags)
+def load(path: str | Path, *, flags: str | None = None) -> CRunner | IntegerCRunner:
+    """A runner for exported sources, by what they say of themselves; see `CRunner` and `IntegerCRunner`."""
+    source = Path(path)
+    sources = {name: _read(source.parent / name) for name in names_of(source)[:3]}
+    _, said = metadata_in(source, sources[source.name])
+    if isinstance(said, dict) and said.get("format") == INTEGERS:
+        return IntegerCRunner(source, sources, flags=flags)
+    return CRunner(source, flags=flags)
 
 
 def _started(library: Library, batch: int, state: Mapping[str, Any] | None) -> States:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from psu_deploy.exporters.target import Option, Target
 
 SUFFIX = ".c"
+
+NUMERICS = ("float32", "int8")
+"""In which numbers a network may be written."""
 
 LANGUAGE = "-std=c99"
 
@@ -22,6 +27,30 @@ C = Target(
     load="psu_deploy.exporters.c.runner:load",
     options=(
         Option(
+            "numerics",
+            ("export",),
+            f"{' or '.join(NUMERICS)}; int8: the integers of the Lava export, without floating point.",
+            default=NUMERICS[0],
+        ),
+        Option(
+            "calibration",
+            ("export",),
+            "for --numerics int8: typical input (T, B, ...) as .npy; default: a run folder's test data.",
+            np.ndarray,
+            also=("--calibrate",),
+            only_with="numerics",
+            purpose="is for whole numbers, --numerics int8",
+            from_run=True,
+        ),
+        Option(
+            "input_range",
+            ("export",),
+            "for --numerics int8: what the largest number at the input stands for: max or percentile.",
+            default="max",
+            only_with="numerics",
+            purpose="is for whole numbers, --numerics int8",
+        ),
+        Option(
             "flags",
             ("run", "verify"),
             "for the compiler, instead of -O3 and -march=native.",
@@ -29,4 +58,5 @@ C = Target(
         ),
     ),
     checks=("psu_deploy.exporters.c.compiler:found",),
+    reports=True,
 )

@@ -45,7 +45,9 @@ def export(
         data = dict.fromkeys(wanted, network.data)
         artifact = api.export(network.machine, path, target=to, **read_arrays(options), **data)
     if target.reports:
-        say(api.load(artifact, **target.without_engine).report)
+        report = api.load(artifact, **target.without_engine).report
+        if report is not None:
+            say(report)
     table("exported and checked", ("", ""), _facts(artifact, target, options))
     hint("psu-deploy", "verify", source, artifact.path, *_again(target, options))
 
