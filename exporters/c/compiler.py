@@ -55,11 +55,11 @@ def found() -> str:
 
 
 @contextmanager
-def compiled(sources: Mapping[str, str], units: tuple[str, ...], flags: str | None) -> Iterator[Path]:
+def compiled(sources: Mapping[str, bytes], units: tuple[str, ...], flags: str | None) -> Iterator[Path]:
     """Compile sources into a shared library, or find it where it was kept; it may be gone after the block.
 
     Args:
-        sources: name -> text of every file, those that are included too.
+        sources: name -> content of every file, those that are included too.
         units: those that are compiled.
         flags: for the compiler, instead of -O3 and -march=native; None = these.
 
@@ -85,13 +85,13 @@ def compiled(sources: Mapping[str, str], units: tuple[str, ...], flags: str | No
 def _build(
     compiler: Compiler,
     options: tuple[str, ...],
-    sources: Mapping[str, str],
+    sources: Mapping[str, bytes],
     units: tuple[str, ...],
     folder: Path,
     out: Path,
 ) -> Path:
-    for name, text in sources.items():
-        (folder / name).write_text(text, "utf-8")
+    for name, content in sources.items():
+        (folder / name).write_bytes(content)
     command = [*compiler.command, *options, *_SHARED, *(f"./{unit}" for unit in units), "-o", str(out.resolve()), "-lm"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS)
@@ -103,10 +103,12 @@ def _build(
     return out
 
 
-def _key(compiler: Compiler, options: tuple[str, ...], sources: Mapping[str, str], units: tuple[str, ...]) -> str:
+def _key(compiler: Compiler, options: tuple[str, ...], sources: Mapping[str, bytes], units: tuple[str, ...]) -> str:
     hashed = sha256()
-    for part in (*compiler, *options, *units, *sources.keys(), *sources.values(), _processor()):
-        hashed.update(f"{len(repr(part))} {part!r}".encode())
+    said = "\0".join((*compiler.command, compiler.version, *options, *units, _processor()))
+    for part in (said.encode(), *(name.encode() for name in sources), *sources.values()):
+        hashed.update(f"{len(part)} ".encode())
+        hashed.update(part)
     return hashed.hexdigest()
 
 

@@ -82,7 +82,7 @@ def _spread(layer: Any, scope: Scope, grouped: Any, find: Callable[[Any, int, in
     scope.count("o", out)
     scope.line("sum[o] += v * row[o];")
     scope.close(opened + len(kernel) + 2)
-    _channels_first(scope, sums, channels, prod(places))
+    scope.line(f"{scope.use('channels_first')}(y, {sums}, {channels}, {prod(places)});")
 
 
 def _loops(scope: Scope, shape: Shape, letter: str) -> tuple[list[str], int]:
@@ -111,13 +111,6 @@ def _start(scope: Scope, sums: str, bias: str | None, channels: int, places: int
     scope.count("q", places)
     scope.line(f"memcpy({sums} + q * {channels}, {bias}, {channels} * sizeof *{sums});")
     scope.close()
-
-
-def _channels_first(scope: Scope, sums: str, channels: int, places: int) -> None:
-    scope.count("o", channels)
-    scope.count("q", places)
-    scope.line(f"y[o * {places} + q] = {sums}[q * {channels} + o];")
-    scope.close(2)
 
 
 RULES: dict[type, Callable[[Any, Scope], None]] = {

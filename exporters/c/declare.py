@@ -9,7 +9,7 @@ from psu_deploy.exporters.c.emit import Emitted
 from psu_deploy.exporters.c.names import Names, in_comment
 from psu_deploy.machine import StateMachine
 
-_COUNTER = 8
+_COUNTER = 8  # and a pointer, where those are large
 _NUMBER = 4
 """Bytes."""
 
@@ -17,7 +17,7 @@ _NUMBER = 4
 def state_bytes(emitted: Emitted) -> int:
     """What must last from step to step, per sample."""
     numbers = sum(prod(member.shape) for member in emitted.members)
-    return _NUMBER * numbers + _COUNTER * (emitted.counts + emitted.numbered)
+    return _NUMBER * numbers + _COUNTER * (emitted.counts + emitted.numbered + emitted.mapped)
 
 
 def work_bytes(emitted: Emitted) -> int:
@@ -27,7 +27,8 @@ def work_bytes(emitted: Emitted) -> int:
 
 def weight_bytes(emitted: Emitted) -> int:
     """Numbers that never change."""
-    return sum(int(values.nbytes) for values in emitted.constants.values())
+    floats = (values for values in emitted.constants.values() if not emitted.mapped or values.dtype.kind == "f")
+    return sum(int(values.nbytes) for values in floats)
 
 
 def header_text(machine: StateMachine, emitted: Emitted, weights: str) -> str:
@@ -44,7 +45,7 @@ def header_text(machine: StateMachine, emitted: Emitted, weights: str) -> str:
         "#include <stddef.h>",
         "#include <stdint.h>",
         "",
-        *_macros(machine, prefix),
+        *_macros(machine, emitted),
         "",
         "#ifdef __cplusplus",
         'extern "C" {',
@@ -52,8 +53,7 @@ def header_text(machine: StateMachine, emitted: Emitted, weights: str) -> str:
         "",
         *_structs(emitted),
         "",
-        "/* Start over: before the first step, and before every new sequence. */",
-        f"void {prefix}_reset({prefix}_state *s);",
+        *_reset(emitted, weights),
         "",
         "/* One time step. x, y and *s are three different places; what is in x must be finite. */",
         f"int {prefix}_step({prefix}_state *s, const float *x, float *y);",
@@ -114,14 +114,28 @@ def _latency(machine: StateMachine) -> str:
     return f"{machine.latency} steps: y belongs to the x of as many steps ago, and is 0 before"
 
 
-def _macros(machine: StateMachine, prefix: str) -> Iterator[str]:
-    upper, names, start = prefix.upper(), Names(), 0
+def _reset(emitted: Emitted, weights: str) -> Iterator[str]:
+    prefix = emitted.prefix
+    when = "Start over: before the first step, and before every new sequence."
+    if emitted.mapped:
+        yield f"/* {when} `weights` is what {weights} holds: {prefix.upper()}_WEIGHTS floats,"
+        yield "   little-endian there. It must stay where it is. */"
+        yield f"void {prefix}_reset({prefix}_state *s, const float *weights);"
+    else:
+        yield f"/* {when} */"
+        yield f"void {prefix}_reset({prefix}_state *s);"
+
+
+def _macros(machine: StateMachine, emitted: Emitted) -> Iterator[str]:
+    upper, names, start = emitted.prefix.upper(), Names(), 0
     yield f"#define {upper}_INPUTS {prod(machine.input_shape)}"
     yield f"#define {upper}_OUTPUTS {sum(map(prod, machine.outputs.values()))}"
     if len(machine.outputs) > 1:
         for name, shape in machine.outputs.items():
             yield f"#define {upper}_OUTPUT_{names.unique(name).upper()} {start}"
             start += prod(shape)
+    if emitted.mapped:
+        yield f"#define {upper}_WEIGHTS {weight_bytes(emitted) // _NUMBER}"
     if machine.horizon is not None:
         yield f"#define {upper}_HORIZON {machine.horizon}"
     yield f"#define {upper}_LATENCY {machine.latency}"
@@ -140,6 +154,8 @@ def _structs(emitted: Emitted) -> Iterator[str]:
     yield from _trace(emitted)
     yield "/* All that a network remembers. */"
     yield f"typedef struct {prefix}_state {{"
+    if emitted.mapped:
+        yield "    const float *weights;"
     if emitted.counts:
         yield "    int64_t step; /* done so far */"
     if emitted.numbered:

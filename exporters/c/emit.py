@@ -38,9 +38,10 @@ class Emitted:
 
     Attributes:
         prefix: of all names.
-        members: the state.
+        mapped: whether its numbers lie in a file of their own.
         horizon: steps the network is defined for; None = any number.
         counts: whether there is a step counter.
+        members: the state.
         numbered: whether a state knows which sample it belongs to.
         neurons: neuron layer -> what it is called, in network order.
         sizes: neuron layer -> number of neurons.
@@ -53,9 +54,10 @@ class Emitted:
     """
 
     prefix: str
+    mapped: bool = False
     horizon: int | None = None
-    members: list[Member] = field(default_factory=list)
     counts: bool = False
+    members: list[Member] = field(default_factory=list)
     numbered: bool = False
     neurons: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -67,27 +69,28 @@ class Emitted:
     active: int = 1
 
 
-def emit(machine: StateMachine, prefix: str) -> Emitted:
+def emit(machine: StateMachine, prefix: str, *, mapped: bool = False) -> Emitted:
     """Write one step of a machine down.
 
     Args:
         machine: what to emit.
         prefix: of all names.
+        mapped: whether its numbers lie in a file of their own.
 
     Raises:
         UnsupportedModelError: listing every kind without a rule, or the layer that C has no numbers for.
     """
     check(machine)
-    return _Walk(machine, prefix).emitted
+    return _Walk(machine, Emitted(prefix, mapped, machine.horizon, STEP in machine.state_spec)).emitted
 
 
 class _Walk:
     """The network under construction, layer by layer."""
 
-    def __init__(self, machine: StateMachine, prefix: str) -> None:
+    def __init__(self, machine: StateMachine, emitted: Emitted) -> None:
         self._machine = machine
-        self.emitted = Emitted(prefix, machine.horizon, counts=STEP in machine.state_spec)
-        self._globals, self._idents = Names(), Names("step", "sample", "work", "trace")
+        self.emitted = emitted
+        self._globals, self._idents = Names(), Names("step", "sample", "weights", "work", "trace")
         self._pool = Pool()
         self._pointers = {INPUT: "x"}
         self._parts: dict[str, int] = {}
@@ -128,7 +131,7 @@ class _Walk:
             emitted.members.append(Member(name, members[role], machine.state_spec[name].shape))
         self._own: list[int] = []
         shapes = tuple(machine.shapes[name] for name in turn.inputs)
-        return Scope(emitted.prefix, ident, shapes, turn.shape, members, self._globals, self._part)
+        return Scope(emitted.prefix, ident, shapes, turn.shape, members, self._globals, emitted.mapped, self._part)
 
     def _part(self, count: int) -> int:
         self._own.append(self._pool.take(count))

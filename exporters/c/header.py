@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.c.emit import Emitted
+from psu_deploy.exporters.c.weights import Form
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.ops.along_time import MAX_DELAY
 from psu_deploy.runtime.header import Given, Header, malformed, read_header
@@ -22,6 +23,9 @@ from psu_deploy.runtime.header import Given, Header, malformed, read_header
 FORMAT = "psu-deploy.c.1"
 
 MARK = "/* What psu-deploy knows of these files:"
+
+
+_MARK = f"\n{MARK}\n".encode()
 
 
 class Output(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +57,7 @@ class CHeader(Header):
 
     Attributes:
         prefix: of all names.
+        weights: where the numbers lie, "c" or "bin".
         outputs: in the order in which they lie in y.
         states: in the order in which they lie in the struct.
         counts: whether there is a step counter.
@@ -67,6 +72,7 @@ class CHeader(Header):
 
     latency: Annotated[int, Meta(ge=0, le=MAX_DELAY)]
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")]
+    weights: Form
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1)]
     states: tuple[StateEntry, ...]
     counts: bool
@@ -90,6 +96,7 @@ def facts_of(machine: StateMachine, emitted: Emitted) -> dict[str, Any]:
         "machine_hash": machine.content_hash,
         "versions": {name: version(name) for name in ("psu-deploy", "torch", "numpy")},
         "prefix": emitted.prefix,
+        "weights": "bin" if emitted.mapped else "c",
         "input_shape": machine.input_shape,
         "output_shape": (sum(sizes),) if len(sizes) > 1 else next(iter(machine.outputs.values())),
         "outputs": outputs,
@@ -104,56 +111,54 @@ def facts_of(machine: StateMachine, emitted: Emitted) -> dict[str, Any]:
     }
 
 
-def metadata_in(path: Path, text: str) -> tuple[str, Any]:
-    """`net.c` without its last comment, and what that says, as JSON gives it.
+def header_of(path: Path, content: bytes) -> CHeader:
+    """What files say of themselves.
+
+    Args:
+        path: of `net.c`.
+        content: of it.
 
     Raises:
-        ArtifactError: if there is none.
+        ArtifactError: if it was not written by us, or is of another format.
     """
-    content, found, written = text.rpartition(f"\n{MARK}\n")
+    try:
+        return read_header(CHeader, metadata_in(path, content))
+    except ValueError as error:
+        raise malformed(path, "psu-deploy", error) from error
+
+
+def metadata_in(path: Path, content: bytes) -> Any:
+    """What the last comment of `net.c` says, as JSON gives it.
+
+    Raises:
+        ArtifactError: if there is no such comment.
+    """
+    _, found, written = content.rpartition(_MARK)
     if not found:
         raise ArtifactError(f"{path} is a C file but was not written by psu-deploy, or its last comment is missing")
     try:
-        return content, json.loads(written.removesuffix("*/\n"))
+        return json.loads(written.removesuffix(b"*/\n"))
     except (ValueError, RecursionError) as error:
         raise malformed(path, "psu-deploy", error) from error
 
 
-def header_of(path: Path, text: str, others: dict[str, str]) -> CHeader:
-    """What files say of themselves, checked against what they are.
+def check_files(path: Path, files: Mapping[str, str], sources: Mapping[str, bytes]) -> None:
+    """Raise `ArtifactError` unless files are what was written together.
 
     Args:
         path: of `net.c`.
-        text: of `net.c`.
-        others: name -> text of the other files.
-
-    Raises:
-        ArtifactError: if the files were not written by us, are of another format, or were changed since.
+        files: what it says of all of them, name -> SHA-256.
+        sources: name -> content.
     """
-    content, values = metadata_in(path, text)
-    try:
-        header = read_header(CHeader, values)
-    except ValueError as error:
-        raise malformed(path, "psu-deploy", error) from error
-    check_files(path, header.files, {path.name: content, **others})
-    return header
-
-
-def check_files(path: Path, said: Mapping[str, str], files: Mapping[str, str]) -> None:
-    """Raise `ArtifactError` unless files are those that were written together.
-
-    Args:
-        path: of `net.c`.
-        said: name -> SHA-256.
-        files: name -> text.
-    """
-    for name, expected in said.items():
-        if name not in files:
-            raise ArtifactError(f"{path}: its metadata name a file {name!r} that no export writes; export it again")
-        if sha256(files[name].encode()).hexdigest() != expected:
+    if set(files) != set(sources):
+        raise ArtifactError(
+            f"{path}: its metadata speak of {sorted(files)}, an export called {path.name} has "
+            f"{sorted(sources)}; export it again, under the name it shall have"
+        )
+    for name, said in files.items():
+        content = sources[name].rpartition(_MARK)[0] if name == path.name else sources[name]
+        if sha256(content).hexdigest() != said:
             raise ArtifactError(
                 f"{path.parent / name} is not what was written together with {path.name}: it was edited, damaged, or "
                 "belongs to another export; export again"
             )
-    if set(said) != set(files):
-        raise ArtifactError(f"{path}: its metadata do not speak of all of its files; export it again")

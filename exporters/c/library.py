@@ -15,11 +15,17 @@ from psu_deploy.exporters.c.compiler import compiled
 from psu_deploy.exporters.c.header import CHeader
 from psu_deploy.exporters.c.sources import fixed_text, names_of
 
+Array = np.ndarray[Any, Any]
+
 _WHAT = ("S", "V", "R", "margin")
 """Of a neuron in the trace."""
 
+REFUSED = -2
+"""What `step` returns where the input is not finite."""
+
 _COUNTER = "step"
 _SAMPLE = "sample"
+_WEIGHTS = "weights"
 
 
 class Library:
@@ -28,76 +34,81 @@ class Library:
     Args:
         loaded: the shared library.
         header: what the sources say of themselves.
+        numbers: of `net_weights.bin`; None = they were compiled.
         traced: which of the two builds.
 
     Attributes:
         bytes: of the struct.
         run: `(states, steps, batch, x, y)` -> steps done, or -1 - t where a number of step t is not finite.
-        all_finite: `(x, count)` -> whether all numbers are.
+        step: `(states, batch, x, y)` -> 1, -1 where a number is not finite after it, or `REFUSED` where x is not.
     """
 
-    def __init__(self, loaded: ctypes.CDLL, header: CHeader, *, traced: bool) -> None:
+    def __init__(self, loaded: ctypes.CDLL, header: CHeader, numbers: Array | None, *, traced: bool) -> None:
         begin = "glue_traced_" if traced else "glue_"
         names = _members(header, traced)
         layout = (ctypes.c_int64 * (2 + len(names))).in_dll(loaded, f"{begin}layout")
-        self._header = header
+        self._header, self._numbers = header, numbers
         self.bytes, self._work = layout[0], layout[1]
         self._offsets = dict(zip(names, layout[2:], strict=True))
         self.run = loaded[f"{begin}run"]
         self.run.restype = ctypes.c_int64
         self.run.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-        self.all_finite = loaded[f"{begin}all_finite"]
-        self.all_finite.restype = ctypes.c_int
-        self.all_finite.argtypes = (ctypes.c_void_p, ctypes.c_int64)
+        self.step = loaded[f"{begin}step"]
+        self.step.restype = ctypes.c_int64
+        self.step.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
 
     def states(self, batch: int) -> States:
         """As many structs as samples, after a reset."""
-        return States(np.zeros(batch * self.bytes, np.uint8), batch, self.bytes, self._header, self._offsets)
+        memory = np.zeros((batch, self.bytes), np.uint8)
+        return States(memory, self._header, self._offsets, self._numbers)
 
 
 class States:
     """The structs of a batch, seen as arrays (B, *shape)."""
 
-    def __init__(
-        self, memory: np.ndarray[Any, Any], batch: int, size: int, header: CHeader, offsets: Mapping[str, int]
-    ) -> None:
-        self._memory, self._batch, self._size, self._offsets = memory, batch, size, offsets
+    def __init__(self, memory: Array, header: CHeader, offsets: Mapping[str, int], numbers: Array | None) -> None:
+        self._memory, self._offsets, self._numbers = memory, offsets, numbers
         self.address = memory.ctypes.data
         self.tensors = {s.name: self._view(s.member, s.shape, "float32") for s in header.states}
         self.counter = self._view(_COUNTER, (), "int64") if header.counts else None
         if header.numbered:
-            self._view(_SAMPLE, (), "int64")[...] = np.arange(batch)
+            self._view(_SAMPLE, (), "int64")[...] = np.arange(len(memory))
+        if numbers is not None:
+            self._view(_WEIGHTS, (), "uintp")[...] = numbers.ctypes.data
         self._header = header
 
-    def neuron(self, layer: str, what: str) -> np.ndarray[Any, Any]:
+    def neuron(self, layer: str, what: str) -> Array:
         """S, V, R or margin of a neuron layer in the last step."""
         shape = next(entry.shape for entry in self._header.layers if entry.name == layer)
         return self._view(f"trace.{self._header.neurons[layer]}_{what}", shape, "float32")
 
-    def _view(self, member: str, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+    def _view(self, member: str, shape: tuple[int, ...], dtype: str) -> Array:
         width = np.dtype(dtype).itemsize
         own = tuple(width * prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        return np.ndarray((self._batch, *shape), dtype, self._memory, self._offsets[member], (self._size, *own))
+        batch, size = self._memory.shape
+        return np.ndarray((batch, *shape), dtype, self._memory, self._offsets[member], (size, *own))
 
 
-def open_library(path: Path, sources: Mapping[str, str], header: CHeader, flags: str | None) -> tuple[Library, Library]:
+def open_library(
+    path: Path, sources: Mapping[str, bytes], header: CHeader, flags: str | None
+) -> tuple[Library, Library]:
     """Compile sources that were checked, and open them: as deployed, and with a trace.
 
     Raises:
         MissingExtraError: if there is no compiler.
         EngineError: if it refuses them, or the system what it made.
     """
-    network, included, weights, _ = names_of(path)
-    upper = header.prefix.upper()
-    traced = f'#define {upper}_TRACE\n#include "psu_glue.c"\n'
-    texts = {name: sources[name] for name in (network, included, weights)}
-    texts |= {"psu_glue.c": _glue(network, header), "psu_traced.c": traced}
-    with compiled(texts, ("psu_glue.c", "psu_traced.c", weights), flags) as built:
+    network, included, weights = names_of(path, header.weights)
+    traced = f'#define {header.prefix.upper()}_TRACE\n#include "psu_glue.c"\n'
+    glue = {"psu_glue.c": _glue(network, header).encode(), "psu_traced.c": traced.encode()}
+    units = (*glue, *([weights] if header.weights == "c" else []))
+    numbers = np.frombuffer(sources[weights], "<f4").astype("f4") if header.weights == "bin" else None
+    with compiled({name: sources[name] for name in (network, included, *units[2:])} | glue, units, flags) as built:
         try:
             loaded = ctypes.CDLL(str(built))
         except OSError as error:
             raise EngineError(f"the system does not load what was compiled of {path}: {error}") from error
-        return Library(loaded, header, traced=False), Library(loaded, header, traced=True)
+        return Library(loaded, header, numbers, traced=False), Library(loaded, header, numbers, traced=True)
 
 
 def _glue(network: str, header: CHeader) -> str:
@@ -114,7 +125,8 @@ def _glue(network: str, header: CHeader) -> str:
 
 
 def _members(header: CHeader, traced: bool) -> list[str]:
-    found = [*([_COUNTER] if header.counts else []), *([_SAMPLE] if header.numbered else [])]
+    there = {_COUNTER: header.counts, _SAMPLE: header.numbered, _WEIGHTS: header.weights == "bin"}
+    found = [name for name, is_there in there.items() if is_there]
     found += [entry.member for entry in header.states]
     if traced:
         found += [f"trace.{ident}_{what}" for ident in header.neurons.values() for what in _WHAT]

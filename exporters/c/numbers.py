@@ -10,7 +10,8 @@ import numpy as np
 from psu_deploy.errors import Refusal
 from psu_deploy.numerics.subnormal import flushed
 
-_PER_LINE = 8
+PER_LINE = 8
+"""Numbers of an initialiser in a line."""
 
 Numbers = np.ndarray[Any, Any]
 """float32, or int32."""
@@ -39,8 +40,8 @@ def table(values: Numbers) -> Iterator[str]:
     """Lines of an initialiser, in hexadecimal: `0x1.8p-3f` is 1.5 / 8."""
     whole = values.dtype.kind == "i"
     words = [str(value) if whole else _hexadecimal(value) for value in values.ravel().tolist()]
-    for start in range(0, len(words), _PER_LINE):
-        yield f"    {', '.join(words[start : start + _PER_LINE])},"
+    for start in range(0, len(words), PER_LINE):
+        yield f"    {', '.join(words[start : start + PER_LINE])},"
 
 
 def _hexadecimal(value: float) -> str:

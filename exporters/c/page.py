@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 from psu_deploy.exporters.c.declare import facts
@@ -11,10 +12,12 @@ from psu_deploy.text import visible
 
 
 def page_text(machine: StateMachine, emitted: Emitted, stem: str) -> str:
-    """The text of `net.md`."""
+    """The text of `net.md`: `@c:...@` is there where the numbers are source text, `@bin:...@` where they are not."""
+    form, other = ("bin", "c") if emitted.mapped else ("c", "bin")
     text = files("psu_deploy.exporters.c").joinpath("text", "page.md").read_text("utf-8")
-    said = "\n".join(visible(line) for line in facts(machine, emitted, f"{stem}_weights.c"))
+    text = re.sub(rf"@{other}:[^@]*@\n?", "", re.sub(rf"@{form}:([^@]*)@", r"\1", text.replace("@@", "\0")))
+    said = "\n".join(visible(line) for line in facts(machine, emitted, f"{stem}_weights.{form}"))
     words = {"STEM": stem, "PREFIX": emitted.prefix, "UPPER": emitted.prefix.upper(), "FACTS": said}
     for word, meaning in words.items():
-        text = text.replace(f"@{word}@", meaning)
+        text = text.replace(f"\0{word}\0", meaning)
     return text

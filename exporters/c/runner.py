@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from psu_deploy.errors import ArtifactError
-from psu_deploy.exporters.c.header import header_of, metadata_in
-from psu_deploy.exporters.c.integers.header import FORMAT as INTEGERS
-from psu_deploy.exporters.c.integers.runner import IntegerCRunner
-from psu_deploy.exporters.c.library import Library, States, open_library
+from psu_deploy.exporters.c.header import check_files, header_of
+from psu_deploy.exporters.c.library import REFUSED, Library, States, open_library
+from psu_deploy.exporters.c.reading import read_source
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.c.structure import structure_of
-from psu_deploy.files.limits import regular_size
 from psu_deploy.machine import StateMachine, StateTensor, Trace
 from psu_deploy.machine.graph import check_state
 from psu_deploy.machine.inputs import check_finite, check_horizon, numpy_state
@@ -43,6 +41,7 @@ class CRunner(EngineRunner):
     Args:
         path: `net.c`, as written by `psu_deploy.export(..., target="c")`; the other files lie beside it.
         flags: for the compiler, instead of -O3 and -march=native.
+        compiled: compile at once; False = when it first runs, so that files can be looked into that nobody trusts.
 
     Raises:
         ArtifactError: if a file is missing, damaged, edited or not ours.
@@ -56,19 +55,22 @@ class CRunner(EngineRunner):
 
     called = "a C runner"
 
-    def __init__(self, path: str | Path, *, flags: str | None = None) -> None:
+    def __init__(self, path: str | Path, *, flags: str | None = None, compiled: bool = True) -> None:
         source = Path(path)
-        network, header, weights, _ = names_of(source)
-        self._sources = {name: _read(source.parent / name) for name in (network, header, weights)}
-        others = {name: text for name, text in self._sources.items() if name != network}
-        self._header = header_of(source, self._sources[network], others)
+        network = read_source(source)
+        self._header = header_of(source, network)
+        _, *others = names_of(source, self._header.weights)
+        self._sources = {source.name: network, **{name: read_source(source.parent / name) for name in others}}
+        check_files(source, self._header.files, self._sources)
         super().__init__(source, self._header)
-        self._plain, self._traced = open_library(source, self._sources, self._header, flags)
+        self._flags = flags
         self._spec = {s.name: StateTensor(s.shape, "float32", batched=True) for s in self._header.states}
         if self._header.counts:
             self._spec = {STEP: StateTensor((), "int64", batched=False), **self._spec}
         self._numbers = sum(prod(end.shape) for end in self._header.outputs)
         self._one_output = len(self._header.outputs) == 1
+        if compiled:
+            _ = self._libraries
 
     @property
     def state(self) -> dict[str, Array]:
@@ -101,13 +103,13 @@ class CRunner(EngineRunner):
             # One test for the good case: Python's share of a step is what a small network feels.
             if type(x) is not np.ndarray or x.shape != life.shape or x.dtype is not _FLOAT:
                 self._check_step(x)
-            np.copyto(self._x, x)
-            if not self._plain.all_finite(self._x_at, self._x.size):
-                check_finite(x)
             if self._last is not None and life.steps >= self._last:
+                check_finite(x)
                 check_horizon(life.steps, self._last)
-            self._run(1, self._x_at, self._y_at, self._y)
-            return self._given_out(self._y.copy())
+            np.copyto(self._x, x)
+            self._moved(self._one_step(*self._arguments), 1, x)
+            y = self._y.copy()
+            return y if self._one_output else self._given_out(y)
 
     @property
     def contents(self) -> Contents:
@@ -124,11 +126,18 @@ class CRunner(EngineRunner):
         """How the sources stand against those that exporting a machine writes, line for line. Nothing runs."""
         return structure_of(self._path, self._sources, self._header, machine)
 
+    @cached_property
+    def _libraries(self) -> tuple[Library, Library]:
+        """As deployed, and with a trace."""
+        return open_library(self._path, self._sources, self._header, self._flags)
+
     def _start(self, batch: int, state: Mapping[str, Any] | None) -> int:
-        self._states = _started(self._plain, batch, state)
+        plain, _ = self._libraries
+        self._states, self._plain = _started(plain, batch, state), plain
         self._x = np.zeros((batch, *self._features), _FLOAT)
-        self._y = np.zeros((batch, self._numbers), _FLOAT)
-        self._x_at, self._y_at = self._x.ctypes.data, self._y.ctypes.data
+        end = self._header.outputs[0].shape if self._one_output else (self._numbers,)
+        self._y = np.zeros((batch, *end), _FLOAT)
+        self._arguments = (self._states.address, batch, self._x.ctypes.data, self._y.ctypes.data)
         counter = self._states.counter
         return 0 if counter is None else int(counter[0])
 
@@ -137,34 +146,40 @@ class CRunner(EngineRunner):
         y = np.empty((*x.shape[:2], self._numbers), _FLOAT)
         for start in range(0, len(x), _AT_ONCE):
             part, out = x[start : start + _AT_ONCE], y[start : start + _AT_ONCE]
-            self._run(len(part), part.ctypes.data, out.ctypes.data, out)
+            address = self._states.address
+            done = self._plain.run(address, len(part), x.shape[1], part.ctypes.data, out.ctypes.data)
+            self._moved(done, len(part), part)
         return self._given_out(y)
 
-    def _run(self, steps: int, x: int, y: int, given: Array) -> None:
-        """Some steps; where a number is not finite any more, there must be a reset."""
-        life, states = self._life, self._states
+    def _one_step(self, *arguments: int) -> int:
         try:
-            done = self._plain.run(states.address, steps, len(self._x), x, y)
-            if done == steps:
-                life.steps += steps
-                return
-            life.steps -= done  # the step that went wrong among them: done is -1 - t
-        except BaseException:
-            life.break_off()
+            return int(self._plain.step(*arguments))
+        except BaseException:  # Ctrl-C, heard between the last instruction of C and the first one of Python
+            self._life.break_off()
             raise
-        life.overflowed(first_overflow(states.tensors.items()) or THE_OUTPUT)
+
+    def _moved(self, done: int, steps: int, x: Array) -> None:
+        """Count what was done; where a number is not finite any more, there must be a reset."""
+        if done == steps:
+            self._life.steps += steps
+            return
+        if done == REFUSED and steps == 1:
+            check_finite(x)
+        self._life.steps -= done  # the step that went wrong among them: done is -1 - t
+        self._life.overflowed(first_overflow(self._states.tensors.items()) or THE_OUTPUT)
 
     def _trace(self, x: Array, state: Mapping[str, Any] | None) -> Trace:
         """The same sources compiled with a trace, which keeps what every neuron did in the last step."""
         begun = 0 if state is None else int(state.get(STEP, 0))
         check_horizon(begun, self._last, len(x))
-        states = _started(self._traced, x.shape[1], state)
+        _, library = self._libraries
+        states = _started(library, x.shape[1], state)
         x = np.ascontiguousarray(x)
         y = np.empty((*x.shape[:2], self._numbers), _FLOAT)
         kept = {(layer, what): states.neuron(layer, what) for layer in self._header.neurons for what in _KEPT}
         seen = {key: np.empty((len(x), *value.shape), _FLOAT) for key, value in kept.items()}
         for t, (x_t, y_t) in enumerate(zip(x, y, strict=True)):
-            self._traced.run(states.address, 1, x.shape[1], x_t.ctypes.data, y_t.ctypes.data)
+            library.run(states.address, 1, x.shape[1], x_t.ctypes.data, y_t.ctypes.data)
             for key, value in kept.items():
                 seen[key][t] = value
         trace = Trace(self._given_out(y), state=_state_of(states))
@@ -196,16 +211,6 @@ _KEPT = {"S": "spikes", "V": "potential", "R": "reset", "margin": "margin"}
 """What of a neuron is kept, and where it stands in a trace."""
 
 
-def load(path: str | Path, *, flags: str | None = None) -> CRunner | IntegerCRunner:
-    """A runner for exported sources, by what they say of themselves; see `CRunner` and `IntegerCRunner`."""
-    source = Path(path)
-    sources = {name: _read(source.parent / name) for name in names_of(source)[:3]}
-    _, said = metadata_in(source, sources[source.name])
-    if isinstance(said, dict) and said.get("format") == INTEGERS:
-        return IntegerCRunner(source, sources, flags=flags)
-    return CRunner(source, flags=flags)
-
-
 def _started(library: Library, batch: int, state: Mapping[str, Any] | None) -> States:
     states = library.states(batch)
     if state is not None:
@@ -220,13 +225,3 @@ def _state_of(states: States) -> dict[str, Array]:
     found = {name: value.copy() for name, value in states.tensors.items()}
     counter = states.counter
     return found if counter is None else {STEP: counter[0].copy(), **found}
-
-
-def _read(path: Path) -> str:
-    regular_size(path)
-    try:
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{path} is damaged, or no text: {error.reason} at byte {error.start}") from error

@@ -26,6 +26,7 @@ class Scope:
         shape: of the output.
         members: role -> name of the layer's state in the struct.
         names: gives identifiers.
+        mapped: whether constants lie in a file of their own, which the state points to.
         part: finds room for so many numbers as long as the layer runs; returns where they start.
     """
 
@@ -35,6 +36,7 @@ class Scope:
     shape: Shape
     members: dict[str, str]
     names: Names
+    mapped: bool
     part: Callable[[int], int]
     says: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -91,6 +93,8 @@ class Scope:
             raise Refusal(f"it has {values.size:,} numbers, more than an int of C counts", "make the layer smaller")
         name = self.names.unique(f"{self.prefix}_layer_{self.ident}_{role}")
         self.constants[name] = values
+        if self.mapped:
+            self.reads.add("s")
         return name
 
     def integers(self, values: Sequence[int], role: str) -> str:

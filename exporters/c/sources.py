@@ -10,20 +10,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from psu_deploy.exporters.c.declare import header_text
-from psu_deploy.exporters.c.emit import Emitted, emit
+from psu_deploy.exporters.c.emit import Emitted
 from psu_deploy.exporters.c.header import MARK, facts_of
-from psu_deploy.exporters.c.names import prefix_of
-from psu_deploy.exporters.c.numbers import table
-from psu_deploy.exporters.c.page import page_text
+from psu_deploy.exporters.c.weights import Form, declarations, weights_file
 from psu_deploy.machine import StateMachine
 from psu_deploy.numerics.sigmoid_table import knots
 
 _HELPERS = {
     "active": "rows.c",
     "add_rows": "rows.c",
+    "channels_first": "channels.c",
     "sigmoid": "sigmoid.c",
     "sigmoid_table": "sigmoid_table.c",
     "uniform": "noise.c",
@@ -31,37 +28,38 @@ _HELPERS = {
 """Function -> the text that holds it."""
 
 
-def names_of(path: Path) -> tuple[str, str, str, str]:
-    """The files of a network, `net.c` first: what the others are called follows from it."""
-    stem = path.stem
-    return f"{stem}.c", f"{stem}.h", f"{stem}_weights.c", f"{stem}.md"
+def names_of(path: Path, weights: Form) -> tuple[str, str, str]:
+    """The sources of a network, `net.c` first: what the others are called follows from it."""
+    return f"{path.stem}.c", f"{path.stem}.h", f"{path.stem}_weights.{weights}"
 
 
-def sources_of(machine: StateMachine, path: Path) -> dict[str, str]:
-    """Name -> text of every file of an export, `net.c` first.
+def page_of(path: Path) -> str:
+    """The name of the page beside them."""
+    return f"{path.stem}.md"
+
+
+def sources_of(machine: StateMachine, emitted: Emitted, path: Path) -> dict[str, bytes]:
+    """Name -> content of every source of an export, `net.c` first.
 
     Args:
-        machine: what to export.
+        machine: what is exported.
+        emitted: a step of it.
         path: of `net.c`; only its name counts.
-
-    Raises:
-        InputError: if no file of C may be called that.
-        UnsupportedModelError: if there is something that has no rule.
     """
-    prefix = prefix_of(path)
-    emitted = emit(machine, prefix)
-    network, header, weights, page = names_of(path)
-    others = {header: header_text(machine, emitted, weights), weights: _weights_text(emitted, network)}
-    text = _network_text(emitted, header)
+    network, header, weights = names_of(path, "bin" if emitted.mapped else "c")
+    others = {
+        header: header_text(machine, emitted, weights).encode(),
+        weights: weights_file(emitted, network),
+    }
+    text = _network_text(emitted, header).encode()
     facts = facts_of(machine, emitted)
-    said = {name: sha256(content.encode()).hexdigest() for name, content in others.items()}
-    facts["files"] = {network: sha256(text.encode()).hexdigest(), **said}
-    return {network: text + metadata_text(facts), **others, page: page_text(machine, emitted, path.stem)}
+    facts["files"] = {name: sha256(content).hexdigest() for name, content in {network: text, **others}.items()}
+    return {network: text + metadata_text(facts).encode(), **others}
 
 
 def metadata_text(facts: dict[str, Any]) -> str:
     """The last lines of `net.c`: what the files say of themselves, in a comment that no name can end."""
-    written = json.dumps(facts, indent=1).replace("/", "\\/").replace("?", "\\u003f")
+    written = json.dumps(facts, indent=1).replace("/", "\\u002f").replace("?", "\\u003f")
     return f"\n{MARK}\n{written}\n*/\n"
 
 
@@ -74,16 +72,17 @@ def fixed_text(name: str, prefix: str) -> str:
 
 def _network_text(emitted: Emitted, header: str) -> str:
     prefix = emitted.prefix
-    wanted = dict.fromkeys(_HELPERS[name] for name in emitted.helpers)
-    helpers = [fixed_text(name, prefix).replace("/*KNOTS*/", _knots()) for name in _HELPERS.values() if name in wanted]
+    wanted = {_HELPERS[name] for name in emitted.helpers}
+    texts = [name for name in dict.fromkeys(_HELPERS.values()) if name in wanted]
     parts = [
         f'#include "{header}"',
         fixed_text("begin.c", prefix),
-        *(["\n".join(_declarations(emitted))] if emitted.constants else []),
-        *dict.fromkeys(helpers),
+        *(["\n".join(declarations(emitted))] if emitted.constants else []),
+        *(fixed_text(name, prefix).replace("/*KNOTS*/", _knots()) for name in texts),
         *emitted.functions,
         "\n".join(_step(emitted)),
-        fixed_text("end_with_horizon.c" if emitted.horizon else "end.c", prefix),
+        fixed_text("reset_mapped.c" if emitted.mapped else "reset.c", prefix),
+        fixed_text("step_with_horizon.c" if emitted.horizon else "step.c", prefix),
     ]
     return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
 
@@ -91,16 +90,6 @@ def _network_text(emitted: Emitted, header: str) -> str:
 def _knots() -> str:
     values = [str(value) for value in knots().tolist()]
     return ",\n    ".join(", ".join(values[start : start + 13]) for start in range(0, len(values), 13))
-
-
-def _declarations(emitted: Emitted) -> Iterator[str]:
-    yield "/* The numbers of the layers; they never change. */"
-    for name, values in emitted.constants.items():
-        yield f"extern const {_kind(values)} {name}[{values.size}];"
-
-
-def _kind(values: np.ndarray[Any, Any]) -> str:
-    return "int" if values.dtype.kind == "i" else "float"
 
 
 def _step(emitted: Emitted) -> Iterator[str]:
@@ -120,15 +109,3 @@ def _step(emitted: Emitted) -> Iterator[str]:
     if emitted.counts:
         yield "    s->step = t + 1;"
     yield "}"
-
-
-def _weights_text(emitted: Emitted, network: str) -> str:
-    lines = [f"/* The numbers of {network}, float32 in hexadecimal: 0x1.8p-3f is 1.5 / 8. */"]
-    for name, values in emitted.constants.items():
-        shape = " x ".join(map(str, values.shape)) or "1"
-        declared = f"const {_kind(values)} {name}[{values.size}]"
-        lines += ["", f"/* {shape} */", f"extern {declared};", f"{declared} = {{", *table(values), "};"]
-    if not emitted.constants:
-        lines += ["", f"extern const int {emitted.prefix}_layer_without_numbers;"]
-        lines += [f"const int {emitted.prefix}_layer_without_numbers = 0;"]
-    return "\n".join(lines) + "\n"

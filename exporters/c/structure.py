@@ -8,44 +8,90 @@ from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
+
 from psu_deploy.errors import UnsupportedModelError
+from psu_deploy.exporters.c.emit import Emitted, emit
 from psu_deploy.exporters.c.header import MARK, CHeader
+from psu_deploy.exporters.c.numbers import PER_LINE
 from psu_deploy.exporters.c.sources import sources_of
+from psu_deploy.exporters.c.weights import mapped, named
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime.structure import Structure, first_of, judged_by_version
 from psu_deploy.text import visible
+
+_NUMBER = re.compile(r"(-?0x[0-9a-f.]+p[+-]\d+)f,")
+
+_MOST = 3
+"""Numbers of an array that are named."""
 
 _LONGEST = 100
 """Letters of a line in a difference."""
 
 
-def structure_of(path: Path, sources: Mapping[str, str], header: CHeader, machine: StateMachine) -> Structure:
+def structure_of(path: Path, sources: Mapping[str, bytes], header: CHeader, machine: StateMachine) -> Structure:
     """How files stand against an export of a machine.
 
     Args:
         path: of `net.c`.
-        sources: name -> text of the files that are compiled.
+        sources: name -> content of its files.
         header: what they say of themselves.
         machine: what they should be an export of.
     """
     try:
-        expected = sources_of(machine, path)
+        emitted = emit(machine, header.prefix, mapped=header.weights == "bin")
     except UnsupportedModelError as error:
         return Structure((f"this network cannot be exported to C: {error.problems[0].reason}",))
-    found = first_of(_differences(sources, expected))
+    found = first_of(_differences(path, sources, machine, emitted))
     return judged_by_version(found, header.versions.get("psu-deploy"), version("psu-deploy"))
 
 
-def _differences(sources: Mapping[str, str], expected: Mapping[str, str]) -> Iterator[str]:
+def _differences(path: Path, sources: Mapping[str, bytes], machine: StateMachine, emitted: Emitted) -> Iterator[str]:
     """The metadata say of the files what is seen here anyway, and who wrote them."""
-    for name, text in sources.items():
-        lines, wanted = ((t.partition(f"\n{MARK}\n")[0]).split("\n") for t in (text, expected[name]))
-        inside = ""
-        for number, (is_, should) in enumerate(zip_longest(lines, wanted), 1):
-            inside = _heading(should or is_ or "") or inside
-            if is_ != should and not _of_the_writer(is_, should):
-                where = f"{name}, line {number}{f', in {inside}' if inside else ''}"
-                yield f"{where}: there is {_shown(is_)}, exporting this network gives {_shown(should)}"
+    for name, content in sources_of(machine, emitted, path).items():
+        if emitted.mapped and name.endswith(".bin"):
+            yield from _of_numbers(name, sources[name], content, emitted)
+        else:
+            yield from _of_lines(name, sources[name].decode("utf-8", "replace"), content.decode())
+
+
+def _of_numbers(name: str, content: bytes, expected: bytes, emitted: Emitted) -> Iterator[str]:
+    """Compared as bytes: -0.0 is not 0.0."""
+    if len(content) != len(expected):
+        yield f"{name} has {len(content):,} bytes, exporting this network gives {len(expected):,}"
+    for array, values in mapped(emitted).items():
+        found = named(content, emitted)[array]
+        ours = values.ravel().astype("<f4")[: len(found)]
+        for place in np.flatnonzero(found.view("<u4") != ours.view("<u4"))[:_MOST]:
+            yield (
+                f"{name}: {array}[{place}] is {float(found[place])!r}, exporting this network gives "
+                f"{float(ours[place])!r}"
+            )
+
+
+def _of_lines(name: str, text: str, expected: str) -> Iterator[str]:
+    lines, wanted = ((t.partition(f"\n{MARK}\n")[0]).split("\n") for t in (text, expected))
+    inside, begun = "", 0
+    for number, (is_, should) in enumerate(zip_longest(lines, wanted), 1):
+        heading = _heading(should or is_ or "")
+        inside, begun = (heading, number) if heading else (inside, begun)
+        if is_ == should or _of_the_writer(is_, should):
+            continue
+        numbers = list(_numbers(is_ or "", should or "", (number - begun - 1) * PER_LINE))
+        for place, one, other in numbers:
+            yield f"{name}: {inside}[{place}] is {one!r}, exporting this network gives {other!r}"
+        if not numbers:
+            where = f"{name}, line {number}{f', in {inside}' if inside else ''}"
+            yield f"{where}: there is {_shown(is_)}, exporting this network gives {_shown(should)}"
+
+
+def _numbers(is_: str, should: str, start: int) -> Iterator[tuple[int, float, float]]:
+    """Place in the array and both numbers, where two lines are numbers, as many of them, and not the same."""
+    rows = [_NUMBER.findall(line) for line in (is_, should)]
+    if len(rows[0]) == len(rows[1]) and not any(_NUMBER.sub("", line).strip() for line in (is_, should)):
+        for place, (one, other) in enumerate(zip(*rows, strict=True), start):
+            if one != other:
+                yield place, float.fromhex(one), float.fromhex(other)
 
 
 def _heading(line: str) -> str:

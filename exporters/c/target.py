@@ -24,7 +24,7 @@ C = Target(
     title="C",
     suffix=SUFFIX,
     export="psu_deploy.exporters.c.export:export",
-    load="psu_deploy.exporters.c.runner:load",
+    load="psu_deploy.exporters.c.load:load",
     options=(
         Option(
             "numerics",
@@ -51,12 +51,18 @@ C = Target(
             purpose="is for whole numbers, --numerics int8",
         ),
         Option(
+            "weights",
+            ("export",),
+            "`c`: numbers as source text (default); `bin`: as a file of their own, to be mapped.",
+        ),
+        Option(
             "flags",
             ("run", "verify"),
             "for the compiler, instead of -O3 and -march=native.",
             default=None,
         ),
     ),
+    without_engine={"compiled": False},
     checks=("psu_deploy.exporters.c.compiler:found",),
     reports=True,
 )

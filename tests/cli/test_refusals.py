@@ -64,7 +64,7 @@ class TestExport:
 
     def test_an_unknown_target(self, cli, saved, tmp_path):
         cli("export", saved, "--to", "tflite", "--out", "out").failed_with(
-            "unknown target 'tflite'; choose one of lava, nir, onnx"
+            "unknown target 'tflite'; choose one of c, lava, nir, onnx"
         )
         assert not (tmp_path / "out").exists()
 

@@ -39,7 +39,7 @@ def test_another_package_adds_a_target(plugin):
 
 
 def test_an_unknown_target_is_told_which_there_are(plugin):
-    choice = r"unknown target 'tflite'; choose one of echo, lava, nir, onnx"
+    choice = r"unknown target 'tflite'; choose one of c, echo, lava, nir, onnx"
     with pytest.raises(psu.InputError, match=choice):
         psu.export(MACHINE, "net.tflite", target="tflite")
 

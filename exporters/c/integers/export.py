@@ -10,8 +10,8 @@ from typing import Any
 from psu_deploy.errors import InternalError, UnsupportedModelError
 from psu_deploy.exporters.c.integers.header import LIBRARIES
 from psu_deploy.exporters.c.integers.runner import IntegerCRunner
-from psu_deploy.exporters.c.integers.sources import sources_of
-from psu_deploy.exporters.c.sources import names_of
+from psu_deploy.exporters.c.integers.sources import page_text, sources_of
+from psu_deploy.exporters.c.sources import page_of
 from psu_deploy.exporters.integers.pipeline import Rounded, report_path, rounded
 from psu_deploy.files.atomic import atomic_path
 from psu_deploy.machine import StateMachine
@@ -28,20 +28,20 @@ def export(machine: StateMachine, path: Path, *, calibration: Any, input_range: 
     except UnsupportedModelError as error:
         raise UnsupportedModelError(error.problems, _ACTION) from error
     report = json.dumps(made.report.to_dict(), indent=2) + "\n"
+    page = page_text(made.network, made.metadata, path)
+    written = {page_of(path): page.encode(), report_path(path).name: report.encode(), **sources}
     with atomic_path(path) as temporary:
-        for name, text in sources.items():
-            (temporary.parent / name).write_text(text, "utf-8")
-        artifact = _checked(temporary, sources, made)
-        report_path(temporary).write_text(report, "utf-8")
-        for name in (*names_of(path)[1:], report_path(path).name):  # net.c last: it says what the others must be
+        for name, content in written.items():
+            (temporary.parent / name).write_bytes(content)
+        artifact = _checked(temporary, made)
+        for name in written.keys() - {path.name}:  # net.c last: it says what the others must be
             (temporary.parent / name).replace(path.parent / name)
     return replace(artifact, path=path)
 
 
-def _checked(path: Path, sources: dict[str, str], made: Rounded) -> Artifact:
+def _checked(path: Path, made: Rounded) -> Artifact:
     """What was written sends, compiled, what the integers send."""
-    source, header, weights, _ = names_of(path)
-    runner = IntegerCRunner(path, {name: sources[name] for name in (source, header, weights)})
+    runner = IntegerCRunner(path)
     if not runner.repeats_itself(made.network, made.sample):
         raise InternalError("what was written does not compute what it should. Please report this model")
     return runner.artifact

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from psu_deploy.exporters.c.header import check_files, metadata_in
+from psu_deploy.exporters.c.header import metadata_in
 from psu_deploy.exporters.c.integers.numbers import from_plain
 from psu_deploy.exporters.integers.from_tree import MalformedError, network_of
 from psu_deploy.exporters.integers.metadata import IntegerHeader, read_integer_header
@@ -44,18 +43,17 @@ class IntegerCHeader(IntegerHeader):
     network: dict[str, Any]
 
 
-def read(path: Path, text: str, others: Mapping[str, str]) -> tuple[IntegerNetwork, IntegerCHeader]:
-    """The network of a file as its metadata hold it, and what they say, checked against what the files are.
+def read(path: Path, content: bytes) -> tuple[IntegerNetwork, IntegerCHeader]:
+    """The network of a file as its metadata hold it, and what they say.
 
     Args:
         path: of `net.c`.
-        text: of `net.c`.
-        others: name -> text of the other files.
+        content: of it.
 
     Raises:
-        ArtifactError: if the files were not written by us, are of another format, or were changed since.
+        ArtifactError: if it was not written by us, is of another format, or holds anything but what we write.
     """
-    content, values = metadata_in(path, text)
+    values = metadata_in(path, content)
     try:
         header = read_integer_header(IntegerCHeader, values)
         network = network_of(from_plain(header.network), values)
@@ -63,6 +61,5 @@ def read(path: Path, text: str, others: Mapping[str, str]) -> tuple[IntegerNetwo
             raise ValueError(f"there are {len(header.trace)} names for {len(network.layers)} layers")
     except (MalformedError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError) as error:
         raise malformed(path, "psu-deploy", error) from error
-    check_files(path, header.files, {path.name: content, **others})
-    check_memory(NUMBER * numbers_per_sample(network), len(text), f"{path}: one sample of this network")
+    check_memory(NUMBER * numbers_per_sample(network), len(content), f"{path}: one sample of this network")
     return network, header

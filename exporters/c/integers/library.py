@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from psu_deploy.errors import EngineError
 from psu_deploy.exporters.c.compiler import compiled
+from psu_deploy.exporters.c.integers.header import IntegerCHeader
 from psu_deploy.exporters.c.integers.sources import fixed_text
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.integers.network import IntegerNetwork
-
-FLAGS = "-O3 -march=native"
 
 
 class IntegerLibrary:
@@ -56,12 +55,7 @@ class IntegerLibrary:
 
 
 def open_library(
-    path: Path,
-    sources: Mapping[str, str],
-    network: IntegerNetwork,
-    prefix: str,
-    trace: tuple[str, ...],
-    flags: str | None,
+    path: Path, sources: Mapping[str, bytes], network: IntegerNetwork, header: IntegerCHeader, flags: str | None
 ) -> tuple[IntegerLibrary, IntegerLibrary]:
     """Compile sources that were checked, and open them: as deployed, and with a trace.
 
@@ -69,16 +63,16 @@ def open_library(
         MissingExtraError: if there is no compiler.
         EngineError: if it refuses them, or the system what it made.
     """
-    name, included, weights, _ = names_of(path)
-    texts = {file: sources[file] for file in (name, included, weights)}
-    offsets = " ".join(f"(int64_t)offsetof({prefix}_state, trace.{ident})," for ident in trace)
-    upper = prefix.upper()
-    glue = fixed_text("glue.c", prefix).replace("@NETWORK@", name)
-    texts["psu_glue.c"] = glue.replace("/*OFFSETS*/", f"\n#ifdef {upper}_TRACE\n    {offsets}\n#endif\n")
-    texts["psu_traced.c"] = f'#define {upper}_TRACE\n#include "psu_glue.c"\n'
-    with compiled(texts, ("psu_glue.c", "psu_traced.c", weights), FLAGS if flags is None else flags) as built:
+    name, _, weights = names_of(path, "c")
+    upper = header.prefix.upper()
+    offsets = " ".join(f"(int64_t)offsetof({header.prefix}_state, trace.{ident})," for ident in header.trace)
+    glue = fixed_text("glue.c", header.prefix).replace("@NETWORK@", name)
+    glue = glue.replace("/*OFFSETS*/", f"\n#ifdef {upper}_TRACE\n    {offsets}\n#endif\n")
+    traced = f'#define {upper}_TRACE\n#include "psu_glue.c"\n'
+    ours = {"psu_glue.c": glue.encode(), "psu_traced.c": traced.encode()}
+    with compiled({**sources, **ours}, (*ours, weights), flags) as built:
         try:
             loaded = ctypes.CDLL(str(built))
         except OSError as error:
             raise EngineError(f"the system does not load what was compiled of {path}: {error}") from error
-        return IntegerLibrary(loaded, network, ()), IntegerLibrary(loaded, network, trace)
+        return IntegerLibrary(loaded, network, ()), IntegerLibrary(loaded, network, header.trace)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from psu_deploy.exporters.c.header import check_files
 from psu_deploy.exporters.c.integers.header import read
-from psu_deploy.exporters.c.integers.library import open_library
+from psu_deploy.exporters.c.integers.library import IntegerLibrary, open_library
 from psu_deploy.exporters.c.integers.structure import structure_of
+from psu_deploy.exporters.c.reading import read_source
+from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.integers.input_code import encode
 from psu_deploy.exporters.integers.network import IntegerNetwork
 from psu_deploy.exporters.integers.reference import Reference
@@ -30,8 +34,8 @@ class IntegerCRunner(IntegerRunner):
 
     Args:
         path: `net.c`, as written by `psu_deploy.export(..., target="c", numerics="int8")`; the others lie beside it.
-        sources: name -> text of `net.c`, `net.h` and `net_weights.c`.
         flags: for the compiler, instead of -O3 and -march=native; no number depends on them.
+        compiled: compile at once; False = when it first runs, so that files can be looked into that nobody trusts.
 
     Raises:
         ArtifactError: if a file is damaged, edited or not ours.
@@ -42,14 +46,16 @@ class IntegerCRunner(IntegerRunner):
     called = "a C runner"
     stateless = "the integers of C start from silence; run the sequence from its start instead"
 
-    def __init__(self, path: Path, sources: Mapping[str, str], *, flags: str | None = None) -> None:
-        others = {name: text for name, text in sources.items() if name != path.name}
-        network, header = read(path, sources[path.name], others)
-        super().__init__(path, header)
-        self._hold(network, header, in_numpy=False)
-        self._sources, self._said = dict(sources), header
-        self._plain, self._traced = open_library(path, sources, network, header.prefix, header.trace, flags)
-        self._states = self._plain.states(0)
+    def __init__(self, path: str | Path, *, flags: str | None = None, compiled: bool = True) -> None:
+        source = Path(path)
+        self._sources = {name: read_source(source.parent / name) for name in names_of(source, "c")}
+        network, self._said = read(source, self._sources[source.name])
+        check_files(source, self._said.files, self._sources)
+        super().__init__(source, self._said)
+        self._hold(network, self._said, in_numpy=False)
+        self._flags = flags
+        if compiled:
+            _ = self._libraries
 
     @property
     def name(self) -> str:
@@ -67,14 +73,21 @@ class IntegerCRunner(IntegerRunner):
 
     def repeats_itself(self, network: IntegerNetwork, x: NDArray[Any]) -> bool:
         """Whether every layer sends what a network of whole numbers sends, for an input (T, B, *features)."""
-        numbers = encode(network, x)
+        (plain, _), numbers = self._libraries, encode(network, x)
         expected = Reference(network, x.shape[1]).advance(numbers)
         found = self._with_trace(numbers, tuple(range(len(network.layers))))
         same = all(np.array_equal(found.layers[index], sent) for index, sent in enumerate(expected))
-        return same and np.array_equal(self._plain.run(self._plain.states(x.shape[1]), numbers), expected[-1])
+        return same and np.array_equal(plain.run(plain.states(x.shape[1]), numbers), expected[-1])
+
+    @cached_property
+    def _libraries(self) -> tuple[IntegerLibrary, IntegerLibrary]:
+        """As deployed, and with a trace."""
+        return open_library(self._path, self._sources, self._network, self._said, self._flags)
 
     def _start(self, batch: int, state: Mapping[str, Any] | None) -> int:
-        self._states = self._plain.states(batch)
+        if not self._in_numpy:
+            self._plain, _ = self._libraries
+            self._states = self._plain.states(batch)
         return super()._start(batch, state)
 
     def _in_engine(self, numbers: NDArray[np.int64], record: tuple[int, ...]) -> Sent:
@@ -85,10 +98,11 @@ class IntegerCRunner(IntegerRunner):
 
     def _with_trace(self, numbers: NDArray[np.int64], record: tuple[int, ...]) -> Sent:
         """A whole sequence in the build that keeps what every layer sent."""
-        states = self._traced.states(numbers.shape[1])
+        _, library = self._libraries
+        states = library.states(numbers.shape[1])
         rows, seen = [], {index: [] for index in record}  # type: ignore[var-annotated]
         for t in range(len(numbers)):
-            rows.append(self._traced.run(states, numbers[t : t + 1]))
+            rows.append(library.run(states, numbers[t : t + 1]))
             for index in record:
-                seen[index].append(self._traced.sent(states, index))
+                seen[index].append(library.sent(states, index))
         return Sent(np.concatenate(rows), {index: np.stack(values) for index, values in seen.items()})

@@ -29,8 +29,8 @@ _CALLS = {
 """Function of `text/` -> those that it calls."""
 
 
-def sources_of(network: IntegerNetwork, metadata: Mapping[str, Any], path: Path) -> dict[str, str]:
-    """Name -> text of every file of an export, `net.c` first.
+def sources_of(network: IntegerNetwork, metadata: Mapping[str, Any], path: Path) -> dict[str, bytes]:
+    """Name -> content of every source of an export, `net.c` first.
 
     Args:
         network: what to export.
@@ -42,18 +42,21 @@ def sources_of(network: IntegerNetwork, metadata: Mapping[str, Any], path: Path)
         UnsupportedModelError: if a layer does not fit into the numbers of C.
     """
     emitted = emit(network, prefix_of(path))
-    source, header, weights, page = names_of(path)
-    others = {header: header_text(emitted, metadata, weights), weights: _weights_text(emitted, source)}
-    text = _network_text(emitted, header)
+    source, header, weights = names_of(path, "c")
+    others = {
+        header: header_text(emitted, metadata, weights).encode(),
+        weights: _weights_text(emitted, source).encode(),
+    }
+    text = _network_text(emitted, header).encode()
     said = {
         **metadata,
         "format": FORMAT,
         "prefix": emitted.prefix,
         "trace": emitted.layers,
-        "files": {name: sha256(content.encode()).hexdigest() for name, content in {source: text, **others}.items()},
+        "files": {name: sha256(content).hexdigest() for name, content in {source: text, **others}.items()},
         "network": as_plain(tree_of_network(network)),
     }
-    return {source: text + metadata_text(said), **others, page: _page_text(emitted, metadata, path.stem)}
+    return {source: text + metadata_text(said).encode(), **others}
 
 
 def fixed_text(name: str, prefix: str) -> str:
@@ -122,7 +125,9 @@ def _table(values: Integers) -> Iterator[str]:
         yield f"    {', '.join(words[start : start + _PER_LINE])},"
 
 
-def _page_text(emitted: Emitted, metadata: Mapping[str, Any], stem: str) -> str:
+def page_text(network: IntegerNetwork, metadata: Mapping[str, Any], path: Path) -> str:
+    """The text of `net.md`."""
+    emitted, stem = emit(network, prefix_of(path)), path.stem
     text = files("psu_deploy.exporters.c.integers").joinpath("text", "page.md").read_text("utf-8")
     said = "\n".join(visible(line) for line in facts(emitted, metadata, f"{stem}_weights.c"))
     words = {"STEM": stem, "PREFIX": emitted.prefix, "UPPER": emitted.prefix.upper(), "FACTS": said}

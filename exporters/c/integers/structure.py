@@ -22,12 +22,12 @@ _LONGEST = 100
 """Letters of a line in a difference."""
 
 
-def structure_of(path: Path, sources: Mapping[str, str], header: IntegerCHeader, machine: StateMachine) -> Structure:
+def structure_of(path: Path, sources: Mapping[str, bytes], header: IntegerCHeader, machine: StateMachine) -> Structure:
     """How files stand against an export of a machine.
 
     Args:
         path: of `net.c`.
-        sources: name -> text of the files that are compiled.
+        sources: name -> content of the files that are compiled.
         header: what they say of themselves.
         machine: what they should be an export of.
     """
@@ -45,10 +45,12 @@ def structure_of(path: Path, sources: Mapping[str, str], header: IntegerCHeader,
     return judged_by_version(found, header.versions.get("psu-deploy"), version("psu-deploy"))
 
 
-def _lines_apart(sources: Mapping[str, str], expected: Mapping[str, str]) -> Iterator[str]:
+def _lines_apart(sources: Mapping[str, bytes], expected: Mapping[str, bytes]) -> Iterator[str]:
     """Where the text of a file is not what its numbers give: their place, and both lines."""
     for name, text in sources.items():
-        lines, wanted = (whole.partition(f"\n{MARK}\n")[0].split("\n") for whole in (text, expected[name]))
+        lines, wanted = (
+            whole.decode(errors="replace").partition(f"\n{MARK}\n")[0].split("\n") for whole in (text, expected[name])
+        )
         for number, (is_, should) in enumerate(zip_longest(lines, wanted), 1):
             if is_ != should:
                 shown = ["nothing" if line is None else repr(visible(line.strip(), _LONGEST)) for line in (is_, should)]

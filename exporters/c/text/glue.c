@@ -1,8 +1,8 @@
 /* What Python calls: many samples and many steps at once, and whether the numbers stayed finite. */
 #ifdef NET_TRACE
 #define GLUE(name) glue_traced_##name
-#define net_reset glue_traced_reset
-#define net_step glue_traced_step
+#define net_reset glue_traced_network_reset
+#define net_step glue_traced_network_step
 #else
 #define GLUE(name) glue_##name
 #endif
@@ -24,10 +24,6 @@ static int glue_finite(const float *x, int64_t count) {
     return !bad;
 }
 
-int GLUE(all_finite)(const float *x, int64_t count) {
-    return glue_finite(x, count);
-}
-
 /* x: (steps, batch, inputs), y: (steps, batch, outputs). Returns how many steps it took: fewer where something is not
    finite after the last of them. All samples work in the room of the first. */
 int64_t GLUE(run)(net_state *s, int64_t steps, int64_t batch, const float *x, float *y) {
@@ -44,4 +40,11 @@ int64_t GLUE(run)(net_state *s, int64_t steps, int64_t batch, const float *x, fl
         }
     }
     return steps;
+}
+
+/* One step, or GLUE_REFUSED if x is not finite: then nothing has changed. */
+enum { GLUE_REFUSED = -2 };
+
+int64_t GLUE(step)(net_state *s, int64_t batch, const float *x, float *y) {
+    return glue_finite(x, batch * NET_INPUTS) ? GLUE(run)(s, 1, batch, x, y) : GLUE_REFUSED;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def run(folder: Path, networks, inputs, flags=(*STRICT, *SANITIZERS)):
     units, main, defines = [], ["#include <stdio.h>"], []
     for name, net in networks.items():
         for file, text in sources_of(net, SAID, Path(f"{name}.c")).items():
-            (folder / file).write_text(text)
+            (folder / file).write_bytes(text)
         units += [f"{name}.c", f"{name}_weights.c"]
         defines.append(f"-D{name.upper()}_TRACE")
         body = _MAIN.replace("NAME_UPPER", name.upper()).replace("NAME_", f"{name}_").replace("NAME(", f"run_{name}(")
@@ -57,7 +58,7 @@ def run(folder: Path, networks, inputs, flags=(*STRICT, *SANITIZERS)):
         count = batch * steps * (sum(sizes) + sizes[-1])
         part, said = said[:count].reshape(batch, steps, -1).swapaxes(0, 1), said[count:]
         ends = np.cumsum([0, *sizes])
-        found[name] = [part[..., a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        found[name] = [part[..., a:b] for a, b in pairwise(ends)]
         np.testing.assert_array_equal(part[..., ends[-1] :], found[name][-1])
     assert not len(said)
     return found

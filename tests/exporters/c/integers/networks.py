@@ -60,7 +60,9 @@ def quiet():
         "hard": n.lif(hard=True),
         "cuba": ir.Cuba(3000, 40),
     }
-    flat = [layer(n.dense(12 if not k else row), neuron, row, name=name) for k, (name, neuron) in enumerate(neurons.items())]
+    flat = [
+        layer(n.dense(12 if not k else row), neuron, row, name=name) for k, (name, neuron) in enumerate(neurons.items())
+    ]
     yield "dense", network([*flat, layer(n.dense(row), ir.Relay(2, n.traces(2)), row, name="out")], (12,), horizon=6)
     convs = [
         layer(n.conv(2, 8, (3, 2), (2, 1), (1, 1)), neurons["psu"], (8, 3, 5), name="stride"),
@@ -131,7 +133,9 @@ class Loud(Numbers):
         up = int(self.ints(0, 8))
         if kind == "psu":
             reset = one([self.reset, lambda: self.reset(self.sums(6, 6, strict=True)), lambda: None])
-            made = ir.PSU(up, one(operators), one([*operators, lambda: None]), one(estimators), reset, self.thresholds())
+            made = ir.PSU(
+                up, one(operators), one([*operators, lambda: None]), one(estimators), reset, self.thresholds()
+            )
         elif kind == "cuba":
             return ir.Cuba(int(self.ints(0, 4096)), int(self.ints(0, 2**17 - 1)))
         else:

@@ -1,7 +1,3 @@
-void net_reset(net_state *s) {
-    memset(s, 0, offsetof(net_state, work));
-}
-
 int net_step(net_state *s, const float *x, float *y) {
     if (s->step >= NET_HORIZON) {
         return NET_PAST_HORIZON;

@@ -1,0 +1,250 @@
+"""Files that are not what was written, compilers that are not there, and what is kept of what they made."""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+
+import numpy as np
+import pytest
+
+import psu_deploy as psu
+from psu_deploy.exporters.c import compiler
+from psu_deploy.exporters.c.header import MARK
+from tests.zoo import MACHINES, chain, inputs, normal
+
+MACHINE = MACHINES["unfolded batch norm"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return psu.export(MACHINE, tmp_path / "net.c", target="c").path
+
+
+def refused(message, kind=psu.ArtifactError):
+    return pytest.raises(kind, match=re.escape(message))
+
+
+def change(file, before, after, count=1):
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after, count))
+
+
+def forge(path, name, before, after):
+    """Change a file, and what `net.c` says of it: nothing but the numbers can tell."""
+    change(path.parent / name, before, after)
+    rehash(path, name)
+
+
+def rehash(path, name):
+    content, _, written = path.read_text().partition(f"\n{MARK}\n")
+    facts = json.loads(written.removesuffix("*/\n"))
+    seen = content.encode() if name == path.name else (path.parent / name).read_bytes()
+    facts["files"][name] = sha256(seen).hexdigest()
+    path.write_text(f"{content}\n{MARK}\n{json.dumps(facts)}\n*/\n")
+
+
+@pytest.mark.parametrize("name", ["net.c", "net.h", "net_weights.c"])
+def test_an_edited_file(path, name):
+    change(path.parent / name, "/*", "/* !")
+    with refused(f"{name} is not what was written together with net.c: it was edited, damaged"):
+        psu.load(path)
+
+
+@pytest.mark.parametrize("name", ["net.h", "net_weights.c"])
+def test_a_file_is_missing(path, name):
+    (path.parent / name).unlink()
+    with refused(f"{name}: No such file"):
+        psu.load(path)
+
+
+@pytest.mark.full
+def test_a_file_of_another_export(path):
+    other = psu.export(MACHINES["psu neuron"], path.parent / "other" / "net.c", target="c").path
+    (other.parent / "net.h").replace(path.parent / "net.h")
+    with refused("net.h is not what was written together with net.c"):
+        psu.load(path)
+
+
+def test_text_of_others(path):
+    path.write_text("int main(void) { return 0; }\n")
+    with refused("is a C file but was not written by psu-deploy"):
+        psu.load(path)
+    path.write_bytes(b"\xff\xfe")
+    with refused("is a C file but was not written by psu-deploy"):
+        psu.load(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('"psu-deploy.c.1"', '"psu-deploy.c.9"', "it has format 'psu-deploy.c.9'"),
+        ('"horizon": null', '"horizon": 0', "malformed psu-deploy metadata"),
+        ('"prefix": "net"', '"prefix": "net; system()"', "malformed psu-deploy metadata"),
+        ("*/\n", "", "malformed psu-deploy metadata"),
+        (
+            '"net.h"',
+            '"other.h"',
+            "its metadata speak of ['net.c', 'net_weights.c', 'other.h'], an export called net.c has",
+        ),
+    ],
+)
+def test_metadata_that_make_no_sense(path, before, after, message):
+    content, mark, written = path.read_text().partition(f"\n{MARK}\n")
+    assert before in written
+    written = written[: -len(before)] + after if before == "*/\n" else written.replace(before, after)
+    path.write_text(content + mark + (written if before != "*/\n" else written[:-20]))
+    with refused(message):
+        psu.load(path)
+
+
+@pytest.mark.full
+def test_one_number_that_is_another_is_found(path):
+    weights = (path.parent / "net_weights.c").read_text()
+    begin = re.search(r"const float net_layer_f_weight\[12\] = \{\n.*\n    \S+ ", weights).group()
+    number = weights.partition(begin)[2].split(",")[0]
+    forge(path, "net_weights.c", begin + number, begin + "0x1.8p+0f")
+    report = psu.verify(MACHINE, path, inputs(MACHINE, 6, 2))
+    assert report.status == "NOT EQUIVALENT"
+    (difference,) = report.differences
+    assert difference == (
+        f"net_weights.c: net_layer_f_weight[9] is 1.5, exporting this network gives {float.fromhex(number[:-1])!r}"
+    )
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    return psu.export(MACHINE, tmp_path / "net.c", target="c", weights="bin").path
+
+
+@pytest.mark.full
+def test_numbers_in_a_file_of_their_own(mapped):
+    """The same numbers in the same order, so the same bits; nothing of them is compiled."""
+    x = inputs(MACHINE, 6, 2)
+    runner = psu.load(mapped)
+    expected = psu.load(psu.export(MACHINE, mapped.parent / "text" / "net.c", target="c")).run(x)
+    np.testing.assert_array_equal(runner.run(x), expected)
+    assert psu.verify(MACHINE, runner, x).ok
+    assert {file.name for file in mapped.parent.iterdir()} == {"net.c", "net.h", "net.md", "net_weights.bin", "text"}
+    first = np.fromfile(mapped.parent / "net_weights.bin", "<f4")[:6]
+    np.testing.assert_array_equal(first, MACHINE.nodes[0].layer.weight.transpose(1, 2, 0).astype("f4").ravel()[:6])
+
+
+@pytest.mark.full
+def test_another_number_in_a_file_of_their_own(mapped):
+    file = mapped.parent / "net_weights.bin"
+    numbers = np.fromfile(file, "<f4")
+    numbers[-1] = 1.5
+    file.write_bytes(numbers.tobytes())
+    with refused("net_weights.bin is not what was written together with net.c"):
+        psu.load(mapped)
+    rehash(mapped, "net_weights.bin")
+    (difference,) = psu.verify(MACHINE, mapped, inputs(MACHINE, 6, 2)).differences
+    assert difference.startswith("net_weights.bin: net_layer_f_weight[11] is 1.5, exporting this network gives ")
+
+
+def test_numbers_that_are_not_there(tmp_path):
+    with refused("this network has no numbers", psu.InputError):
+        psu.export(MACHINES["psu neuron"], tmp_path / "net.c", target="c", weights="bin")
+    with refused("weights must be 'c' (source text) or 'bin'", psu.InputError):
+        psu.export(MACHINE, tmp_path / "net.c", target="c", weights="text")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.full
+def test_a_threshold_that_is_another_is_found(path):
+    forge(path, "net.c", " - 0.4f;", " - 0.5f;")
+    report = psu.verify(MACHINE, path, inputs(MACHINE, 6, 2))
+    assert report.status == "NOT EQUIVALENT"
+    assert "in net_layer_c: there is 'const float margin = v - r - 0.5f;'" in report.differences[0]
+
+
+def test_an_export_of_another_network(path):
+    other = chain((2, 5), *[node.layer for node in MACHINE.nodes][:-2], psu.machine.ops.Linear(normal(2, 6, seed=9)))
+    report = psu.verify(other, path, inputs(MACHINE, 6, 2))
+    assert report.status == "NOT EQUIVALENT"
+
+
+def test_what_a_compiler_refuses(path):
+    forge(path, "net.c", "static void net_layers(", "static wrong net_layers(")
+    with refused("refuses the sources", psu.EngineError):
+        psu.load(path)
+
+
+def test_without_a_compiler(path, monkeypatch, tmp_path):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with refused("there is no C compiler (cc, gcc, clang); install one", psu.MissingExtraError):
+        psu.load(path)
+    monkeypatch.setenv("CC", "no-such-compiler -O2")
+    with refused("CC names 'no-such-compiler -O2', which is not there", psu.MissingExtraError):
+        psu.export(MACHINE, tmp_path / "new" / "net.c", target="c")
+    assert not list((tmp_path / "new").iterdir())
+    with pytest.raises(psu.MissingExtraError):
+        compiler.found()
+
+
+def test_looking_into_files_compiles_nothing(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    runner = psu.load(path, compiled=False)
+    assert [layer.name for layer in runner.contents.layers] == [node.name for node in MACHINE.nodes]
+    assert not runner.structure(MACHINE).differences
+    with refused("there is no C compiler", psu.MissingExtraError):
+        runner.run(inputs(MACHINE, 6, 2))
+
+
+def builds(monkeypatch):
+    """Counts how often something is compiled."""
+    done, build = [], compiler._build
+    monkeypatch.setattr(compiler, "_build", lambda *given: (done.append(given), build(*given))[1])
+    return done
+
+
+@pytest.mark.full
+def test_what_was_compiled_is_kept(path, monkeypatch, tmp_path):
+    done = builds(monkeypatch)
+    psu.load(path)
+    assert not done, "its own export has compiled it"
+    psu.load(path, flags="-O1")
+    psu.load(path, flags="-O1")
+    assert len(done) == 1
+    monkeypatch.setenv("CC", "gcc")
+    psu.load(path, flags="-O1")
+    assert len(done) == 2, "another compiler may compile it otherwise"
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", "")
+    x = inputs(MACHINE, 6, 2)
+    np.testing.assert_allclose(psu.load(path).run(x), MACHINE.run(x), rtol=1e-5, atol=1e-5)
+    assert len(done) == 3, "nothing is kept"
+
+
+@pytest.mark.full
+def test_a_folder_that_others_may_write_to_is_not_used(path, monkeypatch, tmp_path):
+    folder = tmp_path / "cache" / "c"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "cache"))
+    done = builds(monkeypatch)
+    psu.load(path)
+    assert len(done) == 1
+    assert not list(folder.iterdir())
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "net.c").mkdir()
+    with refused("it is a folder"):
+        psu.export(MACHINE, tmp_path / "net.c", target="c")
+    with refused("a C file must end in .c", psu.InputError):
+        psu.export(MACHINE, tmp_path / "net.onnx", target="c")
+
+
+def test_the_numbers_are_checked_before_the_files_are_there(tmp_path, monkeypatch):
+    """An exporter that writes what the machine does not compute."""
+    monkeypatch.setitem(
+        psu.exporters.c.neurons.ESTIMATORS, psu.machine.ops.Sigmoid, psu.exporters.c.neurons._raw_current
+    )
+    with pytest.raises(psu.InternalError, match="does not compute what the machine computes"):
+        psu.export(MACHINES["psu neuron"], tmp_path / "net.c", target="c")
+    assert not list(tmp_path.iterdir())
