@@ -27,6 +27,7 @@ class Option:
         also: other spellings of the option, such as `--calibrate`.
         within: the smallest and the largest whole number it may be.
         only_with: name of an option, without which this one means nothing.
+        only_at: the value of `only_with` with which it does; None = any.
         purpose: what it does to what `only_with` asks for, such as "limits an approximation".
         from_run: left out, it is the test data of the run folder that is exported.
         shown: title of a row in what `export` prints, and what stands there where the option is left out.
@@ -42,6 +43,7 @@ class Option:
     also: tuple[str, ...] = ()
     within: tuple[int, int] | None = None
     only_with: str | None = None
+    only_at: str | None = None
     purpose: str = ""
     from_run: bool = False
     shown: tuple[str, str] | None = None

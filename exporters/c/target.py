@@ -39,7 +39,8 @@ C = Target(
             np.ndarray,
             also=("--calibrate",),
             only_with="numerics",
-            purpose="is for whole numbers, --numerics int8",
+            only_at=NUMERICS[1],
+            purpose="is for whole numbers",
             from_run=True,
         ),
         Option(
@@ -48,7 +49,8 @@ C = Target(
             "for --numerics int8: what the largest number at the input stands for: max or percentile.",
             default="max",
             only_with="numerics",
-            purpose="is for whole numbers, --numerics int8",
+            only_at=NUMERICS[1],
+            purpose="is for whole numbers",
         ),
         Option(
             "weights",

@@ -68,7 +68,10 @@ def _from_run(target: Target, options: dict[str, Any]) -> list[str]:
     return [
         name
         for name, option in target.options_of("export").items()
-        if option.from_run and name not in options and option.only_with in (None, *options)
+        if option.from_run
+        and name not in options
+        and option.only_with in (None, *options)
+        and option.only_at in (None, options.get(option.only_with or ""))
     ]
 
 

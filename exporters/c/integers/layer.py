@@ -127,5 +127,5 @@ def smallest(values: Integers) -> Integers:
 
 
 def share(factor: int) -> str:
-    """A factor as an equation shows it."""
-    return f"{factor}/{UNITY}"
+    """A factor as an equation shows it, before what it stands for."""
+    return "" if factor == UNITY else f"{factor}/{UNITY} "

@@ -38,7 +38,7 @@ def _relay(scope: Layer, neuron: Relay) -> str:
 def _cuba(scope: Layer, neuron: Cuba) -> str:
     state = f"{scope.state('V')}[i]"
     scope.equations += [
-        f"v = saturate({share(neuron.decay)} V + {2**_CUBA_SHIFT} a)",
+        f"v = saturate({share(neuron.decay)}V + {2**_CUBA_SHIFT} a)",
         f"S = v > {neuron.threshold * 2**_CUBA_SHIFT};  V = 0 where it spiked, v elsewhere",
     ]
     scope.lines += [
@@ -51,7 +51,7 @@ def _cuba(scope: Layer, neuron: Cuba) -> str:
 def _lif(scope: Layer, neuron: LIF) -> str:
     x, state = _current(scope, neuron), f"{scope.state('V')}[i]"
     threshold = scope.of_channel(neuron.threshold, "threshold")
-    scope.equations.append(f"H = saturate({share(neuron.decay)} V + x);  S = H >= threshold")
+    scope.equations.append(f"H = saturate({share(neuron.decay)}V + x);  S = H >= threshold")
     scope.lines.append(f"const int32_t h = {scope.decayed(state, neuron.decay, x)};")
     if neuron.hard:
         after = "0"
@@ -122,7 +122,7 @@ def _reset(scope: Layer, reset: Reset, spike: str, largest: int) -> str:
         return write_operator(scope, reset.operator, "R", "q")
     assert reset.decay is not None
     state = f"{scope.state('R')}[i]"
-    scope.equations.append(f"R as it was, then R = {share(reset.decay)} saturate(R + Q)")
+    scope.equations.append(f"R as it was, then R = {share(reset.decay)}saturate(R + Q)")
     scope.lines += [
         f"const int32_t r = {state};",
         f"{state} = {scope.multiply(scope.saturate('r + q'), reset.decay)};",

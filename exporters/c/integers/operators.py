@@ -39,7 +39,7 @@ def _traces(scope: Layer, traces: Traces, role: str, given: str) -> str:
     for m, (decay, gain) in enumerate(zip(traces.decays.tolist(), traces.gains.tolist(), strict=True)):
         place = f"{state}[i]" if count == 1 else f"{state}[{m * scope.size} + i]"
         mark = f"{role}" if count == 1 else f"{role}{m}"
-        scope.equations.append(f"{mark} = saturate({share(decay)} {mark} + {share(gain)} {given})")
+        scope.equations.append(f"{mark} = saturate({share(decay)}{mark} + {share(gain)}{given})")
         scope.lines.append(f"{place} = {scope.decayed(place, decay, scope.multiply(given, gain))};")
         parts.append(place)
     bias = scope.of_channel(traces.bias, f"{role}_bias")

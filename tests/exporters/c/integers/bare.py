@@ -35,13 +35,13 @@ static int NAME(void) {
 
 def run(folder: Path, networks, inputs, flags=(*STRICT, *SANITIZERS)):
     """Name -> what every layer sent, (T, B, *shape), of all networks in one program."""
-    steps, batch = next(iter(inputs.values())).shape[:2]
     units, main, defines = [], ["#include <stdio.h>"], []
     for name, net in networks.items():
         for file, text in sources_of(net, SAID, Path(f"{name}.c")).items():
             (folder / file).write_bytes(text)
         units += [f"{name}.c", f"{name}_weights.c"]
         defines.append(f"-D{name.upper()}_TRACE")
+        steps, batch = inputs[name].shape[:2]
         body = _MAIN.replace("NAME_UPPER", name.upper()).replace("NAME_", f"{name}_").replace("NAME(", f"run_{name}(")
         main += [f'#include "{name}.h"', body.replace("BATCH", str(batch)).replace("STEPS", str(steps))]
     calls = " ".join(f"if (run_{name}()) return 1;" for name in networks)
@@ -54,6 +54,7 @@ def run(folder: Path, networks, inputs, flags=(*STRICT, *SANITIZERS)):
     assert done.returncode == 0, done.stderr.decode()[:4000]
     found, said = {}, np.frombuffer(done.stdout, np.int32)
     for name, net in networks.items():
+        steps, batch = inputs[name].shape[:2]
         sizes = [prod(layer.shape) for layer in net.layers]
         count = batch * steps * (sum(sizes) + sizes[-1])
         part, said = said[:count].reshape(batch, steps, -1).swapaxes(0, 1), said[count:]

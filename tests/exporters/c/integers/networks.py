@@ -1,4 +1,4 @@
-"""Integer networks of every kind, and of numbers as large as they get; what they compute, by other people's integers."""
+"""Integer networks of every kind, and of numbers as large as they get; what they compute, by Python's integers."""
 
 from __future__ import annotations
 
@@ -60,10 +60,9 @@ def quiet():
         "hard": n.lif(hard=True),
         "cuba": ir.Cuba(3000, 40),
     }
-    flat = [
-        layer(n.dense(12 if not k else row), neuron, row, name=name) for k, (name, neuron) in enumerate(neurons.items())
-    ]
-    yield "dense", network([*flat, layer(n.dense(row), ir.Relay(2, n.traces(2)), row, name="out")], (12,), horizon=6)
+    flat = [layer(n.dense(row), neuron, row, name=name) for name, neuron in neurons.items()]
+    flat.append(layer(n.dense(row), ir.Relay(2, n.traces(2)), row, name="out"))
+    yield "dense", network(flat, (row,), horizon=6)
     convs = [
         layer(n.conv(2, 8, (3, 2), (2, 1), (1, 1)), neurons["psu"], (8, 3, 5), name="stride"),
         layer(n.conv(8, 8, (2, 3), dilation=(1, 2), groups=4), neurons["sliding"], (8, 2, 1), name="groups"),
@@ -133,9 +132,8 @@ class Loud(Numbers):
         up = int(self.ints(0, 8))
         if kind == "psu":
             reset = one([self.reset, lambda: self.reset(self.sums(6, 6, strict=True)), lambda: None])
-            made = ir.PSU(
-                up, one(operators), one([*operators, lambda: None]), one(estimators), reset, self.thresholds()
-            )
+            estimate = one([*operators, lambda: None])
+            made = ir.PSU(up, one(operators), estimate, one(estimators), reset, self.thresholds())
         elif kind == "cuba":
             return ir.Cuba(int(self.ints(0, 4096)), int(self.ints(0, 2**17 - 1)))
         else:
