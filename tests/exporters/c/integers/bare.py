@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from itertools import pairwise
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from psu_deploy.exporters.c.integers.emit import emit
 from psu_deploy.exporters.c.integers.sources import sources_of
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror")
@@ -24,7 +25,7 @@ static int NAME(void) {
         NAME_reset(&s);
         for (int t = 0; t < STEPS; t++) {
             if (fread(x, sizeof x, 1, stdin) != 1 || NAME_step(&s, x, y) != NAME_UPPER_OK) return 1;
-            fwrite(&s.trace, sizeof s.trace, 1, stdout);
+            fwrite(&s, offsetof(NAME_state, trace) + sizeof s.trace, 1, stdout);
             fwrite(y, sizeof y, 1, stdout);
         }
     }
@@ -33,8 +34,15 @@ static int NAME(void) {
 """
 
 
+class Seen(NamedTuple):
+    """What every layer sent, (T, B, neurons), and every member of the struct after every step, (T, B, numbers)."""
+
+    sent: list[np.ndarray]
+    states: dict[str, np.ndarray]
+
+
 def run(folder: Path, networks, inputs, flags=(*STRICT, *SANITIZERS)):
-    """Name -> what every layer sent, (T, B, *shape), of all networks in one program."""
+    """Name -> what was seen of a network; all of them in one program."""
     units, main, defines = [], ["#include <stdio.h>"], []
     for name, net in networks.items():
         for file, text in sources_of(net, SAID, Path(f"{name}.c")).items():
@@ -56,10 +64,14 @@ def run(folder: Path, networks, inputs, flags=(*STRICT, *SANITIZERS)):
     for name, net in networks.items():
         steps, batch = inputs[name].shape[:2]
         sizes = [prod(layer.shape) for layer in net.layers]
-        count = batch * steps * (sum(sizes) + sizes[-1])
+        members = {"step": 2} if net.horizon is not None else {}
+        members |= emit(net, name).members
+        widths = [*members.values(), *sizes, sizes[-1]]
+        count = batch * steps * sum(widths)
         part, said = said[:count].reshape(batch, steps, -1).swapaxes(0, 1), said[count:]
-        ends = np.cumsum([0, *sizes])
-        found[name] = [part[..., a:b] for a, b in pairwise(ends)]
-        np.testing.assert_array_equal(part[..., ends[-1] :], found[name][-1])
+        *parts, y = np.split(part, np.cumsum(widths)[:-1], -1)
+        sent = parts[len(members) :]
+        np.testing.assert_array_equal(y, sent[-1])
+        found[name] = Seen(sent, dict(zip(members, parts, strict=False)))
     assert not len(said)
     return found

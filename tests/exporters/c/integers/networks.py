@@ -42,6 +42,12 @@ def run(net, x):
     return sent
 
 
+def triangle(sums):
+    """A T x T matrix as the exporter writes it: nothing is due after the last step."""
+    T, k = sums.columns.shape
+    return replace(sums, columns=sums.columns * (np.arange(k) < T - np.arange(T)[:, None]))
+
+
 def quiet():
     """As the exporter makes them: every synapse, every neuron and every part of one, dense and in images."""
     n = Numbers(0)
@@ -52,6 +58,7 @@ def quiet():
         "sliding": n.psu(n.sums(1, 4)),
         "one column": n.psu(n.sums(1, 1)),
         "matrix": n.psu(n.sums(6, 6), n.sums(6, 6), reset=n.reset(n.sums(6, 6, strict=True))),
+        "triangle": n.psu(triangle(n.sums(6, 6)), reset=None),
         "levels": n.psu(estimator=n.levels()),
         "raw": n.psu(estimator=ir.Raw(), reset=n.reset(shift=11)),
         "no reset": n.psu(reset=None),

@@ -36,7 +36,7 @@ def _held(folder, names):
     found = bare.run(folder, nets, inputs, flags=(*bare.STRICT, "-O0"))
     for key, (name, network, numbers) in zip(nets, rows, strict=True):
         expected = Reference(network, SAMPLES).advance(numbers)
-        for sent, wanted in zip(found[key], expected, strict=True):
+        for sent, wanted in zip(found[key].sent, expected, strict=True):
             np.testing.assert_array_equal(sent.reshape(wanted.shape), wanted, err_msg=name)
     return len(rows)
 
