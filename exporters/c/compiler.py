@@ -25,6 +25,10 @@ VARIABLE = "CC"
 _CANDIDATES = ("cc", "gcc", "clang")
 _SHARED = ("-shared", "-fPIC")
 _SECONDS = 600
+_SUFFIX = ".so"
+
+KEPT = 200
+"""Libraries in the cache."""
 
 
 class Compiler(NamedTuple):
@@ -73,13 +77,24 @@ def compiled(sources: Mapping[str, bytes], units: tuple[str, ...], flags: str | 
     kept = _kept()
     if kept is None:
         with TemporaryDirectory(prefix="psu-deploy-c-") as folder:
-            yield _build(compiler, options, sources, units, Path(folder), Path(folder) / "net.so")
+            yield _build(compiler, options, sources, units, Path(folder), Path(folder) / f"net{_SUFFIX}")
         return
-    path = kept / f"{key}.so"
-    if not path.is_file():
+    path = kept / f"{key}{_SUFFIX}"
+    try:
+        os.utime(path)  # used again: among the last to go
+    except OSError:
         with TemporaryDirectory(prefix="psu-deploy-c-") as folder, atomic_path(path) as temporary:
             _build(compiler, options, sources, units, Path(folder), temporary)
+        _forget_old(kept)
     yield path
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove what was not used for longest; who has opened it keeps it."""
+    with suppress(OSError):  # another process forgets them too
+        found = sorted(folder.glob(f"*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)
+        for path in found[:-KEPT]:
+            path.unlink(missing_ok=True)
 
 
 def _build(

@@ -168,6 +168,10 @@ class _Walk:
         if turn.once:
             self.emitted.calls += [f"if (t == {turn.start}) {{ /* once: what is held reads it */", f"    {call}", "}"]
             return
+        if turn.start and turn.start == turn.answers:
+            head = f"if (t >= {turn.start}) {{ /* its first input arrives then */"
+            self.emitted.calls += [head, f"    {call}", "} else {", f"    {silence}", "}"]
+            return
         if turn.start:
             call = f"if (t >= {turn.start}) {{ /* its first input arrives then */\n    {call}\n}}"
         self.emitted.calls += call.split("\n")

@@ -73,6 +73,10 @@ class CRunner(EngineRunner):
             _ = self._libraries
 
     @property
+    def engine(self) -> str:
+        return "C99"
+
+    @property
     def state(self) -> dict[str, Array]:
         """A copy of the current state, name -> array (B, *shape).
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from hashlib import sha256
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ from psu_deploy.machine import StateMachine
 from psu_deploy.numerics.sigmoid_table import knots
 
 _HELPERS = {
-    "active": "rows.c",
-    "add_rows": "rows.c",
-    "channels_first": "channels.c",
-    "sigmoid": "sigmoid.c",
-    "sigmoid_table": "sigmoid_table.c",
-    "uniform": "noise.c",
+    "active": ("bits.c", "rows.c"),
+    "add_rows": ("bits.c", "rows.c"),
+    "channels_first": ("channels.c",),
+    "sigmoid": ("bits.c", "sigmoid.c"),
+    "sigmoid_table": ("sigmoid_table.c",),
+    "uniform": ("noise.c",),
 }
-"""Function -> the text that holds it."""
+"""Function -> the texts that it takes, in order."""
 
 
 def names_of(path: Path, weights: Form) -> tuple[str, str, str]:
@@ -72,8 +73,8 @@ def fixed_text(name: str, prefix: str) -> str:
 
 def _network_text(emitted: Emitted, header: str) -> str:
     prefix = emitted.prefix
-    wanted = {_HELPERS[name] for name in emitted.helpers}
-    texts = [name for name in dict.fromkeys(_HELPERS.values()) if name in wanted]
+    wanted = {text for name in emitted.helpers for text in _HELPERS[name]}
+    texts = [text for text in dict.fromkeys(chain.from_iterable(_HELPERS.values())) if text in wanted]
     parts = [
         f'#include "{header}"',
         fixed_text("begin.c", prefix),

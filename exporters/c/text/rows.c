@@ -1,9 +1,10 @@
-/* The places of the numbers that are not 0, in rising order; returns how many there are. */
+/* The places of the numbers that are not 0, in rising order; returns how many there are. Whole numbers are compared
+   faster: without its sign, a 0 has no bits. */
 static int net_active(int *restrict places, const float *restrict x, int size) {
     int count = 0;
     for (int i = 0; i < size; i++) {
         places[count] = i;
-        count += x[i] != 0.0f;
+        count += net_bits(x[i]) << 1 != 0;
     }
     return count;
 }

@@ -1,10 +1,4 @@
-/* The 32 bits of a number, and back. */
-static inline uint32_t net_bits(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
+/* The number of these bits. */
 static inline float net_number(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);

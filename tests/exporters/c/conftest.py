@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import psu_deploy as psu
+from psu_deploy.exporters.c import compiler
 from psu_deploy.exporters.c.emit import emit
 from psu_deploy.exporters.c.sources import sources_of
+from psu_deploy.exporters.c.target import FLAGS
 
 EXACT = ("-std=c99", "-ffp-contract=off")
 
@@ -58,7 +60,15 @@ def run_program(folder: Path, machine, x: np.ndarray, *flags: str) -> np.ndarray
     return np.frombuffer(done.stdout, np.float32).reshape(*x.shape[:2], -1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _quick_compilers():
+    """Compilers take half as long; `tests/test_zoo.py` has all machines with the flags that users get."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "FLAGS", ("-O1", *FLAGS[1:]))
+        yield
+
+
 @pytest.fixture
 def exported(tmp_path):
     """Export a machine and open the files."""
-    return lambda machine: psu.load(psu.export(machine, tmp_path / "net.c", target="c"))
+    return lambda machine, **options: psu.load(psu.export(machine, tmp_path / "net.c", target="c"), **options)

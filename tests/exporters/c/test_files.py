@@ -208,16 +208,27 @@ def test_what_was_compiled_is_kept(path, monkeypatch, tmp_path):
     done = builds(monkeypatch)
     psu.load(path)
     assert not done, "its own export has compiled it"
-    psu.load(path, flags="-O1")
-    psu.load(path, flags="-O1")
+    psu.load(path, flags="-Og")
+    psu.load(path, flags="-Og")
     assert len(done) == 1
     monkeypatch.setenv("CC", "gcc")
-    psu.load(path, flags="-O1")
+    psu.load(path, flags="-Og")
     assert len(done) == 2, "another compiler may compile it otherwise"
     monkeypatch.setenv("PSU_DEPLOY_CACHE", "")
     x = inputs(MACHINE, 6, 2)
     np.testing.assert_allclose(psu.load(path).run(x), MACHINE.run(x), rtol=1e-5, atol=1e-5)
     assert len(done) == 3, "nothing is kept"
+
+
+@pytest.mark.full
+def test_what_was_not_used_for_longest_is_forgotten(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiler, "KEPT", 2)
+    done = builds(monkeypatch)
+    for flags in ("-O0", "-O0 -g0", "-O0", "-O0 -w", "-O0"):  # the third use of the first keeps it
+        psu.load(path, flags=flags)
+    assert len(done) == 3
+    assert len(list((tmp_path / "cache" / "c").glob("*.so"))) == 2
 
 
 @pytest.mark.full

@@ -185,3 +185,25 @@ def test_contents_and_facts(runner):
     }
     assert runner.artifact.machine_hash == MACHINE.content_hash
     assert runner.facts["format"] == "psu-deploy.c.1"
+
+
+@pytest.mark.full
+@pytest.mark.rows(5)
+@pytest.mark.parametrize(
+    "name", ["look-ahead", "static", "several outputs", "hand-over of late membranes", "held filter"]
+)
+def test_what_starts_late_waits_and_is_silent(exported, name):
+    """From the first step on, the silent ones too: state that does not move yet, answers that are not there yet."""
+    machine = NETWORKS[name]
+    x = inputs(machine, STEPS, B)
+    x = np.repeat(x[:1], STEPS, axis=0) if machine.static_input else x
+    runner = exported(machine)
+    state = random_state(machine, B)
+    expected, trace = machine.trace(x, state), runner.trace(x, state)
+    for output, y in expected.outputs.items():
+        np.testing.assert_allclose(trace.outputs[output], y, rtol=1e-4, atol=1e-4)
+    for t in range(1, STEPS + 1):
+        after, seen = (run.trace(x[:t], state).state for run in (machine, runner))
+        for tensor, value in after.items():
+            np.testing.assert_allclose(seen[tensor], value, rtol=1e-4, atol=1e-4)
+    assert psu.verify(machine, runner, x[: STEPS - machine.latency], allow_silent=True).ok

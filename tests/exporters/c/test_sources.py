@@ -10,6 +10,7 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.exporters.c.emit import emit
+from psu_deploy.exporters.c.target import FLAGS
 from psu_deploy.exporters.c.weights import mapped
 from psu_deploy.machine import Node, StateMachine, ops
 from tests.exporters.c.conftest import compile_with, run_program, write
@@ -18,10 +19,11 @@ from tests.test_zoo import fed, with_silence
 from tests.zoo import MACHINES, NEURONS, chain, inputs, normal
 
 STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wcast-qual", "-Wundef", "-Werror")
+AS_USERS = " ".join(FLAGS)
 SANITISED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
-@pytest.mark.rows(5)
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_strict_compiler_has_nothing_to_say(name, tmp_path):
     units = write(tmp_path, MACHINES[name])
@@ -95,7 +97,7 @@ def test_sums_are_in_the_order_that_the_header_says(exported):
     random = np.random.default_rng(0)
     weight = random.standard_normal((37, 90)).astype(np.float32)
     bias = random.standard_normal(37).astype(np.float32)
-    runner = exported(chain((90,), ops.Linear(weight, bias)))
+    runner = exported(chain((90,), ops.Linear(weight, bias)), flags=AS_USERS)
     for density in (0.0, 0.02, 0.1, 0.5, 1.0):
         x = random.standard_normal(90).astype(np.float32) * (random.random(90) < density)
         expected = bias.copy()
@@ -110,7 +112,7 @@ def test_the_sigmoid_is_off_by_less_than_it_says(exported):
     bits = np.arange(0, 0x43000000, 0x43000000 // size, dtype=np.uint32)[:size]  # 0 to 128
     x = bits.view(np.float32)
     x = np.stack([x, -x, np.linspace(-20, 20, size), np.full(size, 3e38), np.full(size, -3e38)]).astype(np.float32)
-    y = exported(chain((size,), ops.Activation("sigmoid"))).run(x[:, None])[:, 0]
+    y = exported(chain((size,), ops.Activation("sigmoid")), flags=AS_USERS).run(x[:, None])[:, 0]
     with np.errstate(over="ignore"):
         expected = 1 / (1 + np.exp(-np.float64(x)))
     assert np.abs(y - expected).max() < 1e-7

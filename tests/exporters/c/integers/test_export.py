@@ -12,6 +12,8 @@ import pytest
 import psu_deploy as psu
 from psu_deploy.exporters.c.header import MARK
 from psu_deploy.exporters.c.integers import export as export_module
+from psu_deploy.exporters.c.integers.numbers import as_plain
+from psu_deploy.exporters.integers.tree import tree_of_network
 from psu_deploy.machine import Node, StateMachine, ops
 from tests import zoo
 from tests.exporters.integers import networks, oracle
@@ -134,6 +136,15 @@ def test_a_threshold_of_the_code_that_is_another(path):
     assert not report.ok
     assert report.comparisons[1].spike_flips
     assert "C, whole numbers does not repeat the integer reference" in report.verdict
+
+
+def test_the_numbers_are_those_of_the_lava_export(runner, tmp_path):
+    """And so is what rounding changed."""
+    lava = psu.load(psu.export(machine(), tmp_path / "net.net", target="lava", calibration=x()), simulator="integer")
+    trees = (as_plain(tree_of_network(one._network)) for one in (runner, lava))
+    assert next(trees) == next(trees)
+    assert runner.report == lava.report
+    np.testing.assert_array_equal(lava.run(x()), runner.run(x()))
 
 
 def test_another_machine(runner):
