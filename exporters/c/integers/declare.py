@@ -82,6 +82,8 @@ def facts(emitted: Emitted, said: Mapping[str, Any], weights: str) -> Iterator[s
     memory = f"{state_bytes(emitted):,} bytes of state and {work_bytes(emitted):,} of room to work in"
     yield f"    memory   {memory}, both in {prefix}_state;"
     yield f"             {weight_bytes(emitted):,} bytes of numbers in {weights} (flash), beside the code"
+    if said["static_input"]:
+        yield "    static   x is the same in every step of a sequence"
     yield f"    machine  {said['machine_hash']}"
     yield ""
     yield "All memory is the caller's: nothing is allocated, nothing global is written to, no library is called but"

@@ -45,7 +45,7 @@ class Emitted:
         prefix: of all names.
         network: in whole numbers.
         members: name in the struct -> how many numbers of 32 bits.
-        layers: what the layers are called, in order.
+        layers: what they are called in the trace, in order.
         constants: name -> numbers, each in as few bytes as they need.
         helpers: functions of `text/` that are called.
         functions: of the layers, as text.
@@ -135,7 +135,7 @@ def _make_room(emitted: Emitted, count: int, spikes: bool) -> None:
 
 
 def _collect(emitted: Emitted, scope: Layer) -> None:
-    emitted.layers.append(scope.ident)
+    emitted.layers.append(scope.seen)
     emitted.sums = max(emitted.sums, scope.size)
     emitted.members |= scope.members
     emitted.constants |= scope.constants
@@ -153,7 +153,7 @@ def _function(scope: Layer, wide: bool, *, spikes: bool, last: bool) -> str:
     scope.lines.append(f"const int32_t a = {total if bias == '0' else f'{total} + {bias}'};")
     sent = write_neuron(scope)
     scope.lines.append(f"const int32_t sent = {sent};")
-    scope.lines.append(f"{scope.prefix.upper()}_SEE({scope.ident}, i, sent);")
+    scope.lines.append(f"{scope.prefix.upper()}_SEE({scope.seen}, i, sent);")
     scope.lines += _send(scope, numbers=numbers, last=last)
     body = [f"    {line}" for line in scope.before]
     body += _loop(scope, inside)

@@ -52,6 +52,8 @@ class Layer:
     def __post_init__(self) -> None:
         self.function = self.names.unique(f"{self.prefix}_layer_{self.ident}")
         """Its name."""
+        self.seen = f"{self.ident}_sent"
+        """The member of the trace; a layer may be called `int`."""
 
     @property
     def size(self) -> int:

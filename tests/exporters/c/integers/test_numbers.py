@@ -22,14 +22,15 @@ pytestmark = pytest.mark.full
 T, B = 6, 2
 
 
-def _held(folder, nets):
+def _held(folder, nets, states=True):
     inputs = {name: networks.given(net, T, B, seed) for seed, (name, net) in enumerate(nets.items())}
     found = bare.run(folder, nets, inputs)
     for name, net in nets.items():
         expected = networks.run(net, inputs[name])
         for part, sent, wanted in zip(net.layers, found[name].sent, expected, strict=True):
             np.testing.assert_array_equal(sent.reshape(wanted.shape), wanted, err_msg=f"{name}, {part.name}")
-        _states_held(net, inputs[name], found[name].states)
+        if states:
+            _states_held(net, inputs[name], found[name].states)
     return inputs
 
 
@@ -80,6 +81,29 @@ def test_numbers_as_large_as_they_get(tmp_path):
 @pytest.mark.parametrize("start", range(2, 56, 9))
 def test_many_more(tmp_path, start):
     _held(tmp_path, {f"n{seed}": networks.loud(seed) for seed in range(start, start + 9)})
+
+
+def test_layers_may_be_called_anything(tmp_path):
+    n = networks.Numbers(0)
+    names = (
+        "int",
+        "a",
+        "a_V",
+        "V_bias",
+        "weight",
+        "layer",
+        "layer_a",
+        "step",
+        "work",
+        "*/",
+        "\u00e9 ??/",
+        "1",
+        "1",
+        "L" * 90,
+        "",
+    )
+    layers = [networks.layer(n.dense(8), n.psu(n.sums(1, 3)), 8, name=name) for name in names]
+    _held(tmp_path, {"net": networks.network(layers, (8,))}, states=False)
 
 
 def test_what_rounds(tmp_path):
