@@ -27,6 +27,7 @@ class Option:
         also: other spellings of the option, such as `--calibrate`.
         within: the smallest and the largest whole number it may be.
         only_with: name of an option, without which this one means nothing.
+        only_at: the value of `only_with` with which it does; None = any.
         purpose: what it does to what `only_with` asks for, such as "limits an approximation".
         from_run: left out, it is the test data of the run folder that is exported.
         shown: title of a row in what `export` prints, and what stands there where the option is left out.
@@ -42,6 +43,7 @@ class Option:
     also: tuple[str, ...] = ()
     within: tuple[int, int] | None = None
     only_with: str | None = None
+    only_at: str | None = None
     purpose: str = ""
     from_run: bool = False
     shown: tuple[str, str] | None = None
@@ -69,7 +71,7 @@ class Target:
         packages: distribution -> module; what `psu-deploy doctor` looks at.
         options: of `export` and `load`, for the command line.
         checks: `() -> str`, for the doctor: one sentence on something that is no package.
-        reports: its runner has a `report`, which is printed after an export.
+        reports: its runner may have a `report`, which is printed after an export.
         without_engine: options of `load` that open a file for `psu-deploy inspect` where the engine is not installed.
         prepare: the `psu_deploy.preparation` that trains a network for this target.
     """

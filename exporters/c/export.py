@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from psu_deploy.errors import InputError
 from psu_deploy.exporters.c.emit import emit
+from psu_deploy.exporters.c.integers import export as integers
 from psu_deploy.exporters.c.lower import check
 from psu_deploy.exporters.c.names import prefix_of
 from psu_deploy.exporters.c.page import page_text
 from psu_deploy.exporters.c.runner import CRunner
 from psu_deploy.exporters.c.sources import page_of, sources_of
-from psu_deploy.exporters.c.target import SUFFIX
+from psu_deploy.exporters.c.target import NUMERICS, SUFFIX
 from psu_deploy.exporters.c.weights import check_form, mapped
 from psu_deploy.exporters.self_check import check_export
 from psu_deploy.files.atomic import atomic_path
@@ -20,7 +22,15 @@ from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Artifact
 
 
-def export(machine: StateMachine, path: str | Path, *, weights: str = "c") -> Artifact:
+def export(
+    machine: StateMachine,
+    path: str | Path,
+    *,
+    weights: str = "c",
+    numerics: str = "float32",
+    calibration: Any = None,
+    input_range: str = "max",
+) -> Artifact:
     """Write a machine as C99: `net.c`, `net.h`, `net_weights.c` and a page about them, `net.md`.
 
     Before the files are moved into place, they are compiled and run a few steps from a random state that is not zero;
@@ -32,9 +42,17 @@ def export(machine: StateMachine, path: str | Path, *, weights: str = "c") -> Ar
         path: file to write, ending in `.c`; the others get names that begin with its own.
         weights: "c" = the numbers are source text; "bin" = they are a file, `net_weights.bin`, that whoever calls the
             network reads or maps: for networks of a million numbers and more, over which compilers take seconds.
+        numerics: "float32"; or "int8": the integers of the Lava export, weights of 8 bits and states of 24, without
+            floating point. Then every number is that of the integer reference, and beside the sources comes the
+            quantisation report, `net.quantisation.json`.
+        calibration: for "int8": input (T, B, *input_shape), float32, numpy: gives the input its scale, and measures
+            what rounding does.
+        input_range: for "int8": "max": the largest input met is the largest there is; "percentile": the 99.9th
+            percentile is.
 
     Raises:
-        InputError: if the path does not end in `.c`, its name cannot stand in C, or for other `weights`.
+        InputError: if the path does not end in `.c`, its name cannot stand in C, for other `weights` or `numerics`, or
+            if there is no calibration data where it is needed, or it does not fit.
         UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
         MissingExtraError: if there is no C compiler.
         ArtifactError: if a file cannot be written.
@@ -43,6 +61,12 @@ def export(machine: StateMachine, path: str | Path, *, weights: str = "c") -> Ar
     target = Path(path)
     if target.suffix != SUFFIX:
         raise InputError(f"a C file must end in {SUFFIX}, got {target}")
+    if _check_numerics(numerics) == "int8":
+        if weights != "c":
+            raise InputError(f"whole numbers are source text: leave weights={weights!r} out")
+        return integers.export(machine, target, calibration=calibration, input_range=input_range)
+    if calibration is not None or input_range != "max":
+        raise InputError('calibration and input_range are for whole numbers: pass numerics="int8" as well')
     check(machine)  # before its hash is asked for, which an unknown kind has none of
     form = check_form(weights)
     emitted = emit(machine, prefix_of(target), mapped=form == "bin")
@@ -58,3 +82,10 @@ def export(machine: StateMachine, path: str | Path, *, weights: str = "c") -> Ar
         for name in written.keys() - {target.name}:  # net.c last: it says what the others must be
             (temporary.parent / name).replace(target.parent / name)
     return replace(runner.artifact, path=target)
+
+
+def _check_numerics(numerics: str) -> str:
+    """Raise `InputError` unless networks may be written in such numbers."""
+    if numerics not in NUMERICS:
+        raise InputError(f"numerics must be one of {', '.join(NUMERICS)}, got {numerics!r}")
+    return numerics

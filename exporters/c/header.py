@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -120,29 +121,41 @@ def header_of(path: Path, content: bytes) -> CHeader:
     Raises:
         ArtifactError: if it was not written by us, or is of another format.
     """
+    try:
+        return read_header(CHeader, metadata_in(path, content))
+    except ValueError as error:
+        raise malformed(path, "psu-deploy", error) from error
+
+
+def metadata_in(path: Path, content: bytes) -> Any:
+    """What the last comment of `net.c` says, as JSON gives it.
+
+    Raises:
+        ArtifactError: if there is no such comment.
+    """
     _, found, written = content.rpartition(_MARK)
     if not found:
         raise ArtifactError(f"{path} is a C file but was not written by psu-deploy, or its last comment is missing")
     try:
-        return read_header(CHeader, json.loads(written.removesuffix(b"*/\n")))
+        return json.loads(written.removesuffix(b"*/\n"))
     except (ValueError, RecursionError) as error:
         raise malformed(path, "psu-deploy", error) from error
 
 
-def check_files(path: Path, header: CHeader, sources: dict[str, bytes]) -> None:
+def check_files(path: Path, files: Mapping[str, str], sources: Mapping[str, bytes]) -> None:
     """Raise `ArtifactError` unless files are what was written together.
 
     Args:
         path: of `net.c`.
-        header: what it says of all of them.
+        files: what it says of all of them, name -> SHA-256.
         sources: name -> content.
     """
-    if set(header.files) != set(sources):
+    if set(files) != set(sources):
         raise ArtifactError(
-            f"{path}: its metadata speak of {sorted(header.files)}, an export called {path.name} has "
+            f"{path}: its metadata speak of {sorted(files)}, an export called {path.name} has "
             f"{sorted(sources)}; export it again, under the name it shall have"
         )
-    for name, said in header.files.items():
+    for name, said in files.items():
         content = sources[name].rpartition(_MARK)[0] if name == path.name else sources[name]
         if sha256(content).hexdigest() != said:
             raise ArtifactError(

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.errors import ArtifactError
 from psu_deploy.exporters.c.header import check_files, header_of
 from psu_deploy.exporters.c.library import REFUSED, Library, States, open_library
+from psu_deploy.exporters.c.reading import read_source
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.c.structure import structure_of
-from psu_deploy.files.limits import regular_size
 from psu_deploy.machine import StateMachine, StateTensor, Trace
 from psu_deploy.machine.graph import check_state
 from psu_deploy.machine.inputs import check_finite, check_horizon, numpy_state
@@ -58,11 +57,11 @@ class CRunner(EngineRunner):
 
     def __init__(self, path: str | Path, *, flags: str | None = None, compiled: bool = True) -> None:
         source = Path(path)
-        network = _read(source)
+        network = read_source(source)
         self._header = header_of(source, network)
         _, *others = names_of(source, self._header.weights)
-        self._sources = {source.name: network, **{name: _read(source.parent / name) for name in others}}
-        check_files(source, self._header, self._sources)
+        self._sources = {source.name: network, **{name: read_source(source.parent / name) for name in others}}
+        check_files(source, self._header.files, self._sources)
         super().__init__(source, self._header)
         self._flags = flags
         self._spec = {s.name: StateTensor(s.shape, "float32", batched=True) for s in self._header.states}
@@ -216,11 +215,6 @@ _KEPT = {"S": "spikes", "V": "potential", "R": "reset", "margin": "margin"}
 """What of a neuron is kept, and where it stands in a trace."""
 
 
-def load(path: str | Path, *, flags: str | None = None, compiled: bool = True) -> CRunner:
-    """A runner for exported sources; see `CRunner`."""
-    return CRunner(path, flags=flags, compiled=compiled)
-
-
 def _started(library: Library, batch: int, state: Mapping[str, Any] | None) -> States:
     states = library.states(batch)
     if state is not None:
@@ -235,11 +229,3 @@ def _state_of(states: States) -> dict[str, Array]:
     found = {name: value.copy() for name, value in states.tensors.items()}
     counter = states.counter
     return found if counter is None else {STEP: counter[0].copy(), **found}
-
-
-def _read(path: Path) -> bytes:
-    regular_size(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from psu_deploy.errors import InputError, InternalError
-from psu_deploy.exporters.integers.input_code import calibrated, code_of, encode
-from psu_deploy.exporters.integers.lower import lower
-from psu_deploy.exporters.integers.measure import measure
+from psu_deploy.exporters.integers.input_code import encode
 from psu_deploy.exporters.integers.network import IntegerNetwork
-from psu_deploy.exporters.integers.quantise import quantise
+from psu_deploy.exporters.integers.pipeline import report_path, rounded
 from psu_deploy.exporters.integers.reference import Reference
 from psu_deploy.exporters.lava.emit import as_hdf5
-from psu_deploy.exporters.lava.metadata import header_of, metadata_of
+from psu_deploy.exporters.lava.metadata import LIBRARIES, header_of
 from psu_deploy.exporters.lava.read import GROUPS, read
-from psu_deploy.exporters.lava.target import SUFFIX
+from psu_deploy.exporters.lava.target import FORMAT, SUFFIX
 from psu_deploy.files.atomic import atomic_path, write_whole
 from psu_deploy.files.hdf5 import vouch_for
 from psu_deploy.machine import StateMachine
-from psu_deploy.machine.inputs import check_sequence, check_static
 from psu_deploy.runtime import Artifact
-
-_CHECKED_SAMPLES = 2
 
 
 def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, input_range: str = "max") -> Artifact:
@@ -51,32 +45,14 @@ def export(machine: StateMachine, path: str | Path, *, calibration: Any = None, 
     destination = Path(path)
     if destination.suffix != SUFFIX:
         raise InputError(f"a lava-dl network file must end in {SUFFIX}, got {destination}")
-    if calibration is None:
-        wanted = "typical input (T, B, *features), which gives the input its scale and measures what rounding does"
-        raise InputError(
-            f"Lava counts in whole numbers: pass calibration=x, {wanted}",
-            shell=f"Lava counts in whole numbers: add --calibrate x.npy, {wanted}",
-        )
-    chain = lower(machine)
-    check_sequence(calibration, machine.input_shape, machine.max_steps, ("float32", "float64"))
-    calibration = np.asarray(calibration, np.float32)
-    if machine.static_input:
-        check_static(calibration)
-    facts = calibrated(calibration, input_range)
-    network, choices = quantise(chain, code_of(facts), machine.max_steps, facts.steps)
-    report = measure(machine, chain, network, choices, calibration)
-    metadata = metadata_of(machine, chain, network) | {"calibration": asdict(facts), "report": report.to_dict()}
+    made = rounded(machine, calibration, input_range, "Lava", LIBRARIES)
+    metadata = made.metadata | {"format": FORMAT}
     with atomic_path(destination) as temporary:
-        temporary.write_bytes(as_hdf5(network, metadata))
+        temporary.write_bytes(as_hdf5(made.network, metadata))
         vouch_for(temporary, GROUPS)
-        _self_check(temporary, network, calibration[:, :_CHECKED_SAMPLES])
-        write_whole(report_path(destination), (json.dumps(report.to_dict(), indent=2) + "\n").encode())
+        _self_check(temporary, made.network, made.sample)
+        write_whole(report_path(destination), (json.dumps(made.report.to_dict(), indent=2) + "\n").encode())
     return header_of(metadata).artifact(destination)
-
-
-def report_path(path: Path) -> Path:
-    """Where the quantisation report of a file lies."""
-    return path.with_suffix(".quantisation.json")
 
 
 def _self_check(path: Path, network: IntegerNetwork, x: Any) -> None:

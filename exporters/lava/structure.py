@@ -1,31 +1,17 @@
-"""Holds a .net file against what exporting a machine writes: quantised and written again, compared number for number.
-
-Everything in such a file follows from the machine, the code of the input and the length of the calibration data, and
-the file carries the latter two. What it says of the calibration data must give its code of the input in turn.
-"""
+"""Holds a .net file against what exporting a machine writes: quantised again, compared number for number."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
-from psu_deploy.errors import UnsupportedModelError
-from psu_deploy.exporters.integers.input_code import Calibration, code_of
-from psu_deploy.exporters.integers.lower import lower
-from psu_deploy.exporters.integers.network import InputCode
-from psu_deploy.exporters.integers.quantise import quantise
+from psu_deploy.exporters.integers.again import CannotBeSaidError, again, apart, facts_apart
 from psu_deploy.exporters.lava.emit import as_hdf5
-from psu_deploy.exporters.lava.metadata import metadata_of
+from psu_deploy.exporters.lava.metadata import LIBRARIES
 from psu_deploy.files.hdf5 import tree_of
 from psu_deploy.machine import StateMachine
-from psu_deploy.runtime.structure import Structure, first_of, judged_by_version, metadata_difference
-
-_OF_THE_WRITER = {"versions", "machine_hash", "report", "calibration"}
-"""Metadata that say who wrote the file from what, and what rounding did: not what it computes."""
+from psu_deploy.runtime.structure import Structure, first_of, judged_by_version
 
 
 def structure_of(content: bytes, metadata: Mapping[str, Any], machine: StateMachine) -> Structure:
@@ -36,44 +22,10 @@ def structure_of(content: bytes, metadata: Mapping[str, Any], machine: StateMach
         metadata: ours, in it.
         machine: what it should be an export of.
     """
-    code, calibration = InputCode(**metadata["code"]), metadata.get("calibration")
-    steps = metadata["report"]["steps"] if calibration is None else calibration["steps"]
-    if calibration is not None and code_of(Calibration(**calibration)) != code:
-        return Structure((f"its code of the input, {code}, is not the one that its calibration data give",))
     try:
-        chain = lower(machine)
-        network, _ = quantise(chain, code, machine.max_steps, steps)
-    except UnsupportedModelError as error:
-        return Structure((f"this network cannot be exported to Lava like this: {error.problems[0].reason}",))
-    said = metadata_of(machine, chain, network)
+        network, said = again(metadata, machine, "Lava", LIBRARIES)
+    except CannotBeSaidError as error:
+        return Structure((str(error),))
     layers = [tree_of(written, "layer") for written in (content, as_hdf5(network, said))]
-    found = first_of([*_differences("/layer", *layers), *_facts(metadata, said)])
+    found = first_of([*apart("/layer", *layers), *facts_apart(metadata, said)])
     return judged_by_version(found, metadata["versions"].get("psu-deploy"), version("psu-deploy"))
-
-
-def _facts(metadata: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[str]:
-    for key in sorted(said.keys() - _OF_THE_WRITER):
-        yield from metadata_difference(key, metadata.get(key), json.loads(json.dumps(said[key])))
-
-
-def _differences(where: str, tree: Any, expected: Any) -> Iterator[str]:
-    if not isinstance(tree, dict) or not isinstance(expected, dict):
-        yield from _number_differences(where, np.asarray(tree), np.asarray(expected))
-        return
-    for key in sorted(tree.keys() | expected.keys()):
-        if key not in tree or key not in expected:
-            yield f"{where}/{key} {'is missing' if key in expected else 'should not be there'}"
-        else:
-            yield from _differences(f"{where}/{key}", tree[key], expected[key])
-
-
-def _number_differences(where: str, values: Any, expected: Any) -> Iterator[str]:
-    if values.dtype != expected.dtype or values.shape != expected.shape:
-        is_, should = (f"{v.dtype} of shape {v.shape}" for v in (values, expected))
-        yield f"{where} is {is_}, exporting this network gives {should}"
-    elif not np.array_equal(values, expected):
-        apart = np.argwhere(np.atleast_1d(values != expected))
-        at = tuple(int(i) for i in apart[0][: values.ndim])
-        count = f", {len(apart):,} numbers differ" if len(apart) > 1 else ""
-        place = f" at {at}" if at else ""
-        yield f"{where} is {values[at]}{place}, exporting this network gives {expected[at]}{count}"

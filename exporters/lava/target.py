@@ -15,7 +15,6 @@ GROUP = "psu_deploy"
 SIMULATORS = ("lava", "integer")
 """What runs a file: Lava in fixed point, or our own numpy."""
 
-WEIGHT_MAX = 127
 MESSAGE_BITS = 24
 """Of a graded spike."""
 

@@ -49,7 +49,9 @@ def export(
         with replacing(path, target):
             artifact = api.export(network.machine, path, target=to, **read_arrays(options), **data)
     if target.reports:
-        say(api.load(artifact, **target.without_engine).report)
+        report = api.load(artifact, **target.without_engine).report
+        if report is not None:
+            say(report)
     table("exported and checked", ("", ""), _facts(artifact, target, options))
     hint("psu-deploy", "verify", source, artifact.path, *_again(target, options))
 
@@ -70,7 +72,10 @@ def _from_run(target: Target, options: dict[str, Any]) -> list[str]:
     return [
         name
         for name, option in target.options_of("export").items()
-        if option.from_run and name not in options and option.only_with in (None, *options)
+        if option.from_run
+        and name not in options
+        and option.only_with in (None, *options)
+        and option.only_at in (None, options.get(option.only_with or ""))
     ]
 
 

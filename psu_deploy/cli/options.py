@@ -107,8 +107,9 @@ def check_options(options: Mapping[str, Any], to: Target) -> None:
         known = [own[name]] if name in own else [target.options_of("export")[name] for target in others]
         flag, needed = known[0].flag, known[0].only_with
         if needed is not None and needed not in options and all(one.only_with for one in known):
-            asked = f"--{needed.replace('_', '-')}"
-            raise InputError(f"{flag} {known[0].purpose}; add {asked} if you want one")
+            value = known[0].only_at
+            asked = f"--{needed.replace('_', '-')}{' if you want one' if value is None else f' {value}'}"
+            raise InputError(f"{flag} {known[0].purpose}; add {asked}")
         if name not in own:
             those = " and ".join(f"--to {target.name}" for target in others)
             raise InputError(f"{flag} is an option of {those}, not of --to {to.name}")

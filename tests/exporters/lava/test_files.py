@@ -9,7 +9,6 @@ from dataclasses import fields, is_dataclass
 import h5py
 import numpy as np
 import pytest
-from tests.exporters.integers.test_fixed_point import MAKE
 
 import psu_deploy as psu
 from psu_deploy.exporters.integers import network as ir
@@ -19,6 +18,7 @@ from psu_deploy.machine import ops
 from tests import zoo
 from tests.exporters.integers import hand_made, oracle
 from tests.exporters.integers.hand_made import Numbers, layer
+from tests.exporters.integers.test_fixed_point import MAKE
 
 T = 6
 REHEARSED = ("test_missing_and_folders", "test_not_hdf5", "test_truncated")

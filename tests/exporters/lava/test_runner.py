@@ -261,7 +261,7 @@ class TestVerify:
         def send(self, given, record):
             if self.name == "integer reference":
                 return original(self, given, record)
-            copy = reference._copy("integer")
+            copy = reference._copy(in_numpy=True)
             copy.reset(given.shape[1])
             sent = original(copy, given, record)
             sent.layers[0][3, 1, 5] ^= wrong

@@ -1,0 +1,10 @@
+/* The places of the input's spikes; returns how many there are. */
+static int32_t net_read_spikes(net_work *w, const int16_t *x) {
+    int32_t count = 0;
+    for (int32_t i = 0; i < NET_INPUTS; i++) {
+        if (x[i] > 0) {
+            w->places[count++] = (net_place)i;
+        }
+    }
+    return count;
+}
