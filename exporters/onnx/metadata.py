@@ -13,6 +13,7 @@ import onnx
 from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.events import MOST
 from psu_deploy.exporters.onnx.rounding import Weights, facts_of_rounding
 from psu_deploy.exporters.onnx.sequence import step_of
 from psu_deploy.exporters.onnx.size import check_size
@@ -96,7 +97,7 @@ class OnnxHeader(Header):
     outputs: tuple[NamedOutput, ...] = ()
     states: tuple[StateEntry, ...]
     neurons: dict[str, NeuronNames]
-    events: dict[str, Natural] = field(default_factory=dict)
+    events: dict[str, Annotated[int, Meta(ge=0, le=MOST)]] = field(default_factory=dict)
     sequence: bool = False
     weights: Weights = "float32"
     rounding: dict[str, float] = field(default_factory=dict)
