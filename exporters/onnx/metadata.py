@@ -133,6 +133,8 @@ def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
         ArtifactError: if the file was not written by us, is of another format, holds what we never write or more than
             memory allows, or its metadata do not fit its graph.
     """
+    if any(isinstance(entry.key, bytes) for entry in model.metadata_props):  # which protobuf gives for what is no UTF-8
+        raise ArtifactError(f"{path} is damaged: a key of its metadata is no text; export it again")
     ours = {e.key.removeprefix(PREFIX): e.value for e in model.metadata_props if e.key.startswith(PREFIX)}
     if not ours:
         raise ArtifactError(f"{path} is an ONNX file but was not written by psu-deploy: it has no {PREFIX}* metadata")
