@@ -27,6 +27,9 @@ RATE = 1 / 8
 """Spikes per input up to which rows are gathered. At a fifth the whole product costs as much where weights are read at
 70 GB/s; where they are read more slowly, later. From `benchmarks/choose_events.py`, as are the other two."""
 
+MOST = 2**24
+"""Spikes that float32 can count one by one."""
+
 SHORTEST_ROW = 512
 """Outputs from which a layer gains by it: reading shorter rows one by one costs more per number."""
 
@@ -51,7 +54,8 @@ def event_layers(machine: StateMachine, events: Events) -> dict[str, int]:
     sparse = _sparse(machine)
     able = {node.name: node.layer for node in machine.nodes if _able(machine, node, sparse)}
     shapes = {name: layer.weight.shape for name, layer in able.items() if isinstance(layer, ops.Linear)}
-    return {name: int(RATE * shape[1]) for name, shape in shapes.items() if events != "auto" or _worth(*shape)}
+    chosen = {name: shape[1] for name, shape in shapes.items() if events != "auto" or _worth(*shape)}
+    return {name: min(int(RATE * inputs), MOST) for name, inputs in chosen.items()}
 
 
 def _sparse(machine: StateMachine) -> set[str]:

@@ -13,6 +13,7 @@ import onnx
 from msgspec import Meta, Struct
 
 from psu_deploy.errors import ArtifactError
+from psu_deploy.exporters.onnx.events import MOST
 from psu_deploy.exporters.onnx.rounding import Weights, facts_of_rounding
 from psu_deploy.exporters.onnx.sequence import step_of
 from psu_deploy.exporters.onnx.size import check_size
@@ -96,7 +97,7 @@ class OnnxHeader(Header):
     outputs: tuple[NamedOutput, ...] = ()
     states: tuple[StateEntry, ...]
     neurons: dict[str, NeuronNames]
-    events: dict[str, Natural] = field(default_factory=dict)
+    events: dict[str, Annotated[int, Meta(ge=0, le=MOST)]] = field(default_factory=dict)
     sequence: bool = False
     weights: Weights = "float32"
     rounding: dict[str, float] = field(default_factory=dict)
@@ -132,6 +133,8 @@ def header_of(path: Path, model: onnx.ModelProto) -> OnnxHeader:
         ArtifactError: if the file was not written by us, is of another format, holds what we never write or more than
             memory allows, or its metadata do not fit its graph.
     """
+    if any(isinstance(entry.key, bytes) for entry in model.metadata_props):  # which protobuf gives for what is no UTF-8
+        raise ArtifactError(f"{path} is damaged: a key of its metadata is no text; export it again")
     ours = {e.key.removeprefix(PREFIX): e.value for e in model.metadata_props if e.key.startswith(PREFIX)}
     if not ours:
         raise ArtifactError(f"{path} is an ONNX file but was not written by psu-deploy: it has no {PREFIX}* metadata")

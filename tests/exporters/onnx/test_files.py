@@ -119,6 +119,10 @@ def test_metadata_that_is_not_json(good, refused, key, text):
     refused(with_metadata(good, **{key: text}))
 
 
+def test_a_key_that_is_not_text(good, refused):
+    refused(good.replace(b"psu_deploy.horizon", b"psu_deploy.hor\xffzon"), "a key of its metadata is no text")
+
+
 @pytest.mark.parametrize("version", ["psu-deploy.onnx.2", None, 1, [], ABSENT])
 def test_a_format_of_another_release(good, refused, version):
     refused(

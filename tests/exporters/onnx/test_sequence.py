@@ -33,7 +33,7 @@ def values_of(machine, T, B):
     return np.repeat(x[:1], T, axis=0) if machine.static_input else x
 
 
-@pytest.mark.rows(24)
+@pytest.mark.rows(14)
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", MACHINES)
 def test_outputs_and_state_are_the_machines(name, batch, tmp_path):
@@ -51,7 +51,7 @@ def test_outputs_and_state_are_the_machines(name, batch, tmp_path):
             np.testing.assert_allclose(runner.state[key], value, **CLOSE, err_msg=key)
 
 
-@pytest.mark.rows(16)
+@pytest.mark.rows(8)
 @pytest.mark.parametrize("name", MACHINES)
 def test_every_decision_is_proven(name, tmp_path):
     """The trace comes from the very graph; what the file holds is what an export holds."""
@@ -74,7 +74,7 @@ def test_steps_one_by_one(tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.rows(12)
+@pytest.mark.rows(8)
 @pytest.mark.parametrize("engine", ["ORT_DISABLE_ALL", "ORT_ENABLE_ALL", "onnx.reference"])
 @pytest.mark.parametrize("name", [name for name in NETWORKS if MACHINES[name].state_spec] + ["rpsu neuron"])
 def test_every_engine_agrees(name, engine, tmp_path):

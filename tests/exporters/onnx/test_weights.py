@@ -49,7 +49,7 @@ def rounded_by_hand(machine, kind):
     return StateMachine(nodes, machine.input_shape)
 
 
-@pytest.mark.rows(16)
+@pytest.mark.rows(10)
 @pytest.mark.parametrize("sequence", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ROUNDED)
@@ -133,6 +133,7 @@ class TestTheFile:
             psu.load(path)
 
 
+@pytest.mark.full
 class TestVerify:
     X = inputs(NETWORK, 40, 8)
 
