@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories: control, format (bidirectional overrides), surrogates, private, separators of lines."""
 
 _JOINERS = "\u200c\u200d"
 """Part of how some languages are written."""
+
+_WORD = 200
+"""Characters of a word that somebody may have meant to be another one."""
 
 
 def visible(text: str, most: int = 200) -> str:
@@ -52,6 +56,16 @@ def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     with console.capture() as captured:
         console.print(grid)
     return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question for a message about a word that is not known; nothing where none of the known ones is like it.
+
+    >>> did_you_mean("treshold", ["tau", "threshold"]), did_you_mean("speed", ["tau"])
+    (' (did you mean threshold?)', '')
+    """
+    found = difflib.get_close_matches(word.lower()[:_WORD], list(known), n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _spelt(character: str) -> str:

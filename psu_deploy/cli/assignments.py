@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from psu_deploy.errors import InputError
+from psu_deploy.text import did_you_mean
 
 Set = Annotated[
     list[str] | None,
@@ -67,9 +68,10 @@ def _place(name: str, task: str, neuron: str | None) -> str:
         places = {option: f"{group}.{option}" for option in options} | places
         places |= {f"{group}.{option}": f"{group}.{option}" for option in options}
     if name not in places:
+        there = ", ".join(sorted(place for place in places if "." not in place))
         raise InputError(
-            f"--set {name}: no field of a recipe, no option of {task} or {neuron} is called so; there are "
-            f"{', '.join(sorted(place for place in places if '.' not in place))}"
+            f"--set {name}: no field of a recipe, no option of {task} or {neuron} is called so"
+            f"{did_you_mean(name, places)}; there are {there}"
         )
     return places[name]
 

@@ -11,6 +11,7 @@ from psu_deploy import api
 from psu_deploy.cli.assignments import TaskFile, import_tasks
 from psu_deploy.cli.console import hint, progress, say, table
 from psu_deploy.cli.options import check_options, read_arrays
+from psu_deploy.cli.replacing import replacing
 from psu_deploy.cli.sources import Source, check_free, open_machine, open_source
 from psu_deploy.errors import InputError
 from psu_deploy.exporters import Target, all_targets, target_named
@@ -25,6 +26,8 @@ def export(
     **options: Any,
 ) -> None:
     """Export a network, and check what was written before it is moved into place.
+
+    A file of this name that was there is replaced, and what it was is said.
 
     Example: psu-deploy export runs/digits --to onnx --out out/
 
@@ -43,7 +46,8 @@ def export(
         wanted = _from_run(target, options)
         network = open_source(source) if wanted else Source(open_machine(source))
         data = dict.fromkeys(wanted, network.data)
-        artifact = api.export(network.machine, path, target=to, **read_arrays(options), **data)
+        with replacing(path, target):
+            artifact = api.export(network.machine, path, target=to, **read_arrays(options), **data)
     if target.reports:
         report = api.load(artifact, **target.without_engine).report
         if report is not None:

@@ -9,7 +9,9 @@ import typer
 
 from psu_deploy.cli.assignments import TaskFile, import_tasks
 from psu_deploy.cli.console import hint, say, table
+from psu_deploy.cli.replacing import replacing
 from psu_deploy.errors import InputError
+from psu_deploy.exporters import target_named
 from psu_deploy.preparation import LEVELS, TARGETS
 
 if TYPE_CHECKING:
@@ -47,21 +49,23 @@ def tune(
     if simulator is not None and for_ != "nir":
         raise InputError(f"--simulator says who reads a NIR file; leave it out for {for_}")
     options: dict[str, Any] = {} if simulator is None else {"simulator": simulator}
-    result = run_tuning(
-        source,
-        for_,
-        out,
-        data=data,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        levels=levels,
-        exponentials=exponentials,
-        distillation=distillation,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-        **options,
-    )
+    to = target_named(for_)
+    with replacing(out / f"model{to.suffix}", to):
+        result = run_tuning(
+            source,
+            for_,
+            out,
+            data=data,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            levels=levels,
+            exponentials=exponentials,
+            distillation=distillation,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            **options,
+        )
     _show(result, for_, source)
     if not result.report.ok:
         raise typer.Exit(1)

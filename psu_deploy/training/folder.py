@@ -114,11 +114,11 @@ class RunFolder:
                 f"{lost}; put it back, or start the run anew with overwrite=True",
                 shell=f"{lost}; put it back, or start the run anew with --overwrite",
             )
-        started = Recipe.load(self.recipe)
-        if replace(started, epochs=recipe.epochs) != recipe:
+        unlike = differences(replace(Recipe.load(self.recipe), epochs=recipe.epochs), recipe)
+        if unlike:
             raise InputError(
                 f"the run in {self.path} was started with another recipe, and only epochs may change: "
-                f"{_differences(started, recipe)}; resume it with its own recipe, or train in another folder"
+                f"{', '.join(unlike)}; resume it with its own recipe, or train in another folder"
             )
         if not self.has_checkpoint:
             return  # it ended before its first epoch did
@@ -189,6 +189,7 @@ def network_of(path: Path, recipe: Recipe, prepared: bool) -> tuple[nn.Module, i
     return model, int(checkpoint["epoch"]) + 1
 
 
-def _differences(started: Recipe, wanted: Recipe) -> str:
-    pairs = {name: (value, getattr(wanted, name)) for name, value in vars(started).items() if name != "epochs"}
-    return ", ".join(f"{name} {old!r} became {new!r}" for name, (old, new) in pairs.items() if old != new)
+def differences(started: Recipe, wanted: Recipe) -> list[str]:
+    """Which fields of a recipe became what."""
+    pairs = {name: (value, getattr(wanted, name)) for name, value in vars(started).items()}
+    return [f"{name} {old!r} became {new!r}" for name, (old, new) in pairs.items() if old != new]

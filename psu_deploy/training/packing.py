@@ -13,7 +13,7 @@ from psu_deploy.errors import ArtifactError
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.storage import Attachment, load_attachment, save
 from psu_deploy.preparation import prepare_structure
-from psu_deploy.training import weights
+from psu_deploy.training import recipe_json, weights
 from psu_deploy.training.recipe import Recipe
 
 
@@ -47,7 +47,7 @@ def unpack(path: Path) -> Run:
         raise ArtifactError(
             f"{path} holds a machine but not the module it was made of; name the model.psm of a run, or its folder"
         )
-    recipe = Recipe.from_json(attachment.text)
+    recipe = recipe_json.decode(Recipe, attachment.text, f"the recipe in {path}")
     model = unseeded_network(recipe, prepared=recipe.deploy_for is not None)
     expected = model.state_dict()
     found = {

@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from psu_deploy.errors import InputError
+from psu_deploy.text import did_you_mean
 from psu_deploy.training.catalogue import CATALOGUE
 from psu_deploy.training.tasks import Task
 
@@ -83,8 +84,8 @@ def _named(name: str) -> TaskMaker:
     if name in _points():
         return _loaded(name, _points()[name])
     raise InputError(
-        f"task must be one of {', '.join(task_names())}, got {name!r}; a task of your own is registered first, on the "
-        "command line by --task-file FILE"
+        f"task must be one of {', '.join(task_names())}, got {name!r}{did_you_mean(name, task_names())}; a task of "
+        "your own is registered first, on the command line by --task-file FILE"
     )
 
 

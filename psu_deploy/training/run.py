@@ -14,12 +14,13 @@ from torch import nn
 from psu_deploy.errors import InputError, MissingExtraError, require
 from psu_deploy.preparation import prepare
 from psu_deploy.training.evaluation import accuracy
-from psu_deploy.training.folder import RunFolder, network_of
+from psu_deploy.training.folder import RunFolder
 from psu_deploy.training.folders import data_folder
 from psu_deploy.training.inspection import inspect_task
+from psu_deploy.training.job import Job, trained
 from psu_deploy.training.machines import Device, Machines, Strategy
-from psu_deploy.training.packing import prepared_network, unseeded_network
-from psu_deploy.training.quiet import quiet_import, quiet_training
+from psu_deploy.training.packing import prepared_network
+from psu_deploy.training.quiet import quiet_import
 from psu_deploy.training.recipe import Recipe
 from psu_deploy.training.team import Team
 
@@ -97,9 +98,9 @@ def train(
     """
     machines = Machines(device, devices, num_nodes, strategy)
     _check_batch(recipe, machines)
-    _check_words(resume, overwrite)
+    check_words(resume, overwrite)
     with Team(machines) as team:
-        job = _Job(recipe, RunFolder(Path(out)), data_folder(recipe.task, data), team, progress, tensorboard)
+        job = Job(recipe, RunFolder(Path(out)), data_folder(recipe.task, data), team, progress, tensorboard)
         start = team.decided(lambda: _begin(job, resume, overwrite))
         began = time.perf_counter()
         with own_generators(machines.device):
@@ -107,22 +108,10 @@ def train(
         return team.decided(lambda: _finish(job, model, began, pictures))
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A run and its surroundings."""
-
-    recipe: Recipe
-    folder: RunFolder
-    data: Path | None
-    team: Team
-    progress: bool
-    tensorboard: bool
-
-
 _Start = Literal["anew", "resumed", "resumed tuning"]
 
 
-def _begin(job: _Job, resume: bool, overwrite: bool) -> _Start:
+def _begin(job: Job, resume: bool, overwrite: bool) -> _Start:
     """Look whether the run may be written, make room for it, and say where it starts."""
     recipe, folder = job.recipe, job.folder
     if resume:
@@ -137,7 +126,7 @@ def _begin(job: _Job, resume: bool, overwrite: bool) -> _Start:
     return "resumed tuning" if tunes else "resumed" if goes_on else "anew"
 
 
-def _finish(job: _Job, model: nn.Module, began: float, pictures: bool) -> RunResult:
+def _finish(job: Job, model: nn.Module, began: float, pictures: bool) -> RunResult:
     """Write what a finished run consists of."""
     recipe = job.recipe
     result = RunResult(
@@ -152,49 +141,21 @@ def _finish(job: _Job, model: nn.Module, began: float, pictures: bool) -> RunRes
     return result
 
 
-def _fit(job: _Job, start: _Start) -> nn.Module:
+def _fit(job: Job, start: _Start) -> nn.Module:
     """Train; where the recipe says so, prepare and fine-tune. What a checkpoint has done already is not done again."""
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
     if start == "resumed tuning":
-        return _run(prepared_network(recipe), job, resume=True, tuning=True)
-    model = _run(recipe.build_network(), job, resume=start == "resumed", tuning=False)
+        return trained(prepared_network(recipe), job, tuning=True, resume=True)
+    model = trained(recipe.build_network(), job, tuning=False, resume=start == "resumed")
     if recipe.deploy_for is None:
         return model
     prepare(model, recipe.deploy_for, levels=recipe.levels, exponentials=recipe.sums)
-    return _run(model, job, resume=False, tuning=True)
+    return trained(model, job, tuning=True, resume=False)
 
 
-def _run(model: nn.Module, job: _Job, *, resume: bool, tuning: bool) -> nn.Module:
-    from psu_deploy.training.datamodule import SequenceData
-    from psu_deploy.training.module import Classifier
-    from psu_deploy.training.trainer import Phase, fit, make_trainer
-
-    recipe, folder = job.recipe, job.folder
-    task = recipe.make_task()
-    events = folder.events if job.tensorboard else None
-    if tuning:
-        phase = Phase(recipe.tuning_epochs, folder.tuned, folder.tuned_log, events)
-    else:
-        phase = Phase(recipe.epochs, folder.checkpoint, folder.log, events)
-    module = Classifier(model.train(), recipe, task)
-    data = SequenceData(task, recipe.batch_size, recipe.seed, job.data)
-    with quiet_training():
-        trainer = make_trainer(phase, job.team, recipe.precision, job.progress)
-        fit(trainer, module, data, phase.checkpoint if resume else None)
-    return _whole(phase.checkpoint, job, tuning) if job.team.machines.parallel else module.model.cpu().eval()
-
-
-def _whole(checkpoint: Path, job: _Job, tuning: bool) -> nn.Module:
-    """The trained network, in every process; Lightning leaves a part of it (fsdp), or its own BatchNorm in it (ddp)."""
-    recipe = job.recipe
-    trained = job.team.decided(lambda: network_of(checkpoint, recipe, tuning)[0].state_dict())
-    model = unseeded_network(recipe, tuning)
-    model.load_state_dict(trained)
-    return model.eval()
-
-
-def _check_words(resume: bool, overwrite: bool) -> None:
+def check_words(resume: bool, overwrite: bool) -> None:
+    """Raise `InputError` if both are asked for."""
     if resume and overwrite:
         raise InputError(
             "resume and overwrite exclude each other: continue the run or start it anew",

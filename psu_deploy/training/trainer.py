@@ -15,6 +15,7 @@ with quiet_import():
 
 from psu_deploy.training.callbacks import Journal
 from psu_deploy.training.checkpoint_io import AtomicCheckpointIO
+from psu_deploy.training.divergence import EndsDivergence
 from psu_deploy.training.environment import TeamEnvironment
 from psu_deploy.training.machines import Machines
 from psu_deploy.training.recipe import Precision
@@ -46,6 +47,7 @@ def make_trainer(phase: Phase, team: Team, precision: Precision, progress: bool)
     target, machines = phase.checkpoint, team.machines
     environment = [TeamEnvironment(team.process, machines.processes)] if machines.parallel else []
     callbacks: list[Callback] = [
+        EndsDivergence(),  # before anybody writes
         Journal(phase.log),
         ModelCheckpoint(target.parent, target.stem, enable_version_counter=False, save_on_train_epoch_end=True),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from psu_deploy import api
-from psu_deploy.errors import ArtifactError, InputError
+from psu_deploy.errors import InputError
 from psu_deploy.exporters import Target, target_named
 from psu_deploy.files.atomic import write_whole
 from psu_deploy.preparation import LEVELS, prepare
@@ -23,12 +22,13 @@ from psu_deploy.training.evaluation import accuracy, test_data
 from psu_deploy.training.folder import RunFolder, data_of, load_run
 from psu_deploy.training.folders import data_folder
 from psu_deploy.training.inspection import inspect_task
+from psu_deploy.training.job import trained
 from psu_deploy.training.machines import Device, Machines
 from psu_deploy.training.packing import Run, prepared_network, unpack
-from psu_deploy.training.quiet import quiet_training
 from psu_deploy.training.recipe import EXPONENTIALS, Recipe
 from psu_deploy.training.run import import_what_is_needed, own_generators
 from psu_deploy.training.team import Team
+from psu_deploy.training.tuning_job import Tuning, check_folder
 from psu_deploy.verify import EquivalenceReport
 
 _COMPARED = 256
@@ -104,35 +104,23 @@ def tune(
     original = _open(Path(source))
     recipe = _recipe(original.recipe, target, epochs, learning_rate, levels, exponentials)
     check_number("distillation", distillation, "in 0..1", lambda v: 0 <= v <= 1)
-    job = _Job(original, recipe, RunFolder(Path(out)), _data(Path(source), recipe, data), distillation)
-    resume = _check_folder(job, resume, overwrite)
-    machines = Machines(device)
+    job = Tuning(
+        recipe,
+        RunFolder(Path(out)),
+        _data(Path(source), recipe, data),
+        Team(Machines(device)),
+        progress,
+        original=original,
+        distillation=distillation,
+    )
+    resume = check_folder(job, resume, overwrite)
     import_what_is_needed(recipe, tensorboard=False)
     inspect_task(original.recipe, job.data)
     job.folder.begin(recipe, resume)
     write_whole(job.notes, job.described().encode())
-    with Team(machines) as team, own_generators(machines.device):
-        before, model = _fit(job, team, resume, progress)
+    with job.team, own_generators(job.team.machines.device):
+        before, model = _fit(job, resume)
     return _finish(job, before, model, target_named(target), options)
-
-
-@dataclass(frozen=True)
-class _Job:
-    original: Run
-    recipe: Recipe
-    folder: RunFolder
-    data: Path | None
-    distillation: float
-
-    @property
-    def notes(self) -> Path:
-        return self.folder.path / "tune.json"
-
-    def described(self) -> str:
-        """What a resumed run must have in common with the one that was begun."""
-        weights = self.original.model.state_dict()
-        source = {name: float(value.double().sum()) for name, value in weights.items()}
-        return json.dumps({"distillation": self.distillation, "source": source}, indent=2) + "\n"
 
 
 def _check_apart(source: Path, out: Path) -> None:
@@ -167,25 +155,6 @@ def _recipe(
     return replace(recipe, deploy_for=target, epochs=epochs, learning_rate=rate, warmup_epochs=0, **sizes)  # type: ignore[arg-type]
 
 
-def _check_folder(job: _Job, resume: bool, overwrite: bool) -> bool:
-    """Whether there is something to go on from."""
-    if resume and overwrite:
-        raise InputError("resume and overwrite exclude each other: go on with what was begun, or begin anew")
-    if not resume:
-        job.folder.check_free(overwrite)
-        return False
-    if not job.folder.recipe.is_file():
-        raise ArtifactError(f"there is nothing to resume in {job.folder.path}: no recipe.json; tune without resume")
-    begun = Recipe.load(job.folder.recipe)
-    notes = job.notes.read_text(encoding="utf-8") if job.notes.is_file() else job.described()
-    if begun != job.recipe or notes != job.described():
-        raise InputError(
-            f"{job.folder.path} was begun with another source or with other arguments; resume it with its own, "
-            "or tune into another folder"
-        )
-    return job.folder.tuned.is_file()
-
-
 @dataclass(frozen=True)
 class _Before:
     """The network as it was, and as it was prepared."""
@@ -195,7 +164,7 @@ class _Before:
     prepared_flips: float
 
 
-def _fit(job: _Job, team: Team, resume: bool, progress: bool) -> tuple[_Before, nn.Module]:
+def _fit(job: Tuning, resume: bool) -> tuple[_Before, nn.Module]:
     recipe = job.recipe
     assert recipe.deploy_for is not None
     student = copy.deepcopy(job.original.model)
@@ -208,26 +177,11 @@ def _fit(job: _Job, team: Team, resume: bool, progress: bool) -> tuple[_Before, 
     if resume:
         student = prepared_network(recipe)
     torch.manual_seed(recipe.seed)
-    return before, _tuned(job, student, team, resume, progress)
-
-
-def _tuned(job: _Job, student: nn.Module, team: Team, resume: bool, progress: bool) -> nn.Module:
-    from psu_deploy.training.datamodule import SequenceData
-    from psu_deploy.training.module import Classifier
-    from psu_deploy.training.trainer import Phase, fit, make_trainer
-
-    recipe, task = job.recipe, job.recipe.make_task()
     loss = distilling(job.original.model, recipe, job.distillation)
-    module = Classifier(student.train(), recipe, task, loss)
-    batches = SequenceData(task, recipe.batch_size, recipe.seed, job.data)
-    phase = Phase(recipe.epochs, job.folder.tuned, job.folder.tuned_log, None)
-    with quiet_training():
-        trainer = make_trainer(phase, team, recipe.precision, progress)
-        fit(trainer, module, batches, phase.checkpoint if resume else None)
-    return module.model.cpu().eval()
+    return before, trained(student, job, tuning=True, resume=resume, loss=loss)
 
 
-def _finish(job: _Job, before: _Before, model: nn.Module, target: Target, options: dict[str, Any]) -> TuneResult:
+def _finish(job: Tuning, before: _Before, model: nn.Module, target: Target, options: dict[str, Any]) -> TuneResult:
     x = _compared(job)
     after = {
         "tuned_accuracy": accuracy(model, job.recipe.make_task(), "test", job.data),
@@ -248,5 +202,5 @@ def _finish(job: _Job, before: _Before, model: nn.Module, target: Target, option
     return TuneResult(**asdict(before), **after, artifact=artifact, report=report)
 
 
-def _compared(job: _Job) -> Any:
+def _compared(job: Tuning) -> Any:
     return test_data(job.recipe, job.data, samples=_COMPARED)[0]

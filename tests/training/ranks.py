@@ -3,7 +3,8 @@
     python ranks.py plan.json    # [{"name", "folder", "devices", "recipe", ...}]
 
 What a plan may say besides: `kill`, [process, epoch, batch] at which a process sends itself `signal` (SIGKILL unless it
-says so); `hang`, the same of one that waits for longer than anybody should; `environments` of processes that somebody
+says so); `hang`, the same of one that waits for longer than anybody should; `poison`, the same of one that finds NaN
+among its weights when it validates; `environments` of processes that somebody
 else starts, one each, as torchrun and srun do, where PORT is a free port; `options` of `train`.
 
 Forked processes stand in for those that `psu_deploy.training.crew` starts by running the command again.
@@ -77,7 +78,15 @@ def run(plan: dict[str, Any]) -> int:
             os.kill(os.getpid(), signal.Signals[plan.get("signal", "SIGKILL")])
         return step(self, batch, index)
 
+    validate = Classifier.validation_step
+
+    def poisoned(self: Classifier, batch: Any, index: int) -> None:
+        if [self.global_rank, self.current_epoch, index] == plan.get("poison"):
+            next(self.model.parameters()).data[0] = torch.nan
+        validate(self, batch, index)
+
     Classifier.training_step = until  # type: ignore[method-assign]
+    Classifier.validation_step = poisoned  # type: ignore[method-assign]
     try:
         recipe = Recipe(task="tiny", **plan["recipe"])
         options = {"device": "cpu", "progress": False, "pictures": False, **plan.get("options", {})}

@@ -51,6 +51,7 @@ PLANS: list[dict[str, Any]] = [
     {"name": "srun", "devices": 2, "options": {"overwrite": True}, "environments": SRUN},
     {"name": "by hand", "devices": 1, "options": {"num_nodes": 2}, "environments": BY_HAND},
     {"name": "lost", "devices": 2, "kill": [0, 0, 1], "environments": TORCHRUN},
+    {"name": "diverged", "devices": 2, "poison": [1, 1, 0], "environments": TORCHRUN},
     {"name": "hung", "devices": 2, "kill": [1, 0, 1], "hang": [0, 0, 1]},
     {"name": "left behind", "devices": 2, "kill": [0, 0, 1], "hang": [1, 0, 1]},
     {"name": "interrupted", "devices": 2, "kill": [0, 0, 1], "signal": "SIGINT"},
@@ -159,6 +160,18 @@ class TestRuns:
             "error: another process of the run ended or cannot be reached any more ("
         )
         assert runs["lost"]["said"].count("\n") == 1
+
+    def test_where_one_diverges_all_end(self, runs: Any) -> None:
+        """And process 0 says so, though its own numbers are right."""
+        assert runs["diverged"]["codes"] == [2, 2]
+        other, first = sorted(runs["diverged"]["said"].splitlines())
+        assert other == "error: process 0 of the run could not go on; it says why"
+        assert first == (
+            "error: the training diverged: layers.0.weight of the network holds NaN or infinity after epoch 2 of 3; "
+            "the checkpoint of the epoch before is kept; begin anew by --overwrite, with a learning_rate below 0.05"
+        )
+        assert [row["epoch"] for row in read_table(runs["diverged"]["folder"] / "log.csv")] == [0]
+        assert torch.load(runs["diverged"]["folder"] / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
 
     def test_ctrl_c_ends_all(self, runs: Any) -> None:
         assert (runs["interrupted"]["codes"], runs["interrupted"]["said"]) == ([130], "interrupted\n")

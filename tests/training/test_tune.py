@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from torch.nn import functional as F
 
 import psu_deploy as psu
@@ -27,6 +27,15 @@ pytestmark = pytest.mark.full
 def quick(source: Path, out: Path, target: str = "nir", **options: Any) -> TuneResult:
     arguments = {"epochs": 2, "levels": 7, "exponentials": 2} if target == "nir" else {"epochs": 2}
     return tune(source, target, out, device="cpu", progress=False, **arguments, **options)
+
+
+def moved(run: Path, copy: Path, name: str, by: float) -> Path:
+    """A run with another number among its weights."""
+    shutil.copytree(run, copy)
+    weights = load_file(copy / "weights.safetensors")
+    weights[name].flat[0] += by
+    save_file(weights, copy / "weights.safetensors")
+    return copy
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +104,28 @@ def test_who_is_interrupted_goes_on(
             quick(trained.folder, tmp_path / "run")
     with pytest.raises(InputError, match=r"there is a run in .* already"):
         quick(trained.folder, tmp_path / "run")
-    with pytest.raises(InputError, match="was begun with another source or with other arguments"):
+    with pytest.raises(InputError, match=r"run was begun with .*: distillation 0\.5 became 0\.1; resume it"):
         quick(trained.folder, tmp_path / "run", resume=True, distillation=0.1)
+    with pytest.raises(InputError, match=r"arguments: epochs 2 became 3, levels 7 became 15, exponentials 2"):
+        tune(trained.folder, "nir", tmp_path / "run", epochs=3, progress=False, resume=True)
+    with pytest.raises(InputError, match=r"deploy_for 'nir' became 'lava'"):
+        quick(trained.folder, tmp_path / "run", "lava", resume=True)
+    another = moved(trained.folder, tmp_path / "another", "layers.0.weight", 1.0)
+    with pytest.raises(InputError, match=r"source has other weights \(the sum of layers\.0\.weight was \S+, is \S+\)"):
+        quick(another, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
     quick(trained.folder, tmp_path / "run", resume=True)
     found, expected = (load_file(path / "weights.safetensors") for path in (tmp_path / "run", tuned[0]))
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("notes", ["", "[]", "{}", '{"distillation": 0.5, "source": 3}'])
+def test_malformed_notes(tuned: tuple[Path, TuneResult], trained: Any, tmp_path: Path, notes: str) -> None:
+    folder = Path(shutil.copytree(tuned[0], tmp_path / "run"))
+    (folder / "tune.json").write_text(notes)
+    with pytest.raises(ArtifactError, match=r"tune\.json is malformed \(.*\); begin anew with overwrite=True"):
+        quick(trained.folder, folder, resume=True)
+    assert load_run(folder).recipe == load_run(tuned[0]).recipe
 
 
 def test_what_cannot_be_tuned(tuned: tuple[Path, TuneResult], trained: Any, tmp_path: Path) -> None:

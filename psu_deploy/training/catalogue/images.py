@@ -13,6 +13,7 @@ from psu_deploy.models import CIFARNet, SequentialCIFARNet, columns, repeated
 from psu_deploy.models.arguments import check_sizes
 from psu_deploy.training.data.augment import cropped, erased, flipped
 from psu_deploy.training.data.cifar import IMAGE_SHAPE, SOURCES, Classes, cifar
+from psu_deploy.training.data.rand_augment import rand_augmented
 from psu_deploy.training.tasks import Task
 
 CONSTANTS = {
@@ -22,36 +23,37 @@ CONSTANTS = {
 """Name -> mean and deviation of the colours, of pixels from 0 to 1."""
 
 
-def cifar10(steps: int = 4, normalise: str = "cifar10") -> Task:
+def cifar10(steps: int = 4, normalise: str = "cifar10", rand_augment: bool = False) -> Task:
     """CIFAR-10 with direct encoding: the same image at every step."""
-    return _static("cifar10", 10, steps, normalise)
+    return _static("cifar10", 10, steps, normalise, rand_augment)
 
 
-def cifar100(steps: int = 4, normalise: str = "cifar10") -> Task:
+def cifar100(steps: int = 4, normalise: str = "cifar10", rand_augment: bool = False) -> Task:
     """CIFAR-100 with direct encoding; normalised like CIFAR-10, as in arXiv 2402.00449."""
-    return _static("cifar100", 100, steps, normalise)
+    return _static("cifar100", 100, steps, normalise, rand_augment)
 
 
-def sequential_cifar10(normalise: str = "cifar10") -> Task:
+def sequential_cifar10(normalise: str = "cifar10", rand_augment: bool = False) -> Task:
     """CIFAR-10, one column of pixels per step, left to right."""
-    return _sequential("sequential-cifar10", 10, normalise)
+    return _sequential("sequential-cifar10", 10, normalise, rand_augment)
 
 
-def sequential_cifar100(normalise: str = "cifar10") -> Task:
+def sequential_cifar100(normalise: str = "cifar10", rand_augment: bool = False) -> Task:
     """CIFAR-100, one column of pixels per step, left to right."""
-    return _sequential("sequential-cifar100", 100, normalise)
+    return _sequential("sequential-cifar100", 100, normalise, rand_augment)
 
 
-def _static(name: str, classes: Classes, steps: int, normalise: str) -> Task:
+def _static(name: str, classes: Classes, steps: int, normalise: str, rand_augment: bool) -> Task:
     check_sizes(steps=steps)
     network = partial(CIFARNet, T=steps, classes=classes)
-    return cifar_task(name, classes, steps, IMAGE_SHAPE, network, normalise, lambda images: repeated(images, steps))
+    shape, sequences = IMAGE_SHAPE, partial(repeated, steps=steps)
+    return cifar_task(name, classes, steps, shape, network, normalise, sequences, rand_augment)
 
 
-def _sequential(name: str, classes: Classes, normalise: str) -> Task:
+def _sequential(name: str, classes: Classes, normalise: str, rand_augment: bool) -> Task:
     channels, height, width = IMAGE_SHAPE
     network = partial(SequentialCIFARNet, T=width, classes=classes)
-    return cifar_task(name, classes, width, (channels, height), network, normalise, columns)
+    return cifar_task(name, classes, width, (channels, height), network, normalise, columns, rand_augment)
 
 
 def cifar_task(
@@ -62,11 +64,12 @@ def cifar_task(
     network: Callable[..., nn.Module],
     normalise: str,
     sequences: Callable[[Tensor], Tensor],
+    rand_augment: bool = False,
 ) -> Task:
     """Both the training and the test images are normalised by the same constants.
 
     In the authors' code they are not: its training images get those of ImageNet, its test images those of CIFAR-10.
-    Its RandAugment (m9-mstd0.5-inc1) is left out here; crop, flip and random erasing are as there.
+    Crop, flip and random erasing are as there, and so is RandAugment where `rand_augment` says so.
     """
     if normalise not in CONSTANTS:
         raise InputError(f"normalise must be one of {', '.join(CONSTANTS)}, got {normalise!r}")
@@ -75,6 +78,10 @@ def cifar_task(
     def encode(images: Tensor) -> Tensor:
         return sequences((images.float() - mean.to(images.device)) / deviation.to(images.device))
 
+    def augment(images: Tensor) -> Tensor:
+        moved = flipped(cropped(images))
+        return erased(rand_augmented(moved, mean) if rand_augment else moved, mean, deviation)
+
     return Task(
         read=partial(cifar, classes, name),
         steps=steps,
@@ -82,6 +89,6 @@ def cifar_task(
         classes=classes,
         network=network,
         encode=encode,
-        augment=lambda images: erased(flipped(cropped(images)), mean, deviation),
+        augment=augment,
         source=SOURCES[classes],
     )

@@ -136,13 +136,14 @@ def test_numbers_in_a_file_of_their_own(mapped):
 def test_another_number_in_a_file_of_their_own(mapped):
     file = mapped.parent / "net_weights.bin"
     numbers = np.fromfile(file, "<f4")
-    numbers[-1] = 1.5
+    numbers[0], numbers[-1] = -9.0, 1.5
     file.write_bytes(numbers.tobytes())
     with refused("net_weights.bin is not what was written together with net.c"):
         psu.load(mapped)
     rehash(mapped, "net_weights.bin")
-    (difference,) = psu.verify(MACHINE, mapped, inputs(MACHINE, 6, 2)).differences
-    assert difference.startswith("net_weights.bin: net_layer_f_weight[11] is 1.5, exporting this network gives ")
+    first, last = psu.verify(MACHINE, mapped, inputs(MACHINE, 6, 2)).differences
+    assert first.startswith("net_weights.bin: net_layer_a_weight[0] is -9.0, exporting this network gives ")
+    assert last.startswith("net_weights.bin: net_layer_f_weight[11] is 1.5, exporting this network gives ")
 
 
 def test_numbers_that_are_not_there(tmp_path):

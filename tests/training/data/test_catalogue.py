@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 from psu_deploy.errors import InputError
 from psu_deploy.nn.neurons import PSU
+from psu_deploy.training import Recipe, preset
 from psu_deploy.training.catalogue import CATALOGUE
 from psu_deploy.training.data import digit_indices
 from psu_deploy.training.networks import takes_neuron
@@ -103,9 +104,30 @@ def test_images_are_normalised_by_the_constants_that_are_named(name: str, normal
 
 
 def test_steps_of_a_static_image_are_an_option() -> None:
-    assert task_options("cifar10") == {"steps": 4, "normalise": "cifar10"}
+    assert task_options("cifar10") == {"steps": 4, "normalise": "cifar10", "rand_augment": False}
     assert make_task("cifar10", {"steps": 6}).encode(torch.zeros(2, 3, 32, 32)).shape == (6, 2, 3, 32, 32)
     with pytest.raises(InputError, match="steps must be at least 1"):
         make_task("cifar10", {"steps": 0})
     with pytest.raises(InputError, match="normalise must be one of cifar10, imagenet, got 'none'"):
         make_task("cifar10", {"normalise": "none"})
+
+
+@pytest.mark.parametrize("name", ["cifar10", "sequential-cifar100"])
+def test_the_recipes_of_cifar_use_rand_augment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After crop and flip, before the erasing; a recipe of before, which does not know the option, does not."""
+    places = "psu_deploy.training.catalogue.images."
+    for number, change in enumerate(("cropped", "flipped", "rand_augmented", "erased")):
+        monkeypatch.setattr(places + change, lambda x, *_, number=number: x * 10 + number)
+    options = preset(name).options
+    assert options["rand_augment"] is True
+    assert int(make_task(name, options).augment(torch.zeros(1))) == 123
+    before = {key: value for key, value in options.items() if key != "rand_augment"}
+    assert int(make_task(name, Recipe(task=name, options=before).options).augment(torch.zeros(1))) == 13
+
+
+def test_what_comes_from_outside_has_the_mean_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    place = "psu_deploy.training.catalogue.images.rand_augmented"
+    monkeypatch.setattr(place, lambda x, fill: seen.append(fill) or x)
+    make_task("cifar10", {"rand_augment": True}).augment(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    np.testing.assert_allclose(seen[0][:, 0, 0], [125.307, 122.961, 113.8575], rtol=1e-5)
