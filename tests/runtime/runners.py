@@ -10,8 +10,9 @@ from psu_deploy.machine import ops as o
 from tests.exporters.nir.machines import LEAK, STRICT, chain, linear, neuron
 
 T, B = 6, 2
-OPTIONS = {"onnx": {"threads": 1}, "nir": {"simulator": "canonical"}, "lava": {"simulator": "integer"}}
-SUFFIX = {"onnx": ".onnx", "nir": ".nir", "lava": ".net"}
+OPTIONS = {"onnx": {"threads": 1}, "nir": {"simulator": "canonical"}, "lava": {"simulator": "integer"}, "int8": {}}
+TARGETS = {"onnx": "onnx", "nir": "nir", "lava": "lava", "int8": "c"}
+SUFFIX = {"onnx": ".onnx", "nir": ".nir", "lava": ".net", "int8": ".c"}
 KINDS = tuple(OPTIONS)
 
 NETWORK = chain((3,), linear(4, 3), neuron(LEAK, None, STRICT), linear(2, 4), ops.Readout("mean"))
@@ -33,14 +34,23 @@ def inputs(steps=T, batch=B, seed=0):
 
 def opened(machine, kind, folder):
     """Export and open."""
-    options = {"calibration": inputs()} if kind == "lava" else {"simulator": "canonical"} if kind == "nir" else {}
-    artifact = psu.export(machine, folder / f"net{SUFFIX[kind]}", target=kind, **options)
+    calibrated = {"calibration": inputs()}
+    options = {
+        "nir": {"simulator": "canonical"},
+        "lava": calibrated,
+        "int8": {"numerics": "int8", **calibrated},
+    }
+    artifact = psu.export(machine, folder / f"net{SUFFIX[kind]}", target=TARGETS[kind], **options.get(kind, {}))
     return psu.load(artifact, **OPTIONS[kind])
 
 
 def engine_call(runner):
     """Where a runner calls its engine: (owner, name)."""
-    places = {"OnnxRunner": ("_session", "run_with_iobinding"), "NirRunner": ("_engine", "advance")}
+    places = {
+        "OnnxRunner": ("_session", "run_with_iobinding"),
+        "NirRunner": ("_engine", "advance"),
+        "IntegerCRunner": ("_plain", "run"),
+    }
     owner, name = places.get(type(runner).__name__, ("_reference", "advance"))
     return getattr(runner, owner), name
 
@@ -51,4 +61,6 @@ def fresh_start(runner):
         return runner._engine, "start"
     if type(runner).__name__ == "OnnxRunner":
         return runner, "_bind"
-    return "psu_deploy.exporters.lava.runner", "Reference"
+    if type(runner).__name__ == "IntegerCRunner":
+        return runner._libraries[0], "states"
+    return "psu_deploy.exporters.integers.runner", "Reference"
