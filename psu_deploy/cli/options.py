@@ -111,7 +111,8 @@ def check_options(options: Mapping[str, Any], to: Target) -> None:
             asked = f"--{needed.replace('_', '-')}{' if you want one' if value is None else f' {value}'}"
             raise InputError(f"{flag} {known[0].purpose}; add {asked}")
         if name not in own:
-            those = " and ".join(f"--to {target.name}" for target in others)
+            *some, last = (f"--to {target.name}" for target in others)
+            those = f"{', '.join(some)} and {last}" if some else last
             raise InputError(f"{flag} is an option of {those}, not of --to {to.name}")
 
 

@@ -81,9 +81,13 @@ def test_nothing_to_calibrate_with(cli, saved, tmp_path):
     [
         ("lava", ["--simulator", "norse"], "--simulator is an option of --to nir, not of --to lava"),
         ("lava", ["--allow-approximation"], "--allow-approximation is an option of --to nir, not of --to lava"),
-        ("onnx", ["--input-range", "max"], "--input-range is an option of --to lava, not of --to onnx"),
-        ("nir", ["--input-range", "max"], "--input-range is an option of --to lava, not of --to nir"),
-        ("onnx", ["--calibrate", "x.npy"], "--calibration is an option of --to nir and --to lava, not of --to onnx"),
+        ("onnx", ["--input-range", "max"], "--input-range is an option of --to lava and --to c, not of --to onnx"),
+        ("nir", ["--input-range", "max"], "--input-range is an option of --to lava and --to c, not of --to nir"),
+        (
+            "onnx",
+            ["--calibrate", "x.npy"],
+            "--calibration is an option of --to nir, --to lava and --to c, not of --to onnx",
+        ),
         ("lava", ["--max-flip-rate", "0.1"], "--max-flip-rate limits an approximation"),
     ],
 )

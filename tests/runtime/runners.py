@@ -15,8 +15,10 @@ OPTIONS = {
     "sequence": {"threads": 1},
     "nir": {"simulator": "canonical"},
     "lava": {"simulator": "integer"},
+    "int8": {},
 }
-SUFFIX = {"onnx": ".onnx", "sequence": ".onnx", "nir": ".nir", "lava": ".net"}
+TARGETS = {"onnx": "onnx", "sequence": "onnx", "nir": "nir", "lava": "lava", "int8": "c"}
+SUFFIX = {"onnx": ".onnx", "sequence": ".onnx", "nir": ".nir", "lava": ".net", "int8": ".c"}
 KINDS = tuple(OPTIONS)
 
 NETWORK = chain((3,), linear(4, 3), neuron(LEAK, None, STRICT), linear(2, 4), ops.Readout("mean"))
@@ -38,9 +40,14 @@ def inputs(steps=T, batch=B, seed=0):
 
 def opened(machine, kind, folder):
     """Export and open."""
-    given = {"lava": {"calibration": inputs()}, "nir": {"simulator": "canonical"}, "sequence": {"sequence": True}}
-    target = "onnx" if kind == "sequence" else kind
-    artifact = psu.export(machine, folder / f"net{SUFFIX[kind]}", target=target, **given.get(kind, {}))
+    calibrated = {"calibration": inputs()}
+    options = {
+        "nir": {"simulator": "canonical"},
+        "sequence": {"sequence": True},
+        "lava": calibrated,
+        "int8": {"numerics": "int8", **calibrated},
+    }
+    artifact = psu.export(machine, folder / f"net{SUFFIX[kind]}", target=TARGETS[kind], **options.get(kind, {}))
     return psu.load(artifact, **OPTIONS[kind])
 
 
@@ -50,6 +57,7 @@ def engine_call(runner):
         "OnnxRunner": ("_session", "run_with_iobinding"),
         "SequenceRunner": ("_session", "run"),
         "NirRunner": ("_engine", "advance"),
+        "IntegerCRunner": ("_plain", "run"),
     }
     owner, name = places.get(type(runner).__name__, ("_reference", "advance"))
     return getattr(runner, owner), name
@@ -63,4 +71,6 @@ def fresh_start(runner):
         return runner, "_bind"
     if type(runner).__name__ == "SequenceRunner":
         return runner, "_zeros"
-    return "psu_deploy.exporters.lava.runner", "Reference"
+    if type(runner).__name__ == "IntegerCRunner":
+        return runner._libraries[0], "states"
+    return "psu_deploy.exporters.integers.runner", "Reference"
