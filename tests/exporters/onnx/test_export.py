@@ -72,7 +72,7 @@ def test_only_a_model_can_be_exported(tmp_path):
 
 
 def test_an_unknown_target(tmp_path):
-    with pytest.raises(psu.InputError, match="unknown target 'tflite'; choose one of lava, nir, onnx"):
+    with pytest.raises(psu.InputError, match="unknown target 'tflite'; choose one of c, lava, nir, onnx"):
         psu.export(MACHINE, tmp_path / "net.onnx", target="tflite")
 
 
