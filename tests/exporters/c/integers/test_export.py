@@ -87,6 +87,19 @@ def test_what_it_says_of_itself(runner, original):
     assert said["spikes_compared"] == T * 2 * 8
 
 
+def test_the_header_says_what_numbers_are_worth(runner, original):
+    text = original.with_suffix(".h").read_text()
+    macros = dict(re.findall(r"#define NET_(\w+) (.*)", text))
+    units = [float(word) for word in macros["OUTPUT_UNITS"].strip("{ }").split(",")]
+    assert units == runner.facts["units"]
+    assert (macros["INPUT_UNIT"], macros["INPUT_LOW"], macros["INPUT_HIGH"]) == ("1.0", "(0)", "1")
+    assert (macros["INPUTS"], macros["OUTPUTS"], macros["HORIZON"]) == ("4", "3", str(T))
+    assert "one in channel c is worth entry c of NET_OUTPUT_UNITS" in text
+    found = re.search(r"memory   ([\d,]+) bytes of state and ([\d,]+) of room", text)
+    inside = sum(int(found[k].replace(",", "")) for k in (1, 2))
+    assert 0 <= runner._libraries[0].states(1).size - inside < 8  # rounded up to a step counter
+
+
 def test_stepping_running_and_tracing_are_one(runner):
     """And what the reference gives, whose numbers Lava is held against."""
     whole = runner.run(x())
