@@ -28,6 +28,10 @@ MARK = "/* What psu-deploy knows of these files:"
 _MARK = f"\n{MARK}\n".encode()
 
 
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")]
+"""A name in C."""
+
+
 class Output(Struct, frozen=True, forbid_unknown_fields=True):
     """One thing that comes out, and its features."""
 
@@ -39,7 +43,7 @@ class StateEntry(Struct, frozen=True, forbid_unknown_fields=True):
     """One tensor of state, and the member of the struct that holds it."""
 
     name: str
-    member: str
+    member: Identifier
     shape: Given
 
 
@@ -71,13 +75,13 @@ class CHeader(Header):
     format: ClassVar[str] = FORMAT
 
     latency: Annotated[int, Meta(ge=0, le=MAX_DELAY)]
-    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")]
+    prefix: Identifier
     weights: Form
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1)]
     states: tuple[StateEntry, ...]
     counts: bool
     numbered: bool
-    neurons: dict[str, str]
+    neurons: dict[str, Identifier]
     layers: tuple[LayerEntry, ...]
     files: dict[str, str]
 

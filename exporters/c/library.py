@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.errors import EngineError
+from psu_deploy.errors import ArtifactError, EngineError
 from psu_deploy.exporters.c.compiler import compiled
 from psu_deploy.exporters.c.header import CHeader
 from psu_deploy.exporters.c.sources import fixed_text, names_of
@@ -23,6 +23,11 @@ _WHAT = ("S", "V", "R", "margin")
 REFUSED = -2
 """What `step` returns where the input is not finite."""
 
+_FACTS = ("input_shape", "outputs", "latency", "horizon")
+
+_FLOAT = 4
+"""Bytes."""
+
 _COUNTER = "step"
 _SAMPLE = "sample"
 _WEIGHTS = "weights"
@@ -32,6 +37,7 @@ class Library:
     """One build of a network, as it is deployed or with a trace.
 
     Args:
+        path: of `net.c`, for messages.
         loaded: the shared library.
         header: what the sources say of themselves.
         numbers: of `net_weights.bin`; None = they were compiled.
@@ -43,13 +49,17 @@ class Library:
         step: `(states, batch, x, y)` -> 1, -1 where a number is not finite after it, or `REFUSED` where x is not.
     """
 
-    def __init__(self, loaded: ctypes.CDLL, header: CHeader, numbers: Array | None, *, traced: bool) -> None:
+    def __init__(
+        self, path: Path, loaded: ctypes.CDLL, header: CHeader, numbers: Array | None, *, traced: bool
+    ) -> None:
         begin = "glue_traced_" if traced else "glue_"
         names = _members(header, traced)
-        layout = (ctypes.c_int64 * (2 + len(names))).in_dll(loaded, f"{begin}layout")
-        self._header, self._numbers = header, numbers
-        self.bytes, self._work = layout[0], layout[1]
-        self._offsets = dict(zip(names, layout[2:], strict=True))
+        bytes_, *facts = (ctypes.c_int64 * 5).in_dll(loaded, f"{begin}layout")
+        layout = list((ctypes.c_int64 * (5 + 2 * len(names))).in_dll(loaded, f"{begin}layout"))[5:]
+        found = dict(zip(names, zip(layout[::2], layout[1::2], strict=True), strict=True))
+        _check(path, header, facts, {name: size for name, (_, size) in found.items()})
+        self.bytes, self._header, self._numbers = bytes_, header, numbers
+        self._offsets = {name: offset for name, (offset, _) in found.items()}
         self.run = loaded[f"{begin}run"]
         self.run.restype = ctypes.c_int64
         self.run.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
@@ -108,7 +118,7 @@ def open_library(
             loaded = ctypes.CDLL(str(built))
         except OSError as error:
             raise EngineError(f"the system does not load what was compiled of {path}: {error}") from error
-        return Library(loaded, header, numbers, traced=False), Library(loaded, header, numbers, traced=True)
+        return Library(path, loaded, header, numbers, traced=False), Library(path, loaded, header, numbers, traced=True)
 
 
 def _glue(network: str, header: CHeader) -> str:
@@ -116,12 +126,27 @@ def _glue(network: str, header: CHeader) -> str:
     text = fixed_text("glue.c", header.prefix).replace("@NETWORK@", network)
     state = f"{header.prefix}_state"
     plain, traced = (
-        ", ".join(f"(int64_t)offsetof({state}, {name})" for name in _members(header, which)) for which in (False, True)
+        "".join(f"\n    GLUE_MEMBER({name})," for name in _members(header, which)) for which in (False, True)
     )
-    both = f"\n#ifdef {header.prefix.upper()}_TRACE\n    {traced}\n#else\n    {plain}\n#endif\n"
+    both = f"\n#ifdef {header.prefix.upper()}_TRACE{traced}\n#else{plain}\n#endif\n"
     first = f"offsetof({state}, {header.states[0].member})" if header.states else f"offsetof({state}, work)"
     numbers = sum(prod(entry.shape) for entry in header.states)
-    return text.replace("/*OFFSETS*/", both).replace("@FIRST@", first).replace("@NUMBERS@", str(numbers))
+    return text.replace("/*MEMBERS*/", both).replace("@FIRST@", first).replace("@NUMBERS@", str(numbers))
+
+
+def _check(path: Path, header: CHeader, facts: list[int], sizes: Mapping[str, int]) -> None:
+    """Raise `ArtifactError` unless sources are what they say: what is wrong there would be read beyond its end."""
+    outputs = sum(prod(end.shape) for end in header.outputs)
+    said = [prod(header.input_shape), outputs, header.latency, header.horizon or 0]
+    wrong = [name for name, one, other in zip(_FACTS, facts, said, strict=True) if one != other]
+    shapes = {entry.member: entry.shape for entry in header.states}
+    layers = {entry.name: entry.shape for entry in header.layers}
+    for layer, ident in header.neurons.items():
+        shapes |= {f"trace.{ident}_{what}": layers.get(layer, ()) for what in _WHAT}
+    wrong += [name for name, size in sizes.items() if name in shapes and size != _FLOAT * prod(shapes[name])]
+    if wrong:
+        about = ", ".join(map(repr, wrong[:4]))
+        raise ArtifactError(f"{path}: what its metadata say of {about} is not what is compiled; export it again")
 
 
 def _members(header: CHeader, traced: bool) -> list[str]:

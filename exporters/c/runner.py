@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 _FLOAT = np.dtype("float32")
 
 _AT_ONCE = 256
-"""Steps between two looks at what the user wants: Ctrl-C is heard between calls."""
+"""Steps of one sample between two looks at what the user wants: Ctrl-C is heard between calls."""
 
 
 class CRunner(EngineRunner):
@@ -148,8 +148,9 @@ class CRunner(EngineRunner):
     def _advance(self, x: Array) -> Any:
         x = np.ascontiguousarray(x)
         y = np.empty((*x.shape[:2], self._numbers), _FLOAT)
-        for start in range(0, len(x), _AT_ONCE):
-            part, out = x[start : start + _AT_ONCE], y[start : start + _AT_ONCE]
+        steps = max(1, _AT_ONCE // x.shape[1])
+        for start in range(0, len(x), steps):
+            part, out = x[start : start + steps], y[start : start + steps]
             address = self._states.address
             done = self._plain.run(address, len(part), x.shape[1], part.ctypes.data, out.ctypes.data)
             self._moved(done, len(part), part)

@@ -1,9 +1,18 @@
+#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <string.h>
 
 #if INT_MAX < 2147483647
 #error "the places of numbers are counted in int, which needs 32 bits"
+#endif
+
+#ifdef __FAST_MATH__
+#error "-ffast-math lets the compiler reorder sums and forget NaN: leave it out"
+#endif
+
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "float must be computed as float: on x86 of 32 bits that takes -msse2 -mfpmath=sse"
 #endif
 
 /* Every product and every sum is rounded on its own. GCC does not know this pragma: give it -ffp-contract=off. */

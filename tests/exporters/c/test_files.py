@@ -162,6 +162,28 @@ def test_a_threshold_that_is_another_is_found(path):
     assert "in net_layer_c: there is 'const float margin = v - r - 0.5f;'" in report.differences[0]
 
 
+@pytest.mark.full
+@pytest.mark.rows(5)
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ('"horizon": 6', '"horizon": null', "horizon"),
+        ('"latency": 0', '"latency": 1', "latency"),
+        ('"input_shape": [\n  3\n ]', '"input_shape": [4]', "input_shape"),
+        ('"shape": [\n    5,\n    3\n   ]', '"shape": [50, 3]', "a_E"),
+        ('"kind": "SpikingNeuron",\n   "shape": [\n    3\n   ]', '"kind": "SpikingNeuron", "shape": [30]', "trace.a_S"),
+    ],
+)
+def test_metadata_are_held_against_what_is_compiled(tmp_path, before, after, what):
+    """Nothing is read beyond its end because a file says that it is longer."""
+    path = psu.export(MACHINES["rpsu neuron"], tmp_path / "net.c", target="c").path
+    content, mark, written = path.read_text().partition(f"\n{MARK}\n")
+    assert before in written
+    path.write_text(content + mark + written.replace(before, after))
+    with refused(f"net.c: what its metadata say of '{what}'"):
+        psu.load(path)
+
+
 def test_an_export_of_another_network(path):
     other = chain((2, 5), *[node.layer for node in MACHINE.nodes][:-2], psu.machine.ops.Linear(normal(2, 6, seed=9)))
     report = psu.verify(other, path, inputs(MACHINE, 6, 2))

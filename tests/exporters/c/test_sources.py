@@ -92,6 +92,15 @@ int main(void) {
     assert subprocess.run([tmp_path / "main"], check=False).returncode == 0
 
 
+def test_a_compiler_that_may_reorder_sums_is_stopped(tmp_path):
+    write(tmp_path, MACHINES["linear"])
+    done = subprocess.run(
+        ["cc", "-c", "-ffast-math", "net.c"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode
+    assert "leave it out" in done.stderr
+
+
 def test_sums_are_in_the_order_that_the_header_says(exported):
     """Bias first, then one product after the other: the same bits, whatever is left out, however many rows at once."""
     random = np.random.default_rng(0)
