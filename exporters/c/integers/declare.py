@@ -8,6 +8,7 @@ from typing import Any
 
 from psu_deploy.exporters.c.integers.emit import Emitted
 from psu_deploy.exporters.c.names import in_comment
+from psu_deploy.exporters.integers.network import Relay
 
 _COUNTER = 8
 _NUMBER = 4
@@ -108,8 +109,8 @@ def _code(emitted: Emitted) -> str:
 
 def _output(emitted: Emitted) -> str:
     upper, units = emitted.prefix.upper(), emitted.network.units
-    if (units == 1.0).all():
-        return "a spike is 1, none is 0; or whole numbers that stand for themselves"
+    if not isinstance(emitted.network.layers[-1].neuron, Relay):
+        return "a spike is 1, none is 0"
     if (units == units[0]).all():
         return f"one is worth {upper}_OUTPUT_UNIT"
     return f"one in channel c is worth entry c of {upper}_OUTPUT_UNITS: compare channels after multiplying"

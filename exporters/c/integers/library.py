@@ -11,27 +11,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psu_deploy.errors import EngineError
+from psu_deploy.errors import ArtifactError, EngineError
 from psu_deploy.exporters.c.compiler import compiled
 from psu_deploy.exporters.c.integers.header import IntegerCHeader
 from psu_deploy.exporters.c.integers.sources import fixed_text
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.integers.network import IntegerNetwork
 
+_FACTS = ("input_shape", "output_shape", "low", "high", "horizon")
+
+_NUMBER = 4
+"""Bytes."""
+
 
 class IntegerLibrary:
     """One build of a network, as it is deployed or with a trace.
 
     Args:
+        path: of `net.c`, for messages.
         loaded: the shared library.
         network: what is in it.
         trace: what the layers are called; none = as it is deployed.
     """
 
-    def __init__(self, loaded: ctypes.CDLL, network: IntegerNetwork, trace: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, loaded: ctypes.CDLL, network: IntegerNetwork, trace: tuple[str, ...]) -> None:
         begin = "glue_traced_" if trace else "glue_"
-        layout = (ctypes.c_int64 * (1 + len(trace))).in_dll(loaded, f"{begin}layout")
-        self._bytes, *self._offsets = layout
+        count = 1 + len(_FACTS)
+        self._bytes, *facts = (ctypes.c_int64 * count).in_dll(loaded, f"{begin}layout")
+        members = list((ctypes.c_int64 * (count + 2 * len(trace))).in_dll(loaded, f"{begin}layout"))[count:]
+        self._offsets = members[::2]
+        _check(path, network, facts, dict(zip(trace, members[1::2], strict=True)))
         self._network = network
         self._run = loaded[f"{begin}run"]
         self._run.restype = None
@@ -51,7 +60,7 @@ class IntegerLibrary:
     def sent(self, states: NDArray[np.uint8], index: int) -> NDArray[np.int32]:
         """What a layer sent in the last step, (B, *shape); with a trace only."""
         shape, start = self._network.layers[index].shape, self._offsets[index]
-        return states[:, start : start + 4 * prod(shape)].copy().view(np.int32).reshape(-1, *shape)
+        return states[:, start : start + _NUMBER * prod(shape)].copy().view(np.int32).reshape(-1, *shape)
 
 
 def open_library(
@@ -65,9 +74,9 @@ def open_library(
     """
     name, _, weights = names_of(path, "c")
     upper = header.prefix.upper()
-    offsets = " ".join(f"(int64_t)offsetof({header.prefix}_state, trace.{ident})," for ident in header.trace)
+    members = "".join(f"\n    GLUE_MEMBER({name})," for name in header.trace)
     glue = fixed_text("glue.c", header.prefix).replace("@NETWORK@", name)
-    glue = glue.replace("/*OFFSETS*/", f"\n#ifdef {upper}_TRACE\n    {offsets}\n#endif\n")
+    glue = glue.replace("/*MEMBERS*/", f"\n#ifdef {upper}_TRACE{members}\n#endif\n")
     traced = f'#define {upper}_TRACE\n#include "psu_glue.c"\n'
     ours = {"psu_glue.c": glue.encode(), "psu_traced.c": traced.encode()}
     with compiled({**sources, **ours}, (*ours, weights), flags) as built:
@@ -75,4 +84,16 @@ def open_library(
             loaded = ctypes.CDLL(str(built))
         except OSError as error:
             raise EngineError(f"the system does not load what was compiled of {path}: {error}") from error
-        return IntegerLibrary(loaded, network, ()), IntegerLibrary(loaded, network, header.trace)
+        return IntegerLibrary(path, loaded, network, ()), IntegerLibrary(path, loaded, network, header.trace)
+
+
+def _check(path: Path, network: IntegerNetwork, facts: list[int], sizes: Mapping[str, int]) -> None:
+    """Raise `ArtifactError` unless sources are what they say: what is wrong there would be read beyond its end."""
+    ends = [prod(network.input_shape), prod(network.layers[-1].shape)]
+    said = [*ends, network.code.low, network.code.high, network.horizon or 0]
+    wrong = [name for name, one, other in zip(_FACTS, facts, said, strict=True) if one != other]
+    layers = zip(sizes.items(), network.layers, strict=False)  # no sizes where there is no trace
+    wrong += [name for (name, size), layer in layers if size != _NUMBER * prod(layer.shape)]
+    if wrong:
+        about = ", ".join(map(repr, wrong[:4]))
+        raise ArtifactError(f"{path}: what its metadata say of {about} is not what is compiled; export it again")

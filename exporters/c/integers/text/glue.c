@@ -9,8 +9,15 @@
 
 #include "@NETWORK@"
 
+#ifndef NET_HORIZON
+#define NET_HORIZON 0
+#endif
+
+/* What the sources are, to be held against what they say of themselves; then where what a layer sent begins, and its
+   bytes. */
+#define GLUE_MEMBER(name) (int64_t)offsetof(net_state, trace.name), (int64_t)sizeof(((net_state *)0)->trace.name)
 const int64_t GLUE(layout)[] = {
-    (int64_t)sizeof(net_state), /*OFFSETS*/
+    (int64_t)sizeof(net_state), NET_INPUTS, NET_OUTPUTS, NET_INPUT_LOW, NET_INPUT_HIGH, NET_HORIZON, /*MEMBERS*/
 };
 
 /* x: (steps, batch, inputs), y: (steps, batch, outputs). */

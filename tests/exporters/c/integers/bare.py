@@ -13,7 +13,7 @@ from psu_deploy.exporters.c.integers.emit import emit
 from psu_deploy.exporters.c.integers.sources import sources_of
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror")
-SANITIZERS = ("-O1", "-g0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = ("-O0", "-g0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SAID = {"input_shape": [1], "output_shape": [1], "readout": "last", "static_input": False, "machine_hash": "0" * 64}
 
 _MAIN = """
