@@ -141,7 +141,7 @@ def growth(m: Measured) -> list[Line]:
     for width in WIDTHS:
         sizes = (700, width, width, 20)
         model = psu.to_state_machine(ours(m.x[:CALIBRATION], sizes), input_shape=(700,))
-        files: dict[str, dict[str, Any]] = {"onnx": {}, "c": {"weights": "bin"}}  # gcc takes minutes over the text
+        files: dict[str, dict[str, Any]] = {"onnx": {}, "c": {"weights_file": "bin"}}  # gcc takes minutes over the text
         ways = {kind: m.runner(f"w{width}.{kind}", model, **options).step for kind, options in files.items()}
         times = interleaved(ways, m.x[: min(100, len(m.x))], max(3, m.given.rounds // 3))
         lines += [Line(f"n = {width}, {kind}", values, "us") for kind, values in times.items()]

@@ -26,7 +26,7 @@ def export(
     machine: StateMachine,
     path: str | Path,
     *,
-    weights: str = "c",
+    weights_file: str = "c",
     numerics: str = "float32",
     calibration: Any = None,
     input_range: str = "max",
@@ -40,8 +40,8 @@ def export(
     Args:
         machine: what to export.
         path: file to write, ending in `.c`; the others get names that begin with its own.
-        weights: "c" = the numbers are source text; "bin" = they are a file, `net_weights.bin`, that whoever calls the
-            network reads or maps: for networks of a million numbers and more, over which compilers take seconds.
+        weights_file: "c" = the numbers are source text; "bin" = they are a file, `net_weights.bin`, that whoever calls
+            the network reads or maps: for networks of a million numbers and more, over which compilers take seconds.
         numerics: "float32"; or "int8": the integers of the Lava export, weights of 8 bits and states of 24, without
             floating point. Then every number is that of the integer reference, and beside the sources comes the
             quantisation report, `net.quantisation.json`.
@@ -51,8 +51,8 @@ def export(
             percentile is.
 
     Raises:
-        InputError: if the path does not end in `.c`, its name cannot stand in C, for other `weights` or `numerics`, or
-            if there is no calibration data where it is needed, or it does not fit.
+        InputError: if the path does not end in `.c`, its name cannot stand in C, for other `weights_file` or
+            `numerics`, or if there is no calibration data where it is needed, or it does not fit.
         UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
         MissingExtraError: if there is no C compiler.
         ArtifactError: if a file cannot be written.
@@ -62,16 +62,16 @@ def export(
     if target.suffix != SUFFIX:
         raise InputError(f"a C file must end in {SUFFIX}, got {target}")
     if _check_numerics(numerics) == "int8":
-        if weights != "c":
-            raise InputError(f"whole numbers are source text: leave weights={weights!r} out")
+        if weights_file != "c":
+            raise InputError(f"whole numbers are source text: leave weights_file={weights_file!r} out")
         return integers.export(machine, target, calibration=calibration, input_range=input_range)
     if calibration is not None or input_range != "max":
         raise InputError('calibration and input_range are for whole numbers: pass numerics="int8" as well')
     check(machine)  # before its hash is asked for, which an unknown kind has none of
-    form = check_form(weights)
+    form = check_form(weights_file)
     emitted = emit(machine, prefix_of(target), mapped=form == "bin")
     if emitted.mapped and not mapped(emitted):
-        raise InputError("this network has no numbers that could lie in a file of their own; leave weights='bin' out")
+        raise InputError("no number of this network could lie in a file of its own; leave weights_file='bin' out")
     page = page_text(machine, emitted, target.stem).encode()
     written = {page_of(target): page, **sources_of(machine, emitted, target)}
     with atomic_path(target) as temporary:

@@ -53,7 +53,7 @@ C = Target(
             purpose="is for whole numbers",
         ),
         Option(
-            "weights",
+            "weights_file",
             ("export",),
             "`c`: numbers as source text (default); `bin`: as a file of their own, to be mapped.",
         ),

@@ -19,11 +19,11 @@ Form = Literal["c", "bin"]
 _FORMS: dict[str, Form] = {"c": "c", "bin": "bin"}
 
 
-def check_form(weights: str) -> Form:
+def check_form(weights_file: str) -> Form:
     """Raise `InputError` unless it is one of the forms."""
-    if weights not in _FORMS:
-        raise InputError(f"weights must be 'c' (source text) or 'bin' (a file that is mapped), got {weights!r}")
-    return _FORMS[weights]
+    if weights_file not in _FORMS:
+        raise InputError(f"weights_file must be 'c' (source text) or 'bin' (a mapped file), got {weights_file!r}")
+    return _FORMS[weights_file]
 
 
 def mapped(emitted: Emitted) -> dict[str, Numbers]:

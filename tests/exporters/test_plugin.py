@@ -70,9 +70,9 @@ class TestInPython:
             psu.export(machine(), tmp_path / "net.npz", target="npz", lable="mine")
 
     def test_it_is_among_those_there_are(self, installed):
-        with pytest.raises(psu.InputError, match="choose one of lava, nir, npz, onnx"):
+        with pytest.raises(psu.InputError, match="choose one of c, lava, nir, npz, onnx"):
             psu.export(machine(), "net.tflite", target="tflite")
-        with pytest.raises(psu.ArtifactError, match=r"known suffixes: \.onnx, \.nir, \.net, \.npz"):
+        with pytest.raises(psu.ArtifactError, match=r"known suffixes: \.onnx, \.nir, \.net, \.c, \.npz"):
             psu.load("net.tflite")
 
 

@@ -116,7 +116,7 @@ def test_one_number_that_is_another_is_found(path):
 
 @pytest.fixture
 def mapped(tmp_path):
-    return psu.export(MACHINE, tmp_path / "net.c", target="c", weights="bin").path
+    return psu.export(MACHINE, tmp_path / "net.c", target="c", weights_file="bin").path
 
 
 @pytest.mark.full
@@ -147,10 +147,10 @@ def test_another_number_in_a_file_of_their_own(mapped):
 
 
 def test_numbers_that_are_not_there(tmp_path):
-    with refused("this network has no numbers", psu.InputError):
-        psu.export(MACHINES["psu neuron"], tmp_path / "net.c", target="c", weights="bin")
-    with refused("weights must be 'c' (source text) or 'bin'", psu.InputError):
-        psu.export(MACHINE, tmp_path / "net.c", target="c", weights="text")
+    with refused("no number of this network", psu.InputError):
+        psu.export(MACHINES["psu neuron"], tmp_path / "net.c", target="c", weights_file="bin")
+    with refused("weights_file must be 'c' (source text) or 'bin'", psu.InputError):
+        psu.export(MACHINE, tmp_path / "net.c", target="c", weights_file="text")
     assert not list(tmp_path.iterdir())
 
 

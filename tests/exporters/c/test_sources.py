@@ -36,7 +36,7 @@ def test_a_strict_compiler_has_nothing_to_say(name, tmp_path):
 @pytest.mark.parametrize("name", [name for name in MACHINES if mapped(emit(MACHINES[name], "net"))])
 def test_numbers_may_lie_in_a_file_of_their_own(name, tmp_path):
     machine, x = MACHINES[name], fed(MACHINES[name])
-    path = psu.export(machine, tmp_path / "net.c", target="c", weights="bin").path
+    path = psu.export(machine, tmp_path / "net.c", target="c", weights_file="bin").path
     assert psu.verify(machine, path, x, allow_silent=True).ok
     assert compile_with(tmp_path, *STRICT, "-O1", "-c", "net.c") == ""
 

@@ -107,7 +107,7 @@ REFUSED = {
     "no data": ({"numerics": "int8"}, 'C with numerics="int8" counts in whole numbers: pass calibration=x, typical'),
     "numerics": ({"numerics": "int4"}, "numerics must be one of float32, int8, got 'int4'"),
     "data alone": ({"calibration": x()}, 'calibration and input_range are for whole numbers: pass numerics="int8"'),
-    "a file": ({"numerics": "int8", "weights": "bin", "calibration": x()}, "whole numbers are source text"),
+    "a file": ({"numerics": "int8", "weights_file": "bin", "calibration": x()}, "whole numbers are source text"),
 }
 
 
