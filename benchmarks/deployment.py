@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -192,6 +193,21 @@ PARTS: dict[str, tuple[str, Callable[[Measured], list[Line]]]] = {
 }
 
 
+def chip(page: Page) -> None:
+    """The network of digits on a Cortex-M4 in QEMU, where that is installed."""
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from benchmarks import cortex_m4
+
+    title = "handwritten digits, 8-128-128-10, on a Cortex-M4"
+    if cortex_m4.board.missing():
+        page.say(f"\n{title}: not measured, {cortex_m4.board.missing()} is not installed; scripts/arm installs it")
+        return
+    page.say(f"\n## {title[0].upper()}{title[1:]}\n\n| {' | '.join(cortex_m4.TITLES)} |")
+    page.say(f"|{'---|' * len(cortex_m4.TITLES)}")
+    for row in cortex_m4.figures(cortex_m4.NEURONS):
+        page.say(f"| {' | '.join(row)} |")
+
+
 def main() -> None:
     """Measure, print, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -214,6 +230,7 @@ def main() -> None:
         for name in given.only:
             title, part = PARTS[name]
             page.table(title, part(measured))
+    chip(page)
     if given.out:
         page.write(given.out)
 
