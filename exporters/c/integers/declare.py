@@ -12,6 +12,7 @@ from psu_deploy.exporters.integers.network import Relay
 
 _COUNTER = 8
 _NUMBER = 4
+_ESTIMATE = 2
 """Bytes."""
 
 
@@ -23,7 +24,8 @@ def state_bytes(emitted: Emitted) -> int:
 def work_bytes(emitted: Emitted) -> int:
     """What a step needs besides."""
     sums = 2 * _NUMBER if emitted.wide else _NUMBER
-    return sums * emitted.sums + emitted.place_bytes * emitted.places + _NUMBER * emitted.values
+    spikes = emitted.place_bytes * emitted.places + _ESTIMATE * emitted.estimates
+    return sums * emitted.sums + _NUMBER * emitted.values + spikes
 
 
 def weight_bytes(emitted: Emitted) -> int:
@@ -148,6 +150,8 @@ def _structs(emitted: Emitted) -> Iterator[str]:
     if emitted.values:
         yield f"    int32_t values[{emitted.values}];"
     yield f"    {prefix}_place places[{emitted.places}];"
+    if emitted.estimates:
+        yield f"    int16_t estimates[{emitted.estimates}]; /* spikes that a table estimates */"
     yield f"}} {prefix}_work;"
     yield ""
     yield f"#ifdef {upper}_TRACE"

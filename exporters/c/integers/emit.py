@@ -13,7 +13,7 @@ from math import prod
 from psu_deploy.errors import Problem, Refusal, UnsupportedModelError
 from psu_deploy.exporters.c.integers.layer import Layer
 from psu_deploy.exporters.c.integers.neurons import write_neuron
-from psu_deploy.exporters.c.integers.synapses import channel_last, write_synapse
+from psu_deploy.exporters.c.integers.synapses import write_synapse
 from psu_deploy.exporters.c.names import Names, in_comment
 from psu_deploy.exporters.integers.bounds import largest, neuron_intervals, sent_interval, synapse_interval
 from psu_deploy.exporters.integers.fixed_point import STATE_MAX
@@ -24,6 +24,9 @@ HELPERS = {
     "multiply": "multiply.c",
     "shifted": "shifted.c",
     "shifted_wide": "shifted_wide.c",
+    "floor": "floor.c",
+    "argument": "argument.c",
+    "argument_wide": "argument_wide.c",
     "sigmoid": "sigmoid.c",
     "add_rows": "add_rows.c",
     "add_products": "add_products.c",
@@ -52,6 +55,7 @@ class Emitted:
         calls: lines of the function that takes a step.
         sums: numbers of room for `W x`.
         wide: whether these need 64 bits; where no state can leave 24 bits, they do not.
+        estimates: numbers of room for estimated spikes from a table.
         places: numbers of room for what spiked.
         values: numbers of room for what it is worth; 0 = all of it are spikes.
     """
@@ -66,6 +70,7 @@ class Emitted:
     calls: list[str] = field(default_factory=list)
     sums: int = 0
     wide: bool = False
+    estimates: int = 0
     places: int = 0
     values: int = 0
 
@@ -137,6 +142,7 @@ def _make_room(emitted: Emitted, count: int, spikes: bool) -> None:
 def _collect(emitted: Emitted, scope: Layer) -> None:
     emitted.layers.append(scope.seen)
     emitted.sums = max(emitted.sums, scope.size)
+    emitted.estimates = max(emitted.estimates, scope.size if scope.looks_up else 0)
     emitted.members |= scope.members
     emitted.constants |= scope.constants
     emitted.helpers += scope.helpers
@@ -147,16 +153,14 @@ def _function(scope: Layer, wide: bool, *, spikes: bool, last: bool) -> str:
     layer, numbers = scope.layer, isinstance(scope.layer.neuron, Relay)
     write_synapse(scope, spikes=spikes)
     bias = scope.of_channel(layer.synapse.bias, "bias")
-    inside = channel_last(scope)
-    place = f"p * {scope.channels} + c" if inside else "i"
-    total = f"{scope.use('shifted_wide')}(w->sums[{place}], 0)" if wide else scope.saturate(f"w->sums[{place}]")
+    total = f"{scope.use('shifted_wide')}({scope.room}, 0)" if wide else scope.saturate(scope.room)
     scope.lines.append(f"const int32_t a = {total if bias == '0' else f'{total} + {bias}'};")
     sent = write_neuron(scope)
     scope.lines.append(f"const int32_t sent = {sent};")
     scope.lines.append(f"{scope.prefix.upper()}_SEE({scope.seen}, i, sent);")
-    scope.lines += _send(scope, numbers=numbers, last=last)
+    _send(scope, numbers=numbers, last=last)
     body = [f"    {line}" for line in scope.before]
-    body += _loop(scope, inside)
+    body += [line for lines in (*scope.loops, scope.lines) for line in _loop(scope, lines)]
     body += [f"    {line}" for line in scope.after]
     text = "\n".join(body)
     unused = [name for name, used in (("s", "s->"), ("count", "count")) if used not in text.replace("w->", "")]
@@ -168,25 +172,29 @@ def _function(scope: Layer, wide: bool, *, spikes: bool, last: bool) -> str:
     return "\n".join([_comment(scope), signature, *head, *start, text, *end, "}"])
 
 
-def _send(scope: Layer, *, numbers: bool, last: bool) -> list[str]:
-    if last:
-        return ["y[i] = sent;"]
+def _send(scope: Layer, *, numbers: bool, last: bool) -> None:
+    """What a neuron sends becomes an entry of the list; that of spikes is written by a loop of its own."""
     place = f"w->places[spiked] = ({scope.prefix}_place)i;"
-    if numbers:
-        return ["if (sent != 0) {", f"    {place}", "    w->values[spiked++] = sent;", "}"]
-    return ["if (sent) {", f"    {place.replace('spiked', 'spiked++')}", "}"]
+    if last:
+        scope.lines.append("y[i] = sent;")
+    elif numbers:
+        scope.lines += ["if (sent != 0) {", f"    {place}", "    w->values[spiked++] = sent;", "}"]
+    else:
+        scope.lines.append(f"{scope.room} = sent;")
+        scope.next_loop()
+        scope.lines += [place, f"spiked += (int32_t){scope.room};"]
 
 
-def _loop(scope: Layer, inside: bool) -> list[str]:
-    if not inside:
-        lines = [f"        {line}" for line in scope.lines]
+def _loop(scope: Layer, own: list[str]) -> list[str]:
+    if not scope.channel_last:
+        lines = [f"        {line}" for line in own]
         return [f"    for (int32_t i = 0; i < {scope.size}; i++) {{", *lines, "    }"]
     each = scope.size // scope.channels
     return [
         f"    for (int32_t c = 0; c < {scope.channels}; c++) {{",
         f"        for (int32_t p = 0; p < {each}; p++) {{",
         f"            const int32_t i = c * {each} + p;",
-        *(f"            {line}" for line in scope.lines),
+        *(f"            {line}" for line in own),
         "        }",
         "    }",
     ]

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from psu_deploy.exporters.c.names import Names
-from psu_deploy.exporters.integers.network import IntegerLayer, Integers
+from psu_deploy.exporters.integers.network import Conv, IntegerLayer, Integers
 
 _WIDTHS = (np.int8, np.int16, np.int32)
 
@@ -32,8 +32,10 @@ class Layer:
         helpers: functions of `text/` that it calls.
         equations: for the comment above the function.
         before: lines before the loop over neurons.
-        lines: of the loop over neurons.
+        loops: over neurons, those that are whole.
+        lines: of the loop over neurons that is being written.
         after: lines behind it.
+        looks_up: whether it needs room for estimated spikes.
     """
 
     layer: IntegerLayer
@@ -46,8 +48,10 @@ class Layer:
     helpers: list[str] = field(default_factory=list)
     equations: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
+    loops: list[list[str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
+    looks_up: bool = False
 
     def __post_init__(self) -> None:
         self.function = self.names.unique(f"{self.prefix}_layer_{self.ident}")
@@ -63,6 +67,21 @@ class Layer:
     @property
     def channels(self) -> int:
         return self.layer.shape[0]
+
+    @property
+    def channel_last(self) -> bool:
+        """Whether the sums lie by place, then by channel."""
+        return isinstance(self.layer.synapse, Conv) and self.size != self.channels
+
+    @property
+    def room(self) -> str:
+        """The number of a neuron in `w->sums`: its weighted sum, and from there on whatever the layer keeps in it."""
+        return f"room[{f'p * {self.channels} + c' if self.channel_last else 'i'}]"
+
+    def next_loop(self) -> None:
+        """What is written from here on is another loop: a compiler makes vectors of one that has no branches."""
+        self.loops.append(self.lines)
+        self.lines = []
 
     def use(self, helper: str) -> str:
         """The name of a function of `text/`, which will be in the file."""
@@ -106,7 +125,8 @@ class Layer:
         """The name of a member of the struct, `count` numbers for every neuron."""
         name = f"{self.ident}_{role}"
         self.members[name] = count * self.size
-        return f"s->{name}"
+        self.before.append(f"int32_t *restrict const {role} = s->{name};")
+        return role
 
 
 Rule = Callable[[Layer], None]

@@ -13,6 +13,8 @@ from psu_deploy.exporters.integers.fixed_point import STATE_MAX
 from psu_deploy.exporters.integers.network import LIF, PSU, Cuba, Estimator, Levels, Raw, Relay, Reset, Table
 
 _CUBA_SHIFT = 6
+_SHORT_SHIFT = 12
+"""From here on the argument of a sigmoid needs no 64 bits."""
 
 
 def write_neuron(scope: Layer) -> str:
@@ -71,24 +73,35 @@ def _psu(scope: Layer, neuron: PSU) -> str:
         scope.equations.append("S = V >= threshold")
         return f"{v} >= {threshold}"
     e = v if neuron.estimate is None else write_operator(scope, neuron.estimate, "E", x)
-    spike, largest = _estimated(scope, neuron.estimator, e)
+    spike, largest = _estimated(scope, neuron.estimator, e, v)
     r = _reset(scope, neuron.reset, spike, largest)
     scope.equations.append("S = V - R >= threshold")
     return f"{v} - {r} >= {threshold}"
 
 
-def _estimated(scope: Layer, estimator: Estimator, e: str) -> tuple[str, int]:
+def _estimated(scope: Layer, estimator: Estimator, e: str, v: str) -> tuple[str, int]:
     """S', and the largest it can be."""
     if isinstance(estimator, Raw):
         scope.equations.append(f"S' = {e.upper()}")
         return e, STATE_MAX
     if isinstance(estimator, Table):
-        coefficient = scope.of_channel(estimator.coefficient, "slope")
-        shift = scope.of_channel(estimator.shift, "slope_shift")
-        scope.equations.append(f"S' = sigmoid of slope {e.upper()} / 2^slope_shift, from a table")
-        scope.lines.append(f"const int32_t spike = {scope.use('sigmoid')}({e}, {coefficient}, {shift});")
-        return "spike", 4096
+        return _from_table(scope, estimator, e, v)
     return _levels(scope, estimator, e)
+
+
+def _from_table(scope: Layer, table: Table, e: str, v: str) -> tuple[str, int]:
+    """Three loops: only the look into the table cannot be a vector instruction."""
+    slope, shift = scope.of_channel(table.coefficient, "slope"), scope.of_channel(table.shift, "slope_shift")
+    argument = scope.use("argument" if int(table.shift.min()) >= _SHORT_SHIFT else "argument_wide")
+    scope.equations.append(f"S' = sigmoid of slope {e.upper()} / 2^slope_shift, from a table")
+    scope.looks_up = True
+    scope.before.append("int16_t *restrict const estimate = w->estimates;")
+    scope.lines += [f"{scope.room} = {v};", f"estimate[i] = (int16_t){argument}({e}, {slope}, {shift});"]
+    scope.next_loop()
+    scope.lines.append(f"estimate[i] = (int16_t){scope.use('sigmoid')}(estimate[i]);")
+    scope.next_loop()
+    scope.lines += [f"const int32_t {v} = (int32_t){scope.room};", "const int32_t spike = estimate[i];"]
+    return "spike", 4096
 
 
 def _levels(scope: Layer, levels: Levels, e: str) -> tuple[str, int]:

@@ -23,7 +23,7 @@ from psu_deploy.text import visible
 _PER_LINE = 16
 
 _CALLS = {
-    "sigmoid": ("saturate",),
+    "argument": ("floor",),
     "shifted": ("saturate",),
 }
 """Function of `text/` -> those that it calls."""

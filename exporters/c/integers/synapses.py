@@ -21,11 +21,7 @@ def write_synapse(scope: Layer, *, spikes: bool) -> None:
         _dense(scope, synapse, spikes)
     else:
         _conv(scope, synapse, spikes)
-
-
-def channel_last(scope: Layer) -> bool:
-    """Whether the sums of a layer lie by place, then by channel."""
-    return isinstance(scope.layer.synapse, Conv) and scope.size != scope.channels
+    scope.before.append(f"{scope.prefix}_sum *restrict const room = w->sums;")
 
 
 def _dense(scope: Layer, dense: Dense, spikes: bool) -> None:

@@ -114,13 +114,17 @@ def test_what_rounds(tmp_path):
     factor = np.resize([-4096, 4096, -1, 1, -4095, 2048, 1000, -3], len(x))
     shift = np.resize(np.arange(31), len(x))
     texts = "".join(fixed_text(f"{name}.c", "net") for name in ("saturate", "multiply", "shifted", "shifted_wide"))
-    sigmoid = fixed_text("sigmoid.c", "net").replace("/*KNOTS*/", ", ".join(map(str, integers.KNOTS)))
+    names = ("floor", "argument", "argument_wide", "sigmoid")
+    sigmoid = "".join(fixed_text(f"{name}.c", "net") for name in names)
+    sigmoid = sigmoid.replace("/*KNOTS*/", ", ".join(map(str, integers.KNOTS)))
     rows = ", ".join(f"{{{a}, {b}, {c}}}" for a, b, c in zip(x, factor, shift, strict=True))
-    calls = "net_multiply(x, f), net_shifted(x, s), net_shifted_wide((int64_t)x * f, s), net_sigmoid(x, 2 * f, s)"
+    calls = "net_multiply(x, f), net_shifted(x, s), net_shifted_wide((int64_t)x * f, s)"
+    wide, short = "net_sigmoid(net_argument_wide(x, 2 * f, s))", "net_sigmoid(net_argument(x, 2 * f, s < 12 ? 12 : s))"
+    calls += f", {wide}, s < 12 ? {wide} : {short}"
     (tmp_path / "main.c").write_text(
         f"#include <stdint.h>\n#include <stdio.h>\n{texts}{sigmoid}\nstatic const int32_t rows[][3] = {{{rows}}};\n"
         f"int main(void) {{ for (unsigned i = 0; i < {len(x)}; i++) {{ const int32_t x = rows[i][0], f = rows[i][1], "
-        f's = rows[i][2]; printf("%d %d %d %d\\n", {calls}); }} return 0; }}'
+        f's = rows[i][2]; printf("%d %d %d %d %d\\n", {calls}); }} return 0; }}'
     )
     subprocess.run(["gcc", *bare.STRICT, *bare.SANITIZERS, "main.c", "-o", "main"], cwd=tmp_path, check=True)
     done = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -130,7 +134,7 @@ def test_what_rounds(tmp_path):
         a, f, s = given
         estimated = integers.estimated(ir.Table(2 * f * table, s * table), a, 0)
         cut = [integers.times(a, f), integers.times(a, 1, s), integers.clamp(integers.times(a, f, s))]
-        assert row == [*cut, estimated], given
+        assert row == [*cut, estimated, estimated], given
 
 
 def test_no_floating_point_and_no_library(tmp_path):
