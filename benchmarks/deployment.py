@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from floor import Reader, touched
+from floor import Reader, Rows, touched
 from interleaved import Line, Page, interleaved, machine, ratios
-from simulators import INPUT_RATE, SIZES, ours, simulators, spikes_in
+from simulators import HIDDEN_RATE, INPUT_RATE, SIZES, ours, simulators, spikes_in
 
 import psu_deploy as psu
 from psu_deploy.verify import aligned_run, certify
@@ -119,14 +119,24 @@ def batch(m: Measured) -> list[Line]:
 
 
 def rows(m: Measured) -> list[Line]:
-    """Weights of eight bits against float32: the same network in whole numbers."""
-    runners = {"C, float32": m.runner("float.c"), "C, int8": m.runner("int8.c", numerics="int8", calibration=m.x)}
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(m.given.rounds):
-        for name, runner in runners.items():
-            times[name].append(_inside_once(runner, m.x))
-    lines = [Line(f"{name}, one step", values, "us") for name, values in times.items()]
-    return [*lines, Line("C, float32 / int8", ratios(times, ["C, float32"], "C, int8"), least=2)]
+    """Weights of eight bits against float32: the sums over the rows that fired by themselves, and whole steps."""
+    lines = []
+    own = Rows(m.folder).microseconds(SIZES[1], SIZES[2], int(HIDDEN_RATE * SIZES[1]), m.given.rounds)
+    lines += [Line(f"rows of {SIZES[1]} to {SIZES[2]}, {name}", values, "us") for name, values in own.items()]
+    lines.append(Line("rows, float32 / int8", ratios(own, ["float32"], "int8"), least=2))
+    for width in (SIZES[1], WIDTHS[-1]):
+        model = psu.to_state_machine(ours(m.x[:CALIBRATION], (700, width, width, 20)), input_shape=(700,))
+        runners = {
+            "float32": m.runner(f"float{width}.c", model, weights_file="bin"),
+            "int8": m.runner(f"int8_{width}.c", model, numerics="int8", calibration=m.x[:CALIBRATION]),
+        }
+        times: dict[str, list[float]] = {name: [] for name in runners}
+        for _ in range(m.given.rounds):
+            for name, runner in runners.items():
+                times[name].append(_inside_once(runner, m.x[:CALIBRATION]))
+        lines += [Line(f"one step of 700-{width}-{width}-20, {name}", values, "us") for name, values in times.items()]
+        lines.append(Line(f"700-{width}-{width}-20, float32 / int8", ratios(times, ["float32"], "int8")))
+    return lines
 
 
 def _inside_once(runner: Any, x: np.ndarray) -> float:

@@ -12,7 +12,10 @@ from statistics import median
 
 import numpy as np
 
-_SOURCE = """
+from psu_deploy.exporters.c import sources as floats
+from psu_deploy.exporters.c.integers import sources as integers
+
+_READ = """
 #include <stddef.h>
 float read_all(const float *restrict x, size_t n) {
     float sums[64] = {0};
@@ -30,10 +33,7 @@ class Reader:
 
     def __init__(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            source, library = Path(folder) / "read.c", Path(folder) / "read.so"
-            source.write_text(_SOURCE)
-            subprocess.run(["cc", "-O3", "-march=native", "-shared", "-fPIC", source, "-o", library], check=True)
-            self._read = ctypes.CDLL(str(library)).read_all
+            self._read = _compiled(_READ, Path(folder)).read_all
         self._read.argtypes, self._read.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_float
 
     def bytes_per_second(self, size: int, rounds: int = 15) -> float:
@@ -47,6 +47,58 @@ class Reader:
                 self._read(x.ctypes.data, x.size)
             speeds.append(repeats * x.nbytes / (time.process_time() - start))
         return median(speeds)
+
+
+class Rows:
+    """The functions of exported C that add up the rows of weights of what fired, in float32 and in eight bits."""
+
+    def __init__(self, folder: Path) -> None:
+        begin, whole = integers.fixed_text("begin.c", "whole"), integers.fixed_text("add_rows.c", "whole")
+        real = floats.fixed_text("rows.c", "real").partition("/* y +=")[2].replace("REAL_PREFETCH", "WHOLE_PREFETCH")
+        types = "typedef int32_t whole_sum;\ntypedef uint16_t whole_place;\n"
+        self._library = _compiled(f"#include <stdint.h>\n{types}{begin}{whole}/*{real}{_ROWS}", folder)
+
+    def microseconds(self, inputs: int, outputs: int, firing: int, rounds: int) -> dict[str, list[float]]:
+        """Of so many rows of a layer, other ones every time, round by round."""
+        random = np.random.default_rng(0)
+        places = np.stack([np.sort(random.permutation(inputs)[:firing]) for _ in range(100)]).astype(np.int32)
+        rows = random.integers(-127, 128, (inputs, outputs)).astype(np.float32)
+        x, found = np.ones(inputs, np.float32), np.zeros(outputs, np.float32)
+        whole, short, sums = rows.astype(np.int8), places.astype(np.uint16), np.zeros(outputs, np.int32)
+        ways = {
+            "float32": lambda: self._library.real_rows(*map(_at, (found, rows, x, places)), outputs, firing, 100),
+            "int8": lambda: self._library.whole_rows(*map(_at, (sums, whole, short)), outputs, firing, 100),
+        }
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(rounds + 1):
+            for name, way in ways.items():
+                start = time.process_time()
+                for _ in range(10):
+                    way()
+                if number:
+                    times[name].append((time.process_time() - start) / 1000 * 1e6)
+        return times
+
+
+_ROWS = """
+void real_rows(float *y, const float *rows, const float *x, const int *places, int size, int count, int times) {
+    for (int k = 0; k < times; k++) real_add_rows(y, size, rows, x, places + k * count, count);
+}
+void whole_rows(int32_t *y, const int8_t *rows, const uint16_t *places, int size, int count, int times) {
+    for (int k = 0; k < times; k++) whole_add_rows(y, size, rows, places + k * count, count);
+}
+"""
+
+
+def _at(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _compiled(text: str, folder: Path) -> ctypes.CDLL:
+    source, library = folder / "floor.c", folder / "floor.so"
+    source.write_text(text)
+    subprocess.run(["cc", "-O3", "-march=native", "-shared", "-fPIC", source, "-o", library], check=True)
+    return ctypes.CDLL(str(library))
 
 
 def touched(inputs: Sequence[np.ndarray], outputs: Sequence[int], item: int = 4) -> float:
