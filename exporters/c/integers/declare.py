@@ -91,8 +91,8 @@ def facts(emitted: Emitted, said: Mapping[str, Any], weights: str) -> Iterator[s
     yield ""
     yield "All memory is the caller's: nothing is allocated, nothing global is written to, no library is called but"
     yield "memset. There is no floating point. Weights have 8 bits, states 24, and saturate. Products with factors in"
-    yield "1/4096 are rounded towards zero, in 32 bits; 64 are used where a sigmoid's argument needs them, and for a reset"
-    yield f"by a number that is no spike{', and for the sums of products' if emitted.wide else ''}."
+    yield "1/4096 are rounded towards zero, in 32 bits; 64 are used where the argument of a sigmoid needs them, for a"
+    yield f"reset by a number that is no spike{', and for the sums of products' if emitted.wide else ''}."
 
 
 _READOUTS = {
