@@ -23,6 +23,7 @@ class Stepper:
         self.horizon = json.loads(metadata["psu_deploy.horizon"])  # None: any number of steps
         self.latency = json.loads(metadata["psu_deploy.latency"])  # steps between an input and its output
         self.input_shape = tuple(json.loads(metadata["psu_deploy.input"])["shape"])
+        self.whole = json.loads(metadata.get("psu_deploy.sequence", "false"))  # a call takes (T, B, ...), not (B, ...)
         several = json.loads(metadata.get("psu_deploy.outputs", "[]"))  # a network with one calls it y
         self.answers = [output["value"] for output in several] or ["y"]
         self.outputs = [*self.answers, *(state["output"] for state in self.states)]
@@ -36,9 +37,11 @@ class Stepper:
 
     def step(self, x: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """(B, ...) -> (B, ...), or a list of all outputs; what goes out as state comes in again."""
+        x = x[None] if self.whole else x
         results, n = self.session.run(self.outputs, {"x": x, **self.state}), len(self.answers)
         self.state = dict(zip(self.state, results[n:], strict=True))
-        return results[0] if n == 1 else results[:n]
+        answers = [y[0] if self.whole else y for y in results[:n]]
+        return answers[0] if n == 1 else answers
 
 
 def main() -> None:

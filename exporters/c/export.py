@@ -81,6 +81,7 @@ def export(
         check_export(machine, runner)
         for name in written.keys() - {target.name}:  # net.c last: it says what the others must be
             (temporary.parent / name).replace(target.parent / name)
+    target.with_name(f"{target.stem}_weights.{'c' if form == 'bin' else 'bin'}").unlink(missing_ok=True)
     return replace(runner.artifact, path=target)
 
 

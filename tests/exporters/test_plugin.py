@@ -158,7 +158,7 @@ class TestOnTheCommandLine:
     def test_help(self, cli):
         text = cli("export", "--help").out
         assert "NPZ: text to keep in the file." in text
-        assert "Target: onnx, nir, lava, npz." in text
+        assert "Target: onnx, nir, lava, c, npz." in text
         text = cli("run", "--help").out
         assert "NPZ: samples at a time; default 8." in text
         assert "ONNX: of onnxruntime" in text

@@ -36,6 +36,7 @@ def export(machine: StateMachine, path: Path, *, calibration: Any, input_range: 
         artifact = _checked(temporary, made)
         for name in written.keys() - {path.name}:  # net.c last: it says what the others must be
             (temporary.parent / name).replace(path.parent / name)
+    path.with_name(f"{path.stem}_weights.bin").unlink(missing_ok=True)  # of another export to this name
     return replace(artifact, path=path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from importlib.resources import files
@@ -130,7 +131,10 @@ def page_text(network: IntegerNetwork, metadata: Mapping[str, Any], path: Path) 
     emitted, stem = emit(network, prefix_of(path)), path.stem
     text = files("psu_deploy.exporters.c.integers").joinpath("text", "page.md").read_text("utf-8")
     said = "\n".join(visible(line) for line in facts(emitted, metadata, f"{stem}_weights.c"))
-    words = {"STEM": stem, "PREFIX": emitted.prefix, "UPPER": emitted.prefix.upper(), "FACTS": said}
+    upper = emitted.prefix.upper()
+    words = {"STEM": stem, "PREFIX": emitted.prefix, "UPPER": upper, "FACTS": said}
+    words["STEPS"] = "10" if network.horizon is None else f"{upper}_HORIZON"
+    words |= {"SOURCE": shlex.quote(f"{stem}.c"), "NUMBERS": shlex.quote(f"{stem}_weights.c")}
     for word, meaning in words.items():
         text = text.replace(f"@{word}@", meaning)
     return text

@@ -9,25 +9,25 @@ from psu_deploy.exporters.integers.network import Conv, Dense
 
 
 def write_synapse(scope: Layer, *, spikes: bool) -> None:
-    """Lines that leave `W x` in `w->sums`: of a dense layer by neuron, of a convolution by place, then by channel.
+    """Lines that leave `W x` in `room`: of a dense layer by neuron, of a convolution by place, then by channel.
 
     Args:
         scope: of the layer.
         spikes: whether what it reads is 0 or 1.
     """
-    scope.before.append(f"memset(w->sums, 0, {scope.size} * sizeof *w->sums);")
+    scope.before.append(f"{scope.prefix}_sum *restrict const room = w->sums;")
+    scope.before.append(f"memset(room, 0, {scope.size} * sizeof *room);")
     synapse = scope.layer.synapse
     if isinstance(synapse, Dense):
         _dense(scope, synapse, spikes)
     else:
         _conv(scope, synapse, spikes)
-    scope.before.append(f"{scope.prefix}_sum *restrict const room = w->sums;")
 
 
 def _dense(scope: Layer, dense: Dense, spikes: bool) -> None:
     scope.equations.append("a = saturate(W x) + bias")
     rows = scope.constant(dense.weight.T, "weight")
-    given = f"w->sums, {scope.size}, {rows}, w->places"
+    given = f"room, {scope.size}, {rows}, w->places"
     if spikes:
         scope.before.append(f"{scope.use('add_rows')}({given}, count);")
     else:
@@ -58,7 +58,7 @@ def _conv(scope: Layer, conv: Conv, spikes: bool) -> None:
         "                continue;",
         "            }",
         f"            const int32_t to = down / {down} * {width} + right / {right};",
-        f"            {scope.prefix}_sum *const sums = w->sums + to * {outputs} + group;",
+        f"            {scope.prefix}_sum *const sums = room + to * {outputs} + group;",
         f"            const int8_t *const row = {weight} + ((from * {kernel[0]} + ky) * {kernel[1]} + kx) * {each};",
         f"            for (int32_t o = 0; o < {each}; o++) {{",
         f"                sums[o] += {'row[o]' if spikes else 'w->values[k] * row[o]'};",

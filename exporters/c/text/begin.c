@@ -25,11 +25,11 @@
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__))
 #define NET_PREFETCH(place) __builtin_prefetch(place)
 #else
-#define NET_PREFETCH(place) ((void)0)
+#define NET_PREFETCH(place) ((void)(place))
 #endif
 #endif
 
-/* What a neuron decided and why, for whoever compiles with -DNET_TRACE; without it, no code. */
+/* What a neuron decided and why, for whoever defines NET_TRACE; without it, no code. */
 #ifdef NET_TRACE
 #define NET_SEE(layer, v, r, m) \
     (s->trace.layer##_S[i] = y[i], s->trace.layer##_V[i] = (v), s->trace.layer##_R[i] = (r), \

@@ -146,6 +146,12 @@ def test_another_number_in_a_file_of_their_own(mapped):
     assert last.startswith("net_weights.bin: net_layer_f_weight[11] is 1.5, exporting this network gives ")
 
 
+def test_numbers_of_an_earlier_form_are_gone(tmp_path):
+    for form, other in (("c", "bin"), ("bin", "c"), ("c", "bin")):
+        psu.export(MACHINE, tmp_path / "net.c", target="c", weights_file=form)
+        assert (tmp_path / f"net_weights.{form}").exists() and not (tmp_path / f"net_weights.{other}").exists()
+
+
 def test_numbers_that_are_not_there(tmp_path):
     with refused("no number of this network", psu.InputError):
         psu.export(MACHINES["psu neuron"], tmp_path / "net.c", target="c", weights_file="bin")

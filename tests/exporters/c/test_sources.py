@@ -54,9 +54,11 @@ def test_a_program_without_python_gives_the_same_bits(name, tmp_path):
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("name", ["unfolded batch norm", "rpsu neuron"])
 @pytest.mark.parametrize("weights", ["c", "bin"])
-def test_the_program_on_the_page_runs(tmp_path, weights):
-    psu.export(MACHINES["unfolded batch norm"], tmp_path / "net.c", target="c", weights=weights)
+def test_the_program_on_the_page_runs(tmp_path, weights, name):
+    """To the last step of a network that has one."""
+    psu.export(MACHINES[name], tmp_path / "net.c", target="c", weights_file=weights)
     page = (tmp_path / "net.md").read_text()
     (tmp_path / "main.c").write_text(re.search(r"```c\n(.*?)```", page, re.DOTALL).group(1))
     command = re.search(r"\ncc (.*)\n", page).group(1).split()

@@ -1,6 +1,6 @@
 #include <string.h>
 
-/* What every layer sent, for whoever compiles with -DNET_TRACE; without it, no code. */
+/* What every layer sent, for whoever defines NET_TRACE; without it, no code. */
 #ifdef NET_TRACE
 #define NET_SEE(layer, i, sent) (s->trace.layer[i] = (sent))
 #else
