@@ -15,9 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from psu_deploy.errors import EngineError, MissingExtraError
+from psu_deploy.errors import EngineError, InputError, MissingExtraError
 from psu_deploy.exporters.c.target import EXACT, FLAGS, LANGUAGE
-from psu_deploy.files.atomic import atomic_path
+from psu_deploy.files.atomic import atomic_path, write_whole
 from psu_deploy.files.cache import cache_folder, is_private
 from psu_deploy.text import visible
 
@@ -25,7 +25,7 @@ VARIABLE = "CC"
 _CANDIDATES = ("cc", "gcc", "clang")
 _SHARED = ("-shared", "-fPIC")
 _SECONDS = 600
-_SUFFIX = ".so"
+_SUFFIX, _DIGEST = ".so", ".sha256"
 
 KEPT = 200
 """Libraries in the cache."""
@@ -72,7 +72,7 @@ def compiled(sources: Mapping[str, bytes], units: tuple[str, ...], flags: str | 
         EngineError: if it refuses the sources.
     """
     compiler = find_compiler()
-    options = FLAGS if flags is None else (*shlex.split(flags), EXACT, LANGUAGE)
+    options = FLAGS if flags is None else (*_words(flags, "flags"), EXACT, LANGUAGE)
     key = _key(compiler, options, sources, units)
     kept = _kept()
     if kept is None:
@@ -80,13 +80,36 @@ def compiled(sources: Mapping[str, bytes], units: tuple[str, ...], flags: str | 
             yield _build(compiler, options, sources, units, Path(folder), Path(folder) / f"net{_SUFFIX}")
         return
     path = kept / f"{key}{_SUFFIX}"
-    try:
-        os.utime(path)  # used again: among the last to go
-    except OSError:
+    if not _is_whole(path):
         with TemporaryDirectory(prefix="psu-deploy-c-") as folder, atomic_path(path) as temporary:
             _build(compiler, options, sources, units, Path(folder), temporary)
+            digest = sha256(temporary.read_bytes()).hexdigest()
+        write_whole(path.with_suffix(_DIGEST), digest.encode())
         _forget_old(kept)
     yield path
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is there, and as it was made: a damaged one would end the process."""
+    try:
+        os.utime(path)  # used again: among the last to go
+        return path.with_suffix(_DIGEST).read_text("utf-8", "replace") == sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return False
+
+
+def _words(text: object, what: str) -> list[str]:
+    """Words as a shell parts them.
+
+    Raises:
+        InputError: if it is no text, or a quotation in it does not end.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{what} must be text for the compiler, such as '-O2', got {text!r}")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{what} cannot be parted into words, {str(error).lower()}: {text!r}") from error
 
 
 def _forget_old(folder: Path) -> None:
@@ -95,6 +118,7 @@ def _forget_old(folder: Path) -> None:
         found = sorted(folder.glob(f"*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)
         for path in found[:-KEPT]:
             path.unlink(missing_ok=True)
+            path.with_suffix(_DIGEST).unlink(missing_ok=True)
 
 
 def _build(
@@ -150,7 +174,7 @@ def _processor() -> str:
 
 @cache
 def _found(named: str | None, path: str | None) -> Compiler:
-    candidates = [tuple(shlex.split(named))] if named and named.strip() else [(name,) for name in _CANDIDATES]
+    candidates = [tuple(_words(named, VARIABLE))] if named and named.strip() else [(name,) for name in _CANDIDATES]
     for command in candidates:
         if shutil.which(command[0], path=path):
             said = subprocess.run([*command, "--version"], capture_output=True, text=True, errors="replace")

@@ -54,10 +54,14 @@ class Library:
     ) -> None:
         begin = "glue_traced_" if traced else "glue_"
         names = _members(header, traced)
-        bytes_, *facts = (ctypes.c_int64 * 5).in_dll(loaded, f"{begin}layout")
-        layout = list((ctypes.c_int64 * (5 + 2 * len(names))).in_dll(loaded, f"{begin}layout"))[5:]
+        bytes_, *facts, mapped = (ctypes.c_int64 * 6).in_dll(loaded, f"{begin}layout")
+        layout = list((ctypes.c_int64 * (6 + 2 * len(names))).in_dll(loaded, f"{begin}layout"))[6:]
         found = dict(zip(names, zip(layout[::2], layout[1::2], strict=True), strict=True))
         _check(path, header, facts, {name: size for name, (_, size) in found.items()})
+        if numbers is not None and numbers.size != mapped:
+            raise ArtifactError(
+                f"{path} reads {mapped:,} numbers, {names_of(path, 'bin')[2]} holds {numbers.size:,}; export again"
+            )
         self.bytes, self._header, self._numbers = bytes_, header, numbers
         self._offsets = {name: offset for name, (offset, _) in found.items()}
         self.run = loaded[f"{begin}run"]
@@ -112,7 +116,9 @@ def open_library(
     traced = f'#define {header.prefix.upper()}_TRACE\n#include "psu_glue.c"\n'
     glue = {"psu_glue.c": _glue(network, header).encode(), "psu_traced.c": traced.encode()}
     units = (*glue, *([weights] if header.weights == "c" else []))
-    numbers = np.frombuffer(sources[weights], "<f4").astype("f4") if header.weights == "bin" else None
+    content = sources[weights]
+    whole = content[: len(content) // _FLOAT * _FLOAT]  # too few numbers are told from enough of them below
+    numbers = np.frombuffer(whole, "<f4").astype("f4") if header.weights == "bin" else None
     with compiled({name: sources[name] for name in (network, included, *units[2:])} | glue, units, flags) as built:
         try:
             loaded = ctypes.CDLL(str(built))

@@ -9,6 +9,9 @@ from psu_deploy.errors import InputError
 from psu_deploy.text import visible
 
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]*")
+_OURS = ("glue", "glue_traced", "psu_glue", "psu_traced")
+"""Names of what the runner compiles with a network."""
+
 _LONGEST = 40
 """Letters of what a layer is called in C."""
 
@@ -25,6 +28,8 @@ def prefix_of(path: Path) -> str:
             f"got {path.name!r}"
         )
     word = re.sub(r"[^A-Za-z0-9_]", "_", path.stem)
+    if word in _OURS:
+        raise InputError(f"the name {path.name} is that of a file of the runner's own; choose another")
     return word if word[0].isalpha() else f"net_{word}"
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from psu_deploy.errors import UnsupportedModelError
 from psu_deploy.exporters.c.emit import Emitted, emit
-from psu_deploy.exporters.c.header import MARK, CHeader
+from psu_deploy.exporters.c.header import MARK, CHeader, facts_of, metadata_in
 from psu_deploy.exporters.c.numbers import PER_LINE
 from psu_deploy.exporters.c.sources import sources_of
 from psu_deploy.exporters.c.weights import mapped, named
@@ -24,6 +26,9 @@ _NUMBER = re.compile(r"(-?0x[0-9a-f.]+p[+-]\d+)f,")
 
 _MOST = 3
 """Numbers of an array that are named."""
+
+_OF_THE_WRITER = ("machine_hash", "versions", "files")
+"""Metadata that say who wrote the files, and of what; the rest is held against an export."""
 
 _LONGEST = 100
 """Letters of a line in a difference."""
@@ -47,12 +52,19 @@ def structure_of(path: Path, sources: Mapping[str, bytes], header: CHeader, mach
 
 
 def _differences(path: Path, sources: Mapping[str, bytes], machine: StateMachine, emitted: Emitted) -> Iterator[str]:
-    """The metadata say of the files what is seen here anyway, and who wrote them."""
+    yield from _of_metadata(metadata_in(path, sources[path.name]), json.loads(json.dumps(facts_of(machine, emitted))))
     for name, content in sources_of(machine, emitted, path).items():
         if emitted.mapped and name.endswith(".bin"):
             yield from _of_numbers(name, sources[name], content, emitted)
         else:
             yield from _of_lines(name, sources[name].decode("utf-8", "replace"), content.decode())
+
+
+def _of_metadata(said: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
+    for key, value in expected.items():
+        if key not in _OF_THE_WRITER and said.get(key) != value:
+            shown = visible(json.dumps(said.get(key)), _LONGEST), visible(json.dumps(value), _LONGEST)
+            yield f"its metadata say {key} is {shown[0]}, exporting this network gives {shown[1]}"
 
 
 def _of_numbers(name: str, content: bytes, expected: bytes, emitted: Emitted) -> Iterator[str]:

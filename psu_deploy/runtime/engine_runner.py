@@ -15,7 +15,6 @@ from psu_deploy.machine import Trace
 from psu_deploy.machine.inputs import (
     check_batch_size,
     check_horizon,
-    check_no_state,
     check_sequence,
     check_static,
     check_step,
@@ -171,7 +170,8 @@ class EngineRunner(Runner, Unique):
 
     def _given(self, state: Mapping[str, Any] | None, batch: int) -> Mapping[str, Array] | None:
         """A state that was given, checked; None = the initial one."""
-        check_no_state(state, self.stateless)
+        if state is not None:  # not even an empty one: it would be a fresh start in disguise
+            raise StateError(self.stateless)
         return None
 
     def _check_next(self, x: Array) -> None:

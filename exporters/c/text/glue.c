@@ -13,10 +13,14 @@
 #define NET_HORIZON 0
 #endif
 
+#ifndef NET_WEIGHTS
+#define NET_WEIGHTS 0
+#endif
+
 /* What the sources are, to be held against what they say of themselves; then where each member begins, and its bytes. */
 #define GLUE_MEMBER(name) (int64_t)offsetof(net_state, name), (int64_t)sizeof(((net_state *)0)->name)
 const int64_t GLUE(layout)[] = {
-    (int64_t)sizeof(net_state), NET_INPUTS, NET_OUTPUTS, NET_LATENCY, NET_HORIZON, /*MEMBERS*/
+    (int64_t)sizeof(net_state), NET_INPUTS, NET_OUTPUTS, NET_LATENCY, NET_HORIZON, NET_WEIGHTS, /*MEMBERS*/
 };
 
 /* Whether all numbers are finite: an exponent of ones alone is none. */

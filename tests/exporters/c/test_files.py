@@ -8,6 +8,8 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import psu_deploy as psu
 from psu_deploy.exporters.c import compiler
@@ -149,7 +151,8 @@ def test_another_number_in_a_file_of_their_own(mapped):
 def test_numbers_of_an_earlier_form_are_gone(tmp_path):
     for form, other in (("c", "bin"), ("bin", "c"), ("c", "bin")):
         psu.export(MACHINE, tmp_path / "net.c", target="c", weights_file=form)
-        assert (tmp_path / f"net_weights.{form}").exists() and not (tmp_path / f"net_weights.{other}").exists()
+        assert (tmp_path / f"net_weights.{form}").exists()
+        assert not (tmp_path / f"net_weights.{other}").exists()
 
 
 def test_numbers_that_are_not_there(tmp_path):
@@ -288,3 +291,62 @@ def test_the_numbers_are_checked_before_the_files_are_there(tmp_path, monkeypatc
     with pytest.raises(psu.InternalError, match="does not compute what the machine computes"):
         psu.export(MACHINES["psu neuron"], tmp_path / "net.c", target="c")
     assert not list(tmp_path.iterdir())
+
+
+def rewrite(path, edit):
+    """Change the metadata."""
+    text, _, written = path.read_text().rpartition(f"{MARK}\n")
+    facts = json.loads(written.removesuffix("*/\n"))
+    edit(facts)
+    path.write_text(f"{text}{MARK}\n{json.dumps(facts)}\n*/\n")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda facts: facts["states"].pop(),
+        lambda facts: facts["layers"].reverse(),
+        lambda facts: facts["outputs"][0].update(name="other"),
+        lambda facts: facts.update(fidelity="approximate"),
+    ],
+    ids=["a state", "layers", "an output", "fidelity"],
+)
+def test_metadata_are_held_against_an_export(tmp_path, edit):
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(3, 4), psu.PSU(threshold=0.1), nn.Linear(4, 2)), torch.ones(5, 2, 3)
+    path = psu.export(net, tmp_path / "net.c", target="c", input_shape=(3,)).path
+    assert psu.verify(net, path, x, allow_silent=True).ok
+    rewrite(path, edit)
+    assert "its metadata say" in psu.verify(net, path, x, allow_silent=True).verdict
+
+
+def test_numbers_cut_short(tmp_path):
+    path = psu.export(MACHINE, tmp_path / "net.c", target="c", weights_file="bin").path
+    numbers = tmp_path / "net_weights.bin"
+    for size in (numbers.stat().st_size - 4, 5, 0):
+        numbers.write_bytes(numbers.read_bytes()[:size])
+        rehash(path, numbers.name)
+        with refused("numbers, net_weights.bin holds"):
+            psu.load(path)
+
+
+def test_a_damaged_library_is_made_again(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "cache"))
+    psu.load(path)
+    (library,) = (tmp_path / "cache").rglob("*.so")
+    damaged = library.with_name("damaged")  # a file of its own: the whole one is open in this process
+    damaged.write_bytes(library.read_bytes()[:4096])
+    damaged.replace(library)
+    assert psu.verify(MACHINE, psu.load(path), inputs(MACHINE, 4, 2), allow_silent=True).ok
+
+
+@pytest.mark.parametrize("flags", ["'", 3, ["-O2"]])
+def test_flags_that_are_none(path, flags):
+    with refused("flags", psu.InputError):
+        psu.load(path, flags=flags)
+
+
+@pytest.mark.parametrize("name", ["glue", "psu_traced"])
+def test_names_of_the_runner(tmp_path, name):
+    with refused("choose another", psu.InputError):
+        psu.export(MACHINE, tmp_path / f"{name}.c", target="c")

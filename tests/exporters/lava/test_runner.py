@@ -142,7 +142,8 @@ def test_a_state_from_elsewhere(runner):
         runner.reset(2, {"l1.V": np.zeros((2, 8))})
     with pytest.raises(psu.StateError, match="starts from silence"):
         runner.trace(x(), {"l1.V": np.zeros((2, 8))})
-    runner.reset(2, {})
+    with pytest.raises(psu.StateError, match="starts from silence"):
+        runner.reset(2, {})  # its own `state`, which does not say where it is
 
 
 @pytest.mark.full
