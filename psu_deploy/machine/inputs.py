@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -123,12 +122,6 @@ def check_counter(step: Any) -> None:
     value = step.item() if isinstance(step, np.ndarray | np.generic | torch.Tensor) else step
     if not is_whole(value) or not 0 <= value < _MOST_STEPS:
         raise StateError(f"the step counter must be a whole number >= 0 and below 2**62, got {value!r}")
-
-
-def check_no_state(state: Any, reason: str) -> None:
-    """Raise `StateError`, with a reason, if a state is given to what has none to set."""
-    if state is not None and not (isinstance(state, Mapping) and not state):
-        raise StateError(reason)
 
 
 def numpy_state(name: str, value: Any, dtype: str) -> np.ndarray[Any, Any]:
