@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
-from math import prod
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from psu_deploy.errors import InputError, InternalError, StateError
+from psu_deploy.errors import InputError
 from psu_deploy.exporters.onnx.emit import emit
 from psu_deploy.exporters.onnx.events import Events, event_layers
 from psu_deploy.exporters.onnx.lower import check
@@ -19,17 +13,10 @@ from psu_deploy.exporters.onnx.metadata import facts_of
 from psu_deploy.exporters.onnx.rounding import Weights, check_weights, rounded
 from psu_deploy.exporters.onnx.runner import load
 from psu_deploy.exporters.onnx.target import SUFFIX
+from psu_deploy.exporters.self_check import check_export
 from psu_deploy.files.atomic import atomic_path
 from psu_deploy.machine import StateMachine
-from psu_deploy.runtime import Artifact, Runner
-from psu_deploy.verify import aligned_run, certify
-
-_Run = tuple[NDArray[Any], dict[str, NDArray[Any]]]
-"""Input and state."""
-
-_CHECK_STEPS = 3
-_MUCH_STATE = 2**22
-"""Numbers of state per sample from which one sample is enough for the check: exact arithmetic holds it many times."""
+from psu_deploy.runtime import Artifact
 
 
 def export(
@@ -74,37 +61,5 @@ def export(
     with atomic_path(target) as temporary:
         temporary.write_bytes(emit(machine, facts_of(machine, weights) | kind, driven).SerializeToString())
         runner = load(temporary)
-        _self_check(rounded(machine, weights), runner)
+        check_export(rounded(machine, weights), runner)
     return replace(runner.artifact, path=target)
-
-
-def _self_check(machine: StateMachine, runner: Runner) -> None:
-    random = np.random.default_rng(0)
-    steps = _CHECK_STEPS if machine.max_steps is None else min(_CHECK_STEPS, machine.max_steps)
-    per_sample = sum(prod(spec.shape) for spec in machine.state_spec.values())
-    batch = 2 if per_sample < _MUCH_STATE else 1
-    x = (random.random((steps, batch, *machine.input_shape)) < 0.3).astype(np.float32)
-    x = np.repeat(x[:1], steps, axis=0) if machine.static_input else x
-    state = {
-        name: random.standard_normal(value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
-        for name, value in machine.initial_state(batch).items()
-    }
-    first = machine.initial_state(batch)
-    x, state = _with_values(machine, [(x, state), (x, first), (1 + x, first)])
-    certificate = certify(machine, x, aligned_run(machine, runner.trace, x, state), state)
-    if not certificate.ok:
-        raise InternalError(
-            f"the exported graph does not compute what the machine computes: {len(certificate.disputed)} disputed "
-            f"spike(s){'; '.join(['', *certificate.wrong])}. Nothing was written; please report this model"
-        )
-
-
-def _with_values(machine: StateMachine, runs: list[_Run]) -> _Run:
-    """The first run on which the machine has a value everywhere: a logarithm may have none."""
-    if not any(node.layer.bound_sees_inputs for node in machine.nodes):
-        return runs[0]
-    for x, state in runs[:-1]:
-        with suppress(StateError):
-            aligned_run(machine, machine.trace, x, state)
-            return x, state
-    return runs[-1]

@@ -19,6 +19,7 @@ from google.protobuf.message import EncodeError
 from torch import nn
 
 import psu_deploy as psu
+from psu_deploy.exporters import self_check
 from psu_deploy.exporters.onnx import lower
 from psu_deploy.exporters.onnx.operators import OPERATORS
 from psu_deploy.machine import ops
@@ -194,14 +195,14 @@ class TestNothingIsLeftBehind:
         yield tmp_path
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
-    @pytest.mark.parametrize("stage", ["_self_check", "certify", "load"])
+    @pytest.mark.parametrize("stage", ["check_export", "certify", "load"])
     @pytest.mark.parametrize("trouble", [KeyboardInterrupt, SystemExit, MemoryError])
     def test_interrupted(self, folder, monkeypatch, stage, trouble):
         def interrupt(*args):
             assert len([path for path in folder.iterdir() if path.name != "net.onnx"]) == 1, "a temporary file"
             raise trouble
 
-        monkeypatch.setattr(emitting, stage, interrupt)
+        monkeypatch.setattr(self_check if stage == "certify" else emitting, stage, interrupt)
         with pytest.raises(trouble):
             psu.export(MACHINE, folder / "net.onnx")
 
