@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 from pathlib import Path
@@ -81,6 +82,25 @@ def test_numbers_as_large_as_they_get(tmp_path):
 @pytest.mark.parametrize("start", range(2, 56, 9))
 def test_many_more(tmp_path, start):
     _held(tmp_path, {f"n{seed}": networks.loud(seed) for seed in range(start, start + 9)})
+
+
+@pytest.mark.parametrize(("count", "size"), [(5, 3), (256, 256), (257, 300), (900, 700)])
+@pytest.mark.parametrize("weight", [127, -127, None])
+def test_many_rows_of_bytes(tmp_path, count, size, weight):
+    """The sums of rows, of which all but the last 16 bits would be lost if too many were added in as many."""
+    random = np.random.default_rng(0)
+    rows = random.integers(-127, 128, (1000, size)) if weight is None else np.full((1000, size), weight)
+    rows, places = rows.astype(np.int8), np.sort(random.permutation(1000)[:count]).astype(np.uint16)
+    sums = random.integers(-1000, 1000, size).astype(np.int32)
+    wanted = sums + rows[places].sum(0, dtype=np.int32)
+    text = fixed_text("begin.c", "net") + fixed_text("add_rows.c", "net").replace("static void", "void", 1)
+    types = "#include <stdint.h>\ntypedef int32_t net_sum;\ntypedef uint16_t net_place;\n"
+    (tmp_path / "rows.c").write_text(types + text)
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "rows.c", "-o", "rows.so"], cwd=tmp_path, check=True)
+    add_rows = ctypes.CDLL(str(tmp_path / "rows.so")).net_add_rows
+    at = [ctypes.c_void_p(array.ctypes.data) for array in (sums, rows, places)]
+    add_rows(at[0], size, *at[1:], count)
+    np.testing.assert_array_equal(sums, wanted)
 
 
 def test_layers_may_be_called_anything(tmp_path):
