@@ -40,7 +40,7 @@ from psu_deploy.nn.neurons import (
 from psu_deploy.preparation import prepare
 from psu_deploy.verify import EquivalenceReport
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "IPSU",
