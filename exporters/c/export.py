@@ -15,9 +15,9 @@ from psu_deploy.exporters.c.page import page_text
 from psu_deploy.exporters.c.runner import CRunner
 from psu_deploy.exporters.c.sources import page_of, sources_of
 from psu_deploy.exporters.c.target import NUMERICS, SUFFIX
+from psu_deploy.exporters.c.together import written_together
 from psu_deploy.exporters.c.weights import check_form, mapped
 from psu_deploy.exporters.self_check import check_export
-from psu_deploy.files.atomic import atomic_path
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Artifact
 
@@ -51,8 +51,9 @@ def export(
             percentile is.
 
     Raises:
-        InputError: if the path does not end in `.c`, its name cannot stand in C, for other `weights_file` or
-            `numerics`, or if there is no calibration data where it is needed, or it does not fit.
+        InputError: if the path does not end in `.c`, its name cannot stand in C, or `net.h` or `net.md` is a file of
+            somebody else; for other `weights_file` or `numerics`; or if there is no calibration data where it is
+            needed, or it does not fit.
         UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
         MissingExtraError: if there is no C compiler.
         ArtifactError: if a file cannot be written.
@@ -73,14 +74,9 @@ def export(
     if emitted.mapped and not mapped(emitted):
         raise InputError("no number of this network could lie in a file of its own; leave weights_file='bin' out")
     page = page_text(machine, emitted, target.stem).encode()
-    written = {page_of(target): page, **sources_of(machine, emitted, target)}
-    with atomic_path(target) as temporary:
-        for name, content in written.items():
-            (temporary.parent / name).write_bytes(content)
+    with written_together(target, sources_of(machine, emitted, target), {page_of(target): page}) as temporary:
         runner = CRunner(temporary)
         check_export(machine, runner)
-        for name in written.keys() - {target.name}:  # net.c last: it says what the others must be
-            (temporary.parent / name).replace(target.parent / name)
     target.with_name(f"{target.stem}_weights.{'c' if form == 'bin' else 'bin'}").unlink(missing_ok=True)
     return replace(runner.artifact, path=target)
 

@@ -205,6 +205,27 @@ def test_what_a_compiler_refuses(path):
         psu.load(path)
 
 
+@pytest.mark.parametrize("cache", ["kept", ""])
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("true", "the C compiler true says that all went well, and wrote nothing, given -O1"),
+        ("cc -fsyntax-only", "the C compiler cc -fsyntax-only says that all went well, and wrote nothing, given -O1"),
+        ("false", "the C compiler false refuses the sources: it ends with 1 and says nothing; check CC and the flags"),
+    ],
+)
+def test_a_compiler_that_does_nothing(path, monkeypatch, tmp_path, cache, command, message):
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", cache and str(tmp_path / cache))
+    monkeypatch.setenv("CC", command)
+    with refused(message, psu.EngineError):
+        psu.load(path)
+
+
+def test_flags_that_write_nothing(path):
+    with refused("wrote nothing, given -fsyntax-only -ffp-contract=off -std=c99; check CC", psu.EngineError):
+        psu.load(path, flags="-fsyntax-only")
+
+
 def test_without_a_compiler(path, monkeypatch, tmp_path):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
