@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.exporters.c import compiler
+from psu_deploy.exporters.c import compiler, export
 from psu_deploy.exporters.c.header import MARK
-from tests.zoo import MACHINES, chain, inputs, normal
+from psu_deploy.machine import ops
+from tests.zoo import MACHINES, chain, inputs, neuron, normal
 
 MACHINE = MACHINES["unfolded batch norm"]
 
@@ -294,6 +295,37 @@ def test_a_folder_that_others_may_write_to_is_not_used(path, monkeypatch, tmp_pa
     psu.load(path)
     assert len(done) == 1
     assert not list(folder.iterdir())
+
+
+TOO_LARGE = {
+    "output": chain((2**16, 1), ops.Expand((2**16, 2**16))),
+    "input": chain((2**16, 2**16), ops.Reduce("sum", (0,))),
+    "state": chain((2**26,), neuron(ops.Exponentials(np.ones(64), np.ones(64)))),
+}
+
+
+@pytest.mark.parametrize("kind", TOO_LARGE)
+def test_more_numbers_than_c_counts(tmp_path, kind):
+    with refused("4,294,967,296 numbers at once, more than an int of C counts", psu.UnsupportedModelError):
+        psu.export(TOO_LARGE[kind], tmp_path / "net.c", target="c")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate"), RuntimeError("you can't allocate memory")])
+def test_more_memory_than_there_is(tmp_path, monkeypatch, error):
+    def check(*_):
+        raise error
+
+    monkeypatch.setattr(export, "check_export", check)
+    with refused("one sample of this network is 36 bytes of state and of numbers between layers", psu.InputError):
+        psu.export(chain((3,), neuron(ops.Leak(0.4, 0.6))), tmp_path / "net.c", target="c")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("exponent", [1e-300, -1e-60])
+def test_an_exponent_that_would_be_none(tmp_path, exponent):
+    with refused(f"its exponent, {exponent}, is 0 in float32", psu.UnsupportedModelError):
+        psu.export(chain((3,), ops.Power(exponent)), tmp_path / "net.c", target="c")
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
