@@ -100,11 +100,12 @@ def _export(machine: StateMachine, target: Path, weights_file: str, *, calibrati
     if emitted.mapped and not mapped(emitted):
         raise InputError("no number of this network could lie in a file of its own; leave weights_file='bin' out")
     page = page_text(machine, emitted, target.stem).encode()
-    with written_together(target, sources_of(machine, emitted, target), {page_of(target): page}) as temporary:
+    sources = sources_of(machine, emitted, target)
+    with written_together(target, sources, {page_of(target): page}) as temporary:
         runner = CRunner(temporary)
         check_export(machine, runner)
     target.with_name(f"{target.stem}_weights.{'c' if form == 'bin' else 'bin'}").unlink(missing_ok=True)
-    return replace(runner.artifact, path=target)
+    return replace(runner.artifact, path=target, files=(*sources, page_of(target)))
 
 
 def _check_numerics(numerics: str) -> str:

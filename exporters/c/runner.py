@@ -12,6 +12,7 @@ import numpy as np
 
 from psu_deploy.exporters.c.header import CHeader, check_files, header_of
 from psu_deploy.exporters.c.library import REFUSED, Library, States, open_library
+from psu_deploy.exporters.c.memory import memory_of
 from psu_deploy.exporters.c.reading import read_source
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.c.structure import structure_of
@@ -122,6 +123,11 @@ class CRunner(EngineRunner):
             layers=tuple(LayerLine(layer.name, layer.kind, layer.shape) for layer in header.layers),
             state=tuple(Tensor(name, spec.shape, spec.dtype) for name, spec in self._spec.items()),
         )
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """State, room to work in and numbers, in bytes."""
+        return memory_of(self._sources[names_of(self._path, "c")[1]])
 
     def structure(self, machine: StateMachine) -> Structure:
         """How the sources stand against those that exporting a machine writes, line for line. Nothing runs."""

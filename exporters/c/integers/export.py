@@ -33,7 +33,7 @@ def export(machine: StateMachine, path: Path, *, calibration: Any, input_range: 
     with written_together(path, sources, beside) as temporary:
         artifact = _checked(temporary, made)
     path.with_name(f"{path.stem}_weights.bin").unlink(missing_ok=True)  # of another export to this name
-    return replace(artifact, path=path)
+    return replace(artifact, path=path, files=(*sources, *beside))
 
 
 def _checked(path: Path, made: Rounded) -> Artifact:

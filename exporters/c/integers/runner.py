@@ -14,6 +14,7 @@ from psu_deploy.exporters.c.header import check_files
 from psu_deploy.exporters.c.integers.header import IntegerCHeader, read
 from psu_deploy.exporters.c.integers.library import IntegerLibrary, open_library
 from psu_deploy.exporters.c.integers.structure import structure_of
+from psu_deploy.exporters.c.memory import memory_of
 from psu_deploy.exporters.c.reading import read_source
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.c.together import settled
@@ -65,6 +66,11 @@ class IntegerCRunner(IntegerRunner):
     def engine(self) -> str:
         """What the file is made to run in."""
         return "C"
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """State, room to work in and numbers, in bytes."""
+        return memory_of(self._sources[names_of(self._path, "c")[1]])
 
     def structure(self, machine: StateMachine) -> Structure:
         """How the numbers and the sources stand against those that exporting a machine gives. Nothing runs."""
