@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from hashlib import sha256
 
 import numpy as np
@@ -384,13 +385,16 @@ def test_numbers_cut_short(tmp_path):
 
 
 def test_a_damaged_library_is_made_again(path, tmp_path, monkeypatch):
+    """In a cache that this process has opened nothing of yet: the system would remember it by its name."""
     monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "cache"))
     psu.load(path)
-    (library,) = (tmp_path / "cache").rglob("*.so")
-    damaged = library.with_name("damaged")  # a file of its own: the whole one is open in this process
-    damaged.write_bytes(library.read_bytes()[:4096])
-    damaged.replace(library)
+    shutil.copytree(tmp_path / "cache", tmp_path / "other")
+    (library,) = (tmp_path / "other").rglob("*.so")
+    library.write_bytes(library.read_bytes()[:40])
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "other"))
+    done = builds(monkeypatch)
     assert psu.verify(MACHINE, psu.load(path), inputs(MACHINE, 4, 2), allow_silent=True).ok
+    assert len(done) == 1
 
 
 @pytest.mark.parametrize("flags", ["'", 3, ["-O2"]])
