@@ -46,6 +46,7 @@ def find_compiler() -> Compiler:
 
     Raises:
         MissingExtraError: if there is none.
+        EngineError: if it cannot be started.
     """
     named = os.environ.get(VARIABLE)
     return _found(named, os.environ.get("PATH"))
@@ -191,7 +192,11 @@ def _found(named: str | None, path: str | None) -> Compiler:
     candidates = [tuple(_words(named, VARIABLE))] if named and named.strip() else [(name,) for name in _CANDIDATES]
     for command in candidates:
         if shutil.which(command[0], path=path):
-            said = subprocess.run([*command, "--version"], capture_output=True, text=True, errors="replace")
+            try:
+                said = subprocess.run([*command, "--version"], capture_output=True, text=True, errors="replace")
+            except OSError as error:
+                called = f"the C compiler {shlex.join(command)}"
+                raise EngineError(f"{called} does not start: {error}; {_ANOTHER}") from error
             return Compiler(command, visible(said.stdout.partition("\n")[0]))
     what = f"CC names {named!r}, which is not there" if named else f"there is no C compiler ({', '.join(_CANDIDATES)})"
     raise MissingExtraError(f"{what}; install one, such as gcc or clang, or let CC name it")

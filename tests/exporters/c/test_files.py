@@ -223,6 +223,15 @@ def test_a_compiler_that_does_nothing(path, monkeypatch, tmp_path, cache, comman
         psu.load(path)
 
 
+def test_a_compiler_that_is_no_program(path, monkeypatch, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("not one")
+    program.chmod(0o755)
+    monkeypatch.setenv("CC", str(program))
+    with refused(f"the C compiler {program} does not start: [Errno 8] Exec format error", psu.EngineError):
+        psu.load(path)
+
+
 def test_flags_that_write_nothing(path):
     with refused("wrote nothing, given -fsyntax-only -ffp-contract=off -std=c99; check CC", psu.EngineError):
         psu.load(path, flags="-fsyntax-only")
