@@ -19,7 +19,8 @@ from pathlib import Path
 PRELOADED = (
     *("psu_deploy.cli", "psu_deploy.training", "psu_deploy.training.checkpoint_io", "psu_deploy.training.datamodule"),
     *("psu_deploy.training.module", "lightning.pytorch.callbacks", "sklearn.datasets", "psu_deploy.importers.official"),
-    *("psu_deploy.exporters.onnx", "psu_deploy.exporters.nir", "psu_deploy.exporters.lava", "norse.torch", "rich.live"),
+    *("psu_deploy.exporters.onnx", "psu_deploy.exporters.nir", "psu_deploy.exporters.lava", "psu_deploy.exporters.c"),
+    *("norse.torch", "rich.live"),
 )
 
 

@@ -1,8 +1,10 @@
 """The documentation names everything there is, and its examples run."""
 
 import re
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import psu_deploy as psu
@@ -12,6 +14,7 @@ from psu_deploy.nn.neurons import PSN, Neuron
 from psu_deploy.training import registry
 from psu_deploy.training.catalogue import CATALOGUE
 from psu_deploy.training.networks import takes_neuron
+from tests.zoo import MACHINES, inputs
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "neurons.md").read_text()
@@ -59,6 +62,24 @@ def test_nirs_page_says_what_its_table_refuses():
         kinds.setdefault(refusal, []).append(kind.__name__)
     for refusal, names in kinds.items():
         assert f"| {', '.join(sorted(names))} | {refusal.reason} | {refusal.remedy} |\n" in page
+
+
+@pytest.mark.full
+def test_the_program_that_maps_its_weights(tmp_path):
+    """As it stands there, compiled as it stands there."""
+    part = (ROOT / "docs" / "c.md").read_text().partition("## Large networks")[2].partition("\n## ")[0]
+    (program,) = re.findall(r"```c\n(.*?)```", part, re.DOTALL)
+    (command,) = re.findall(r"^    (cc .*)", part, re.MULTILINE)
+    machine = MACHINES["unfolded batch norm"]
+    psu.export(machine, tmp_path / "net.c", target="c", weights_file="bin")
+    (tmp_path / "main.c").write_text(program)
+    subprocess.run(f"{command} -Wall -Wextra -Werror -o main", shell=True, cwd=tmp_path, check=True)
+    x = inputs(machine, 6, 1)
+    done = subprocess.run(["./main"], cwd=tmp_path, input=x.tobytes(), capture_output=True, check=True)
+    expected = machine.run(x)
+    np.testing.assert_allclose(np.frombuffer(done.stdout, "f4").reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
+    (tmp_path / "net_weights.bin").write_bytes(b"short")
+    assert subprocess.run(["./main"], cwd=tmp_path, input=b"", check=False).returncode == 1
 
 
 @pytest.mark.full

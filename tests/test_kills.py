@@ -50,6 +50,9 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     ".onnx": psu.load,
     ".nir": psu.load,
     ".net": lambda path: psu.load(path, simulator="integer"),
+    ".c": lambda path: path.stem.endswith("_weights") or psu.load(path, compiled=False),
+    ".h": Path.read_text,
+    ".md": Path.read_text,
     ".npy": np.load,
     ".ckpt": lambda path: torch.load(path, weights_only=True),
     ".safetensors": load_file,
@@ -91,24 +94,37 @@ def saved(path: Path, neuron: nn.Module, seed: int, hidden: int) -> Path:
     return psu.to_state_machine(model, (16,)).save(path)
 
 
-class TestOneFile:
+WRITTEN = {
+    "onnx": {"model.onnx"},
+    "nir": {"model.nir"},
+    "lava": {"model.net"},
+    "c": {"model.c", "model.h", "model_weights.c", "model.md"},
+}
+"""Target -> what an export to it writes, as far as it is of one network."""
+
+
+class TestOneExport:
     """Written again and again, from two networks in turn."""
 
-    def check(self, server: Server, folder: Path, out: str, runs: list[str]) -> None:
-        """Code that writes one file; the file is always that of one of the runs."""
+    def check(self, server: Server, folder: Path, outs: set[str], runs: list[str]) -> None:
+        """Code that writes files that belong together; once they are opened, all of them are of one of the runs."""
+
+        def written() -> dict[str, bytes]:
+            return {name: (folder / name).read_bytes() for name in outs}
+
         contents = []
         for run in (*runs, runs[0]):
             seconds = server.run(run)
-            contents.append((folder / out).read_bytes())
-        assert contents[0] != contents[1]
+            contents.append(written())
+        assert all(contents[0][name] != contents[1][name] for name in outs)
         assert contents[0] == contents[2]
         names = sorted(path.name for path in folder.iterdir())
         for k, kill in enumerate(kills(server, folder, seconds)):
             kill(runs[k % 2])
             assert_whole(folder)
-            assert (folder / out).read_bytes() in contents
+            assert written() in contents
             server.run(runs[(k + 1) % 2])
-            assert (folder / out).read_bytes() == contents[(k + 1) % 2]
+            assert written() == contents[(k + 1) % 2]
             assert sorted(path.name for path in folder.iterdir()) == names
 
     def test_machine(self, server, tmp_path):
@@ -119,26 +135,25 @@ class TestOneFile:
             f"import psu_deploy as psu; psu.StateMachine.load({str(path)!r}).save({str(folder / 'net.psm')!r})"
             for path in sources
         ]
-        self.check(server, folder, "net.psm", runs)
+        self.check(server, folder, {"net.psm"}, runs)
 
     def test_import(self, server, tmp_path):
         folder, sources = tmp_path / "out", [tmp_path / "a.pth.tar", tmp_path / "b.pth.tar"]
         for seed, path in enumerate(sources):
             SHDNet("rpsu", 5, seed=seed).make().save(path)
         runs = [command("import", path, "--out", folder / "net.psm") for path in sources]
-        self.check(server, folder, "net.psm", runs)
+        self.check(server, folder, {"net.psm"}, runs)
 
-    @pytest.mark.parametrize("target", ["onnx", "nir", "lava"])
+    @pytest.mark.parametrize("target", ["onnx", "nir", "lava", "c"])
     def test_export(self, server, tmp_path, target):
         folder, sources = tmp_path / "out", [tmp_path / "a.psm", tmp_path / "b.psm"]
         for seed, path in enumerate(sources):
-            saved(
-                path, psu.LIF(2.0) if target == "nir" else psu.PSU(), seed, {"onnx": 300, "nir": 64, "lava": 16}[target]
-            )
+            hidden = {"onnx": 300, "nir": 64, "lava": 16, "c": 16}[target]
+            saved(path, psu.LIF(2.0) if target == "nir" else psu.PSU(), seed, hidden)
         np.save(tmp_path / "x.npy", np.random.default_rng(0).random((6, 4, 16)).astype(np.float32))
         options = ("--calibrate", tmp_path / "x.npy") if target == "lava" else ()
         runs = [command("export", path, "--to", target, *options, "--out", folder) for path in sources]
-        self.check(server, folder, {"onnx": "model.onnx", "nir": "model.nir", "lava": "model.net"}[target], runs)
+        self.check(server, folder, WRITTEN[target], runs)
 
 
 def training(recipe: Recipe, folder: Path, **options: bool) -> str:

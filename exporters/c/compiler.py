@@ -8,17 +8,18 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import NamedTuple
 
 from psu_deploy.errors import EngineError, InputError, MissingExtraError
 from psu_deploy.exporters.c.target import EXACT, FLAGS, LANGUAGE
 from psu_deploy.files.atomic import atomic_path, write_whole
 from psu_deploy.files.cache import cache_folder, is_private
+from psu_deploy.files.temporaries import temporary_folder
 from psu_deploy.text import visible
 
 VARIABLE = "CC"
@@ -26,6 +27,8 @@ _CANDIDATES = ("cc", "gcc", "clang")
 _SHARED = ("-shared", "-fPIC")
 _SECONDS = 600
 _SUFFIX, _DIGEST = ".so", ".sha256"
+
+_ANOTHER = f"check {VARIABLE} and the flags: together they must make a shared library"
 
 KEPT = 200
 """Libraries in the cache."""
@@ -43,6 +46,7 @@ def find_compiler() -> Compiler:
 
     Raises:
         MissingExtraError: if there is none.
+        EngineError: if it cannot be started.
     """
     named = os.environ.get(VARIABLE)
     return _found(named, os.environ.get("PATH"))
@@ -69,24 +73,29 @@ def compiled(sources: Mapping[str, bytes], units: tuple[str, ...], flags: str | 
 
     Raises:
         MissingExtraError: if there is no compiler.
-        EngineError: if it refuses the sources.
+        EngineError: if it refuses the sources, or writes nothing.
     """
     compiler = find_compiler()
     options = FLAGS if flags is None else (*_words(flags, "flags"), EXACT, LANGUAGE)
     key = _key(compiler, options, sources, units)
     kept = _kept()
     if kept is None:
-        with TemporaryDirectory(prefix="psu-deploy-c-") as folder:
-            yield _build(compiler, options, sources, units, Path(folder), Path(folder) / f"net{_SUFFIX}")
+        with _room() as folder:
+            yield _build(compiler, options, sources, units, folder, folder / f"net{_SUFFIX}")
         return
     path = kept / f"{key}{_SUFFIX}"
     if not _is_whole(path):
-        with TemporaryDirectory(prefix="psu-deploy-c-") as folder, atomic_path(path) as temporary:
-            _build(compiler, options, sources, units, Path(folder), temporary)
+        with _room() as folder, atomic_path(path) as temporary:
+            _build(compiler, options, sources, units, folder, temporary)
             digest = sha256(temporary.read_bytes()).hexdigest()
         write_whole(path.with_suffix(_DIGEST), digest.encode())
         _forget_old(kept)
     yield path
+
+
+def _room() -> AbstractContextManager[Path]:
+    """A folder to compile in; what a killed process left is removed."""
+    return temporary_folder(Path(gettempdir()), "psu-deploy-c")
 
 
 def _is_whole(path: Path) -> bool:
@@ -136,9 +145,15 @@ def _build(
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EngineError(f"the C compiler {shlex.join(compiler.command)} did not come to an end: {error}") from error
+    called = f"the C compiler {shlex.join(compiler.command)}"
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
-        raise EngineError(f"the C compiler {shlex.join(compiler.command)} refuses the sources: {visible(said.strip())}")
+        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr).strip()
+        reason = visible(said) if said else f"it ends with {done.returncode} and says nothing; {_ANOTHER}"
+        raise EngineError(f"{called} refuses the sources: {reason}")
+    if not out.is_file() or not out.stat().st_size:
+        raise EngineError(
+            f"{called} says that all went well, and wrote nothing, given {shlex.join(options)}; {_ANOTHER}"
+        )
     return out
 
 
@@ -177,7 +192,11 @@ def _found(named: str | None, path: str | None) -> Compiler:
     candidates = [tuple(_words(named, VARIABLE))] if named and named.strip() else [(name,) for name in _CANDIDATES]
     for command in candidates:
         if shutil.which(command[0], path=path):
-            said = subprocess.run([*command, "--version"], capture_output=True, text=True, errors="replace")
+            try:
+                said = subprocess.run([*command, "--version"], capture_output=True, text=True, errors="replace")
+            except OSError as error:
+                called = f"the C compiler {shlex.join(command)}"
+                raise EngineError(f"{called} does not start: {error}; {_ANOTHER}") from error
             return Compiler(command, visible(said.stdout.partition("\n")[0]))
     what = f"CC names {named!r}, which is not there" if named else f"there is no C compiler ({', '.join(_CANDIDATES)})"
     raise MissingExtraError(f"{what}; install one, such as gcc or clang, or let CC name it")

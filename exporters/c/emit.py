@@ -14,6 +14,7 @@ from psu_deploy.exporters.c.numbers import Numbers
 from psu_deploy.exporters.c.pool import Pool
 from psu_deploy.exporters.c.scope import Scope
 from psu_deploy.machine import Node, StateMachine, ops
+from psu_deploy.machine.ops.fields import LARGEST
 from psu_deploy.machine.schedule import INPUT, STEP, Turn, state_name
 
 
@@ -131,9 +132,13 @@ class _Walk:
             emitted.members.append(Member(name, members[role], machine.state_spec[name].shape))
         self._own: list[int] = []
         shapes = tuple(machine.shapes[name] for name in turn.inputs)
+        states = (machine.state_spec[state_name(turn.name, role)].shape for role in members)
+        for shape in (*shapes, turn.shape, *states):
+            _check_counted(prod(shape))
         return Scope(emitted.prefix, ident, shapes, turn.shape, members, self._globals, emitted.mapped, self._part)
 
     def _part(self, count: int) -> int:
+        _check_counted(count)
         self._own.append(self._pool.take(count))
         return self._own[-1]
 
@@ -225,6 +230,14 @@ def _last_readers(machine: StateMachine, roots: dict[str, str]) -> dict[str, lis
         if root not in kept:
             found.setdefault(reader, []).append(root)
     return found
+
+
+def _check_counted(count: int) -> None:
+    if count > LARGEST:
+        raise Refusal(
+            f"it reads, keeps or gives {count:,} numbers at once, more than an int of C counts",
+            "make the layer smaller",
+        )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from psu_deploy.exporters.c.page import page_text
 from psu_deploy.exporters.c.runner import CRunner
 from psu_deploy.exporters.c.sources import page_of, sources_of
 from psu_deploy.exporters.c.target import NUMERICS, SUFFIX
+from psu_deploy.exporters.c.together import written_together
 from psu_deploy.exporters.c.weights import check_form, mapped
 from psu_deploy.exporters.self_check import check_export
-from psu_deploy.files.atomic import atomic_path
+from psu_deploy.files.limits import NO_MEMORY, spell
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Artifact
+
+_NUMBER = 4
+"""Bytes."""
 
 
 def export(
@@ -51,8 +56,9 @@ def export(
             percentile is.
 
     Raises:
-        InputError: if the path does not end in `.c`, its name cannot stand in C, for other `weights_file` or
-            `numerics`, or if there is no calibration data where it is needed, or it does not fit.
+        InputError: if the path does not end in `.c`, its name cannot stand in C, or `net.h` or `net.md` is a file of
+            somebody else; for other `weights_file` or `numerics`; or if there is no calibration data where it is
+            needed, or it does not fit; or if there is not enough memory.
         UnsupportedModelError: listing every kind of layer, operator and estimator without a rule.
         MissingExtraError: if there is no C compiler.
         ArtifactError: if a file cannot be written.
@@ -61,10 +67,31 @@ def export(
     target = Path(path)
     if target.suffix != SUFFIX:
         raise InputError(f"a C file must end in {SUFFIX}, got {target}")
-    if _check_numerics(numerics) == "int8":
+    options = {"calibration": calibration, "input_range": input_range}
+    try:
+        if _check_numerics(numerics) == "float32":
+            return _export(machine, target, weights_file, **options)
         if weights_file != "c":
             raise InputError(f"whole numbers are source text: leave weights_file={weights_file!r} out")
-        return integers.export(machine, target, calibration=calibration, input_range=input_range)
+        return integers.export(machine, target, **options)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+            raise InputError(_too_large(machine)) from error
+        raise
+
+
+def _too_large(machine: StateMachine) -> str:
+    """What to say where there is not enough memory."""
+    numbers = sum(map(prod, (*machine.shapes.values(), *(spec.shape for spec in machine.state_spec.values()))))
+    return (
+        f"one sample of this network is {spell(_NUMBER * numbers)} of state and of numbers between layers; to write it "
+        "down and to run it takes several times as much, more than there is here. Nothing was written: make its layers "
+        "smaller, or export it where there is more memory"
+    )
+
+
+def _export(machine: StateMachine, target: Path, weights_file: str, *, calibration: Any, input_range: str) -> Artifact:
+    """Write a machine in float32."""
     if calibration is not None or input_range != "max":
         raise InputError('calibration and input_range are for whole numbers: pass numerics="int8" as well')
     check(machine)  # before its hash is asked for, which an unknown kind has none of
@@ -73,16 +100,12 @@ def export(
     if emitted.mapped and not mapped(emitted):
         raise InputError("no number of this network could lie in a file of its own; leave weights_file='bin' out")
     page = page_text(machine, emitted, target.stem).encode()
-    written = {page_of(target): page, **sources_of(machine, emitted, target)}
-    with atomic_path(target) as temporary:
-        for name, content in written.items():
-            (temporary.parent / name).write_bytes(content)
+    sources = sources_of(machine, emitted, target)
+    with written_together(target, sources, {page_of(target): page}) as temporary:
         runner = CRunner(temporary)
         check_export(machine, runner)
-        for name in written.keys() - {target.name}:  # net.c last: it says what the others must be
-            (temporary.parent / name).replace(target.parent / name)
     target.with_name(f"{target.stem}_weights.{'c' if form == 'bin' else 'bin'}").unlink(missing_ok=True)
-    return replace(runner.artifact, path=target)
+    return replace(runner.artifact, path=target, files=(*sources, page_of(target)))
 
 
 def _check_numerics(numerics: str) -> str:

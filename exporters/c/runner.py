@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from psu_deploy.exporters.c.header import check_files, header_of
+from psu_deploy.exporters.c.header import CHeader, check_files, header_of
 from psu_deploy.exporters.c.library import REFUSED, Library, States, open_library
+from psu_deploy.exporters.c.memory import memory_of
 from psu_deploy.exporters.c.reading import read_source
 from psu_deploy.exporters.c.sources import names_of
 from psu_deploy.exporters.c.structure import structure_of
+from psu_deploy.exporters.c.together import settled
 from psu_deploy.machine import StateMachine, StateTensor, Trace
 from psu_deploy.machine.graph import check_state
 from psu_deploy.machine.inputs import check_finite, check_horizon, numpy_state
@@ -57,11 +59,7 @@ class CRunner(EngineRunner):
 
     def __init__(self, path: str | Path, *, flags: str | None = None, compiled: bool = True) -> None:
         source = Path(path)
-        network = read_source(source)
-        self._header = header_of(source, network)
-        _, *others = names_of(source, self._header.weights)
-        self._sources = {source.name: network, **{name: read_source(source.parent / name) for name in others}}
-        check_files(source, self._header.files, self._sources)
+        self._header, self._sources = settled(source, lambda: _read(source))
         super().__init__(source, self._header)
         self._flags = flags
         self._spec = {s.name: StateTensor(s.shape, "float32", batched=True) for s in self._header.states}
@@ -125,6 +123,11 @@ class CRunner(EngineRunner):
             layers=tuple(LayerLine(layer.name, layer.kind, layer.shape) for layer in header.layers),
             state=tuple(Tensor(name, spec.shape, spec.dtype) for name, spec in self._spec.items()),
         )
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """State, room to work in and numbers, in bytes."""
+        return memory_of(self._sources[names_of(self._path, "c")[1]])
 
     def structure(self, machine: StateMachine) -> Structure:
         """How the sources stand against those that exporting a machine writes, line for line. Nothing runs."""
@@ -214,6 +217,16 @@ class CRunner(EngineRunner):
 
 _KEPT = {"S": "spikes", "V": "potential", "R": "reset", "margin": "margin"}
 """What of a neuron is kept, and where it stands in a trace."""
+
+
+def _read(path: Path) -> tuple[CHeader, dict[str, bytes]]:
+    """What files say of themselves, and name -> content of those that are compiled or mapped, checked."""
+    network = read_source(path)
+    header = header_of(path, network)
+    _, *others = names_of(path, header.weights)
+    sources = {path.name: network, **{name: read_source(path.parent / name) for name in others}}
+    check_files(path, header.files, sources)
+    return header, sources
 
 
 def _started(library: Library, batch: int, state: Mapping[str, Any] | None) -> States:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,21 +18,34 @@ from psu_deploy.exporters.integers.lower import lower
 from psu_deploy.exporters.integers.metadata import metadata_of
 from psu_deploy.exporters.integers.network import InputCode, IntegerNetwork
 from psu_deploy.exporters.integers.quantise import quantise
+from psu_deploy.exporters.integers.report_again import report_apart
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime.structure import metadata_difference
 
 _OF_THE_WRITER = {"versions", "machine_hash", "report", "calibration"}
-"""Metadata that say who wrote the file from what, and what rounding did: not what it computes."""
+"""Metadata that say who wrote the file from what, and what rounding did, which is looked at by itself."""
 
 
 class CannotBeSaidError(Exception):
     """Why a machine does not give such a file."""
 
 
-def again(
-    metadata: Mapping[str, Any], machine: StateMachine, title: str, libraries: Iterable[str]
-) -> tuple[IntegerNetwork, dict[str, Any]]:
-    """The network that a machine gives, and what there is to say of it.
+class Again(NamedTuple):
+    """What exporting a machine once more gives.
+
+    Attributes:
+        network: in whole numbers.
+        said: what there is to say of it, but for the report.
+        report: where that of the file is not one of this network.
+    """
+
+    network: IntegerNetwork
+    said: dict[str, Any]
+    report: tuple[str, ...]
+
+
+def again(metadata: Mapping[str, Any], machine: StateMachine, title: str, libraries: Iterable[str]) -> Again:
+    """The network that a machine gives, what there is to say of it, and where the report of a file is of another one.
 
     Args:
         metadata: of the file.
@@ -49,11 +62,13 @@ def again(
         raise CannotBeSaidError(f"its code of the input, {code}, is not the one that its calibration data give")
     try:
         chain = lower(machine)
-        network, _ = quantise(chain, code, machine.max_steps, steps)
+        network, choices = quantise(chain, code, machine.max_steps, steps)
     except UnsupportedModelError as error:
         reason = error.problems[0].reason
         raise CannotBeSaidError(f"this network cannot be exported to {title} like this: {reason}") from error
-    return network, metadata_of(machine, chain, network, libraries)
+    said = metadata_of(machine, chain, network, libraries)
+    apart = report_apart(metadata["report"], chain, network, choices, said["neurons"], steps)
+    return Again(network, said, tuple(apart))
 
 
 def facts_apart(metadata: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[str]:

@@ -92,6 +92,11 @@ def _count(machine: StateMachine, network: IntegerNetwork, x: Any, tallies: Sequ
             tally.spikes(expected[layer.name], numbers.reshape(expected[layer.name].shape))
 
 
+def unmeasured(block: Any, choice: Choice) -> LayerReport:
+    """The report of a layer that has not run: what follows from its numbers."""
+    return _layer(block, choice, _Tally())
+
+
 def _layer(block: Any, choice: Choice, tally: _Tally) -> LayerReport:
     layer, scale = choice.layer, choice.scale
     weight, whole = block.synapse.weight, layer.synapse.weight

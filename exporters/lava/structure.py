@@ -23,9 +23,9 @@ def structure_of(content: bytes, metadata: Mapping[str, Any], machine: StateMach
         machine: what it should be an export of.
     """
     try:
-        network, said = again(metadata, machine, "Lava", LIBRARIES)
+        network, said, report = again(metadata, machine, "Lava", LIBRARIES)
     except CannotBeSaidError as error:
         return Structure((str(error),))
     layers = [tree_of(written, "layer") for written in (content, as_hdf5(network, said))]
-    found = first_of([*apart("/layer", *layers), *facts_apart(metadata, said)])
+    found = first_of([*apart("/layer", *layers), *facts_apart(metadata, said), *report])
     return judged_by_version(found, metadata["versions"].get("psu-deploy"), version("psu-deploy"))

@@ -25,11 +25,10 @@ from psu_deploy.cli.train import train
 from psu_deploy.cli.tune import tune
 from psu_deploy.cli.verify import verify
 from psu_deploy.errors import InternalError, PsuDeployError, UnsupportedModelError
+from psu_deploy.files.limits import NO_MEMORY
 from psu_deploy.text import visible
 
 BAD_INPUT = 2
-
-_NO_MEMORY = "can't allocate memory"
 
 app = typer.Typer(
     name="psu-deploy",
@@ -66,7 +65,7 @@ def main() -> None:
     except MemoryError as error:
         _fail(f"there is not enough memory here: {error}")
     except Exception as error:
-        if _NO_MEMORY in str(error):  # torch says it like this
+        if NO_MEMORY in str(error):
             _fail(f"there is not enough memory here: {error}")
         if os.environ.get("PSU_DEPLOY_DEBUG"):
             raise

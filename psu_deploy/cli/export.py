@@ -86,7 +86,7 @@ def _facts(artifact: Artifact, target: Target, options: dict[str, Any]) -> list[
     notes = artifact.approximations[:1] if target.reports else artifact.approximations  # alarms are said above
     return [
         ("file", artifact.path),
-        ("size", f"{artifact.path.stat().st_size:,} bytes"),
+        ("size", _size(artifact)),
         *((title, options.get(name, otherwise)) for name, (title, otherwise) in shown),
         ("fidelity", artifact.fidelity),
         ("defined for", horizon),
@@ -94,6 +94,13 @@ def _facts(artifact: Artifact, target: Target, options: dict[str, Any]) -> list[
         ("machine", artifact.machine_hash[:12]),
         *(("approximation", text) for text in notes),
     ]
+
+
+def _size(artifact: Artifact) -> str:
+    """Of all that was written."""
+    names = artifact.files or (artifact.path.name,)
+    total = sum(artifact.path.with_name(name).stat().st_size for name in names)
+    return f"{total:,} bytes" if len(names) == 1 else f"{total:,} bytes in {', '.join(names)}"
 
 
 def _again(target: Target, options: dict[str, Any]) -> list[Any]:

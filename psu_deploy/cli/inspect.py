@@ -11,7 +11,7 @@ import typer
 
 from psu_deploy import api
 from psu_deploy.cli.assignments import TaskFile, import_tasks
-from psu_deploy.cli.console import out, say, table
+from psu_deploy.cli.console import hint, out, say, table
 from psu_deploy.cli.sources import MACHINE_FILE, MACHINE_SUFFIX
 from psu_deploy.exporters import target_of
 from psu_deploy.machine import StateMachine
@@ -44,6 +44,10 @@ def inspect(
         described = _inspect_artifact(file, not as_json)
     if as_json:
         out.print(json.dumps(described, indent=2), markup=False, emoji=False)
+    elif file.is_dir() or file.suffix == MACHINE_SUFFIX:
+        hint("psu-deploy", "export", file, "--to", "onnx", "--out", "out/")
+    else:
+        hint("psu-deploy", "run", file, "--input", "x.npy", "--output", "y.npy")
 
 
 def _inspect_run(folder: Path, shown: bool) -> Described:
@@ -114,6 +118,8 @@ def _described(path: Path, runner: Runner) -> Described:
         "steps": None if artifact.horizon is None else artifact.horizon - artifact.latency,
         "latency": artifact.latency,
         "static_input": artifact.static_input,
+        "sequence": bool(runner.facts.get("sequence")),
+        "memory": runner.memory,
         "machine": artifact.machine_hash,
         "versions": dict(artifact.versions),
         "inputs": _tensors(contents.inputs),
@@ -139,6 +145,8 @@ def _promises(described: Described) -> list[tuple[str, Any]]:
         ("defined for", "any number of steps" if steps is None else f"{steps} steps"),
         ("latency", f"{described['latency']} steps"),
         ("input", "static: read in the first step only" if static else "read at every step"),
+        *([("takes", "a sequence, all steps in one call")] if described["sequence"] else []),
+        *((what, f"{count:,} bytes") for what, count in described["memory"].items()),
         ("machine", described["machine"]),
         *([("written by", ", ".join(f"{name} {version}" for name, version in versions.items()))] if versions else []),
     ]

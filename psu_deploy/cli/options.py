@@ -105,7 +105,7 @@ def check_options(options: Mapping[str, Any], to: Target) -> None:
     for name in options:
         others = [target for target in all_targets().values() if name in target.options_of("export")]
         known = [own[name]] if name in own else [target.options_of("export")[name] for target in others]
-        flag, needed = known[0].flag, known[0].only_with
+        flag, needed = "/".join((known[0].flag, *known[0].also)), known[0].only_with
         if needed is not None and needed not in options and all(one.only_with for one in known):
             value = known[0].only_at
             asked = f"--{needed.replace('_', '-')}{' if you want one' if value is None else f' {value}'}"

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from psu_deploy import api
-from psu_deploy.cli.console import progress, tell
+from psu_deploy.cli.console import hint, progress, tell
 from psu_deploy.cli.options import read_arrays
 from psu_deploy.cli.sources import (
     MACHINE_FILE,
@@ -54,6 +54,8 @@ def run(
     write_arrays(output, y)
     for name, values in y.items() if isinstance(y, dict) else [("", y)]:
         tell(f"wrote {output}{name and f', {visible(name)}'}: {values.shape} {values.dtype}")
+    more = ("--to", "onnx", "--out", "out/") if of_machine else ()
+    hint("psu-deploy", "export" if of_machine else "inspect", artifact, *more)
 
 
 def _run_machine(path: Path, x: Floats, output: Path) -> Any:

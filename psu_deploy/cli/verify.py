@@ -9,10 +9,11 @@ import typer
 
 from psu_deploy import api
 from psu_deploy.cli.assignments import TaskFile, import_tasks
-from psu_deploy.cli.console import progress, say, say_json, tell
+from psu_deploy.cli.console import hint, progress, say, say_json, tell
 from psu_deploy.cli.options import read_arrays
 from psu_deploy.cli.sources import MACHINE_SUFFIX, check_free, open_source, random_spikes, read_array
 from psu_deploy.errors import InputError
+from psu_deploy.exporters import target_of
 from psu_deploy.verify import EquivalenceReport
 
 STDOUT = Path("-")
@@ -76,6 +77,14 @@ def verify(
     _show(result, report)
     if not result.ok:
         raise typer.Exit(1)
+    hint("psu-deploy", "run", artifact, "--input", data or "x.npy", "--output", "y.npy", *_again(artifact, options))
+
+
+def _again(artifact: Path, options: dict[str, Any]) -> list[Any]:
+    """Words for `run`: those options that it takes too."""
+    known = target_of(artifact).options_of("run")
+    given = ([known[name].flag, value] for name, value in options.items() if name in known)
+    return [word for words in given for word in words if word is not True]
 
 
 def _check_report(report: Path | None, source: Path, artifact: Path, data: Path | None) -> None:

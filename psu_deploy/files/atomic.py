@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.errors import ArtifactError, InternalError
-from psu_deploy.files.temporaries import temporary_folder
+from psu_deploy.files.temporaries import LOCK, for_each_leftover, temporary_folder
 
 _REMEDIES = {
     errno.ENOSPC: "free some space, or name a place on another disk",
@@ -29,7 +29,7 @@ _CANNOT_FLUSH = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.E
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, others: Sequence[str] = ()) -> Iterator[Path]:
     """Yield a temporary path in a folder beside `path`; rename it into place if the block succeeds, else remove it.
 
     Missing parent folders are made. The temporary file has the same name. It is flushed to the disk before it is
@@ -37,13 +37,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Two writers of one path are safe: each file is whole, and the last one stays. What a killed writer of the same path
     left is removed.
 
+    Args:
+        path: file to write.
+        others: names of files that belong to it, which the block writes beside the temporary path. They are renamed
+            after it, one behind the other; who is killed in between leaves the rest where `complete` finds it.
+
     Raises:
-        ArtifactError: if the folder or the file cannot be written.
+        ArtifactError: if the folder or a file cannot be written.
     """
     target = Path(path)
     try:
-        if target.is_dir():
-            raise ArtifactError(f"cannot write {target}: it is a folder; name a file in it")
+        for place in (target, *(target.with_name(name) for name in others)):
+            if place.is_dir():
+                raise ArtifactError(f"cannot write {place}: it is a folder; name a file in it")
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(target.parent, target.name) as folder:
             temporary = folder / target.name
@@ -51,12 +57,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             yield temporary
             if not temporary.stat().st_size:
                 raise InternalError(f"nothing was written to {temporary}, which is the place for what becomes {target}")
-            _flush(temporary)
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(target)
+            written = [temporary, *(folder / name for name in others)]
+            for file in written:
+                _flush(file)
+                file.chmod(0o666 & ~_umask())
+            for file in written:
+                file.replace(target.with_name(file.name))
         _flush_folder(target.parent)
     except OSError as error:
         raise ArtifactError(_sentence(target, error)) from error
+
+
+def complete(path: Path, is_rest: Callable[[Path], bool]) -> None:
+    """Rename what belongs to a file and was not renamed yet when its writer was killed; a living one is waited for.
+
+    Args:
+        path: the file that was renamed first.
+        is_rest: whether a folder holds the last of the files that belong to this very one.
+    """
+
+    def finish(folder: Path) -> bool:
+        if (folder / path.name).exists() or not is_rest(folder):
+            return False
+        for file in folder.iterdir():
+            if file.name != LOCK:
+                file.replace(path.with_name(file.name))
+        _flush_folder(path.parent)
+        return True
+
+    for_each_leftover(path.parent, path.name, finish)
 
 
 def write_whole(path: str | Path, content: bytes | memoryview) -> None:

@@ -29,6 +29,9 @@ OBJECT = 256
 NUMBER = 24
 """Bytes that reading one number takes: as it lies in the file, in float64, and once more while it is checked."""
 
+NO_MEMORY = "can't allocate memory"
+"""What torch says in a RuntimeError where others raise a MemoryError."""
+
 
 def memory_for(size: int) -> int:
     """Bytes that reading and checking a file of `size` bytes may take.

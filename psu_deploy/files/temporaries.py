@@ -17,7 +17,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -55,13 +55,33 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
 
 def remove_leftovers(parent: Path, name: str) -> None:
     """Remove the temporary folders of dead processes of this user."""
+    for folder in _unfinished(parent, name):
+        _if_dead(folder, _clear)
+
+
+def for_each_leftover(parent: Path, name: str, do: Callable[[Path], bool]) -> None:
+    """Do something with the temporary folders of this user that nobody writes to, after whoever does is done.
+
+    Args:
+        parent: where they are.
+        name: of what is written.
+        do: what to do with one, which is locked; whether to remove it then. An OSError ends that one.
+    """
+
+    def use(folder: Path) -> None:
+        if do(folder):
+            _clear(folder)
+
+    for folder in _unfinished(parent, name):
+        _if_dead(folder, use, wait=True)
+
+
+def _unfinished(parent: Path, name: str) -> list[Path]:
     pattern = re.compile(_pattern(re.escape(name[:_KEPT])))
     try:
-        found = [Path(entry.path) for entry in os.scandir(parent) if pattern.fullmatch(entry.name)]
+        return [Path(entry.path) for entry in os.scandir(parent) if pattern.fullmatch(entry.name)]
     except OSError:  # a folder that may not be listed can still be written to
-        return
-    for folder in found:
-        _remove_if_dead(folder)
+        return []
 
 
 def is_temporary(path: Path) -> bool:
@@ -95,8 +115,8 @@ def _lock(handle: int, wait: bool) -> bool:
     return True
 
 
-def _remove_if_dead(folder: Path) -> None:
-    """Remove a folder of this user if nobody holds its lock."""
+def _if_dead(folder: Path, do: Callable[[Path], None], *, wait: bool = False) -> None:
+    """Do something with a folder of this user if nobody holds its lock, or when nobody does any more."""
     if sys.platform == "win32":
         return
     with suppress(OSError):  # gone by now, or not to be removed by us: then it stays
@@ -109,8 +129,8 @@ def _remove_if_dead(folder: Path) -> None:
             folder.rmdir()  # which only an empty one lets happen: its writer died before there was a lock, or after
             return
         try:
-            if stat.S_ISREG(os.fstat(handle).st_mode) and _lock(handle, wait=False):
-                _clear(folder)
+            if stat.S_ISREG(os.fstat(handle).st_mode) and _lock(handle, wait=wait):
+                do(folder)
         finally:
             os.close(handle)
 

@@ -24,6 +24,7 @@ class Artifact:
         static_input: whether the input is read in the first step only, as one image shown at every step.
         versions: library -> version that wrote it.
         approximations: every approximation made, in words.
+        files: names of all that `export` wrote, the file first; () = the file alone, or it was opened, not written.
     """
 
     path: Path
@@ -35,3 +36,4 @@ class Artifact:
     static_input: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     approximations: tuple[str, ...] = ()
+    files: tuple[str, ...] = field(default=(), compare=False)

@@ -108,6 +108,11 @@ class Runner(ABC):
         """Inputs, outputs, layers and state, as far as the file tells. By default the input alone."""
         return Contents(inputs=(Tensor("x", self.input_shape),))
 
+    @property
+    def memory(self) -> dict[str, int]:
+        """What it takes on a chip: what for -> bytes. By default nothing: the file does not tell."""
+        return {}
+
     def notes(self, x: Any) -> list[str]:
         """What is worth knowing about a run on x, (T, B, *input_shape), in words. By default nothing."""
         return []

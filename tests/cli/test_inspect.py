@@ -141,3 +141,16 @@ def test_names_with_lines_in_them(cli, tmp_path, suffix):
     assert r"one\ntwo \x1b[31m" in result.out
     assert not [line for line in result.out.splitlines() if line.strip("│ ").startswith("two")]
     assert described(cli, path)["file"] == str(path)
+
+
+def test_a_sequence(cli):
+    """One that takes all steps in a call says so."""
+    psu.export(NETWORK, "net.onnx", sequence=True)
+    assert described(cli, "net.onnx")["sequence"]
+    assert "a sequence, all steps in one call" in cli("inspect", "net.onnx").out
+    assert not described(cli, export(".onnx"))["sequence"]
+    assert "a sequence" not in cli("inspect", "net.onnx").out
+
+
+def test_how_to_go_on_with_a_machine(cli, saved):
+    assert f"next: psu-deploy export {saved} --to onnx --out out/" in cli("inspect", saved).err

@@ -86,7 +86,7 @@ def test_nothing_to_calibrate_with(cli, saved, tmp_path):
         (
             "onnx",
             ["--calibrate", "x.npy"],
-            "--calibration is an option of --to nir, --to lava and --to c, not of --to onnx",
+            "--calibration/--calibrate is an option of --to nir, --to lava and --to c, not of --to onnx",
         ),
         ("lava", ["--max-flip-rate", "0.1"], "--max-flip-rate limits an approximation"),
     ],

@@ -149,7 +149,9 @@ class TestOptionsEverywhere:
     @pytest.mark.full
     def test_calibration_of_nothing(self, cli, files):
         words = ("export", "net.psm", "--to", "nir", "--calibrate", "x.npy", "--out", "net.nir")
-        cli(*words).failed_with("--calibration measures an approximation; add --allow-approximation if you want one")
+        cli(*words).failed_with(
+            "--calibration/--calibrate measures an approximation; add --allow-approximation if you want one"
+        )
 
 
 class Full(io.StringIO):

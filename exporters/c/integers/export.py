@@ -12,8 +12,8 @@ from psu_deploy.exporters.c.integers.header import LIBRARIES
 from psu_deploy.exporters.c.integers.runner import IntegerCRunner
 from psu_deploy.exporters.c.integers.sources import page_text, sources_of
 from psu_deploy.exporters.c.sources import page_of
+from psu_deploy.exporters.c.together import written_together
 from psu_deploy.exporters.integers.pipeline import Rounded, report_path, rounded
-from psu_deploy.files.atomic import atomic_path
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Artifact
 
@@ -29,15 +29,11 @@ def export(machine: StateMachine, path: Path, *, calibration: Any, input_range: 
         raise UnsupportedModelError(error.problems, _ACTION) from error
     report = json.dumps(made.report.to_dict(), indent=2) + "\n"
     page = page_text(made.network, made.metadata, path)
-    written = {page_of(path): page.encode(), report_path(path).name: report.encode(), **sources}
-    with atomic_path(path) as temporary:
-        for name, content in written.items():
-            (temporary.parent / name).write_bytes(content)
+    beside = {page_of(path): page.encode(), report_path(path).name: report.encode()}
+    with written_together(path, sources, beside) as temporary:
         artifact = _checked(temporary, made)
-        for name in written.keys() - {path.name}:  # net.c last: it says what the others must be
-            (temporary.parent / name).replace(path.parent / name)
     path.with_name(f"{path.stem}_weights.bin").unlink(missing_ok=True)  # of another export to this name
-    return replace(artifact, path=path)
+    return replace(artifact, path=path, files=(*sources, *beside))
 
 
 def _checked(path: Path, made: Rounded) -> Artifact:

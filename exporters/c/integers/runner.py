@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.exporters.c.header import check_files
-from psu_deploy.exporters.c.integers.header import read
+from psu_deploy.exporters.c.integers.header import IntegerCHeader, read
 from psu_deploy.exporters.c.integers.library import IntegerLibrary, open_library
 from psu_deploy.exporters.c.integers.structure import structure_of
+from psu_deploy.exporters.c.memory import memory_of
 from psu_deploy.exporters.c.reading import read_source
 from psu_deploy.exporters.c.sources import names_of
+from psu_deploy.exporters.c.together import settled
 from psu_deploy.exporters.integers.input_code import encode
 from psu_deploy.exporters.integers.network import IntegerNetwork
 from psu_deploy.exporters.integers.reference import Reference
@@ -48,9 +50,7 @@ class IntegerCRunner(IntegerRunner):
 
     def __init__(self, path: str | Path, *, flags: str | None = None, compiled: bool = True) -> None:
         source = Path(path)
-        self._sources = {name: read_source(source.parent / name) for name in names_of(source, "c")}
-        network, self._said = read(source, self._sources[source.name])
-        check_files(source, self._said.files, self._sources)
+        self._sources, network, self._said = settled(source, lambda: _read(source))
         super().__init__(source, self._said)
         self._hold(network, self._said, in_numpy=False)
         self._flags = flags
@@ -66,6 +66,11 @@ class IntegerCRunner(IntegerRunner):
     def engine(self) -> str:
         """What the file is made to run in."""
         return "C"
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """State, room to work in and numbers, in bytes."""
+        return memory_of(self._sources[names_of(self._path, "c")[1]])
 
     def structure(self, machine: StateMachine) -> Structure:
         """How the numbers and the sources stand against those that exporting a machine gives. Nothing runs."""
@@ -106,3 +111,11 @@ class IntegerCRunner(IntegerRunner):
             for index in record:
                 seen[index].append(library.sent(states, index))
         return Sent(np.concatenate(rows), {index: np.stack(values) for index, values in seen.items()})
+
+
+def _read(path: Path) -> tuple[dict[str, bytes], IntegerNetwork, IntegerCHeader]:
+    """Name -> content of the files, and what the metadata hold, checked."""
+    sources = {name: read_source(path.parent / name) for name in names_of(path, "c")}
+    network, said = read(path, sources[path.name])
+    check_files(path, said.files, sources)
+    return sources, network, said

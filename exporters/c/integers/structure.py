@@ -33,14 +33,14 @@ def structure_of(path: Path, sources: Mapping[str, bytes], header: IntegerCHeade
     """
     metadata = header.facts
     try:
-        network, said = again(metadata, machine, "C", LIBRARIES)
+        network, said, report = again(metadata, machine, "C", LIBRARIES)
         expected = sources_of(network, said | {"machine_hash": header.machine_hash}, path)
     except CannotBeSaidError as error:
         return Structure((str(error),))
     except UnsupportedModelError as error:
         return Structure((f"this network cannot be exported to C: {error.problems[0].reason}",))
     trees = from_plain(header.network), from_plain(as_plain(tree_of_network(network)))
-    numbers = [*apart("layer", *trees), *facts_apart(metadata, said)]
+    numbers = [*apart("layer", *trees), *facts_apart(metadata, said), *report]
     found = first_of(numbers or list(_lines_apart(sources, expected)))
     return judged_by_version(found, header.versions.get("psu-deploy"), version("psu-deploy"))
 

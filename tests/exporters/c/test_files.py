@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from hashlib import sha256
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from torch import nn
 
 import psu_deploy as psu
-from psu_deploy.exporters.c import compiler
+from psu_deploy.exporters.c import compiler, export
 from psu_deploy.exporters.c.header import MARK
-from tests.zoo import MACHINES, chain, inputs, normal
+from psu_deploy.machine import ops
+from tests.zoo import MACHINES, chain, inputs, neuron, normal
 
 MACHINE = MACHINES["unfolded batch norm"]
 
@@ -205,6 +207,36 @@ def test_what_a_compiler_refuses(path):
         psu.load(path)
 
 
+@pytest.mark.parametrize("cache", ["kept", ""])
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("true", "the C compiler true says that all went well, and wrote nothing, given -O1"),
+        ("cc -fsyntax-only", "the C compiler cc -fsyntax-only says that all went well, and wrote nothing, given -O1"),
+        ("false", "the C compiler false refuses the sources: it ends with 1 and says nothing; check CC and the flags"),
+    ],
+)
+def test_a_compiler_that_does_nothing(path, monkeypatch, tmp_path, cache, command, message):
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", cache and str(tmp_path / cache))
+    monkeypatch.setenv("CC", command)
+    with refused(message, psu.EngineError):
+        psu.load(path)
+
+
+def test_a_compiler_that_is_no_program(path, monkeypatch, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("not one")
+    program.chmod(0o755)
+    monkeypatch.setenv("CC", str(program))
+    with refused(f"the C compiler {program} does not start: [Errno 8] Exec format error", psu.EngineError):
+        psu.load(path)
+
+
+def test_flags_that_write_nothing(path):
+    with refused("wrote nothing, given -fsyntax-only -ffp-contract=off -std=c99; check CC", psu.EngineError):
+        psu.load(path, flags="-fsyntax-only")
+
+
 def test_without_a_compiler(path, monkeypatch, tmp_path):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -275,6 +307,37 @@ def test_a_folder_that_others_may_write_to_is_not_used(path, monkeypatch, tmp_pa
     assert not list(folder.iterdir())
 
 
+TOO_LARGE = {
+    "output": chain((2**16, 1), ops.Expand((2**16, 2**16))),
+    "input": chain((2**16, 2**16), ops.Reduce("sum", (0,))),
+    "state": chain((2**26,), neuron(ops.Exponentials(np.ones(64), np.ones(64)))),
+}
+
+
+@pytest.mark.parametrize("kind", TOO_LARGE)
+def test_more_numbers_than_c_counts(tmp_path, kind):
+    with refused("4,294,967,296 numbers at once, more than an int of C counts", psu.UnsupportedModelError):
+        psu.export(TOO_LARGE[kind], tmp_path / "net.c", target="c")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate"), RuntimeError("you can't allocate memory")])
+def test_more_memory_than_there_is(tmp_path, monkeypatch, error):
+    def check(*_):
+        raise error
+
+    monkeypatch.setattr(export, "check_export", check)
+    with refused("one sample of this network is 36 bytes of state and of numbers between layers", psu.InputError):
+        psu.export(chain((3,), neuron(ops.Leak(0.4, 0.6))), tmp_path / "net.c", target="c")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("exponent", [1e-300, -1e-60])
+def test_an_exponent_that_would_be_none(tmp_path, exponent):
+    with refused(f"its exponent, {exponent}, is 0 in float32", psu.UnsupportedModelError):
+        psu.export(chain((3,), ops.Power(exponent)), tmp_path / "net.c", target="c")
+
+
 def test_a_file_that_cannot_be_written(tmp_path):
     (tmp_path / "net.c").mkdir()
     with refused("it is a folder"):
@@ -331,13 +394,16 @@ def test_numbers_cut_short(tmp_path):
 
 
 def test_a_damaged_library_is_made_again(path, tmp_path, monkeypatch):
+    """In a cache that this process has opened nothing of yet: the system would remember it by its name."""
     monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "cache"))
     psu.load(path)
-    (library,) = (tmp_path / "cache").rglob("*.so")
-    damaged = library.with_name("damaged")  # a file of its own: the whole one is open in this process
-    damaged.write_bytes(library.read_bytes()[:4096])
-    damaged.replace(library)
+    shutil.copytree(tmp_path / "cache", tmp_path / "other")
+    (library,) = (tmp_path / "other").rglob("*.so")
+    library.write_bytes(library.read_bytes()[:40])
+    monkeypatch.setenv("PSU_DEPLOY_CACHE", str(tmp_path / "other"))
+    done = builds(monkeypatch)
     assert psu.verify(MACHINE, psu.load(path), inputs(MACHINE, 4, 2), allow_silent=True).ok
+    assert len(done) == 1
 
 
 @pytest.mark.parametrize("flags", ["'", 3, ["-O2"]])

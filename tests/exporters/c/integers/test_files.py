@@ -104,3 +104,34 @@ def test_metadata_that_are_not_of_these_sources(path, kind):
     metadata(path, change)
     with pytest.raises(psu.ArtifactError, match=f"metadata say of .*{name}.* is not what is compiled; export it"):
         psu.load(path)
+
+
+def _layer(facts, **other):
+    facts["report"]["layers"][0] |= other
+
+
+FORGED = {
+    "weights": (lambda facts: _layer(facts, weight_error=0.0), "its report, layers 0, weight_error is 0.0, exporting"),
+    "bound": (lambda facts: _layer(facts, bound=0.99), "its report, layers 0, bound is 0.99, exporting"),
+    "name": (lambda facts: _layer(facts, name="other"), "its report, layers 0, name is 'other', exporting"),
+    "total": (lambda facts: facts["report"].update(flip_rate=0.5), "its report, flip_rate is 0.5, exporting"),
+    "steps": (lambda facts: facts["report"].update(steps=3), "its report, steps is 3, exporting"),
+    "samples": (lambda facts: facts["report"].update(samples=1), "its report, spikes_compared is 96, exporting"),
+    "alarms": (lambda facts: facts["report"].update(alarms=["all is well"]), "its report, alarms"),
+    "one layer less": (lambda facts: facts["report"]["layers"].pop(), "its report is of 1 layers, exporting"),
+    "a layer without spikes": (lambda facts: _layer(facts, flip_rate=None), "it fires, and its rates are"),
+    "no share": (lambda facts: _layer(facts, dead=1.5), "a dead share of 1.5 are no shares"),
+    "flips": (lambda facts: _layer(facts, firing_before=0.9), "so many flips do not make this of that"),
+    "states": (lambda facts: _layer(facts, observed=0.99), "must not fall"),
+}
+
+
+@pytest.mark.full
+@pytest.mark.rows(6)
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_report_that_is_of_no_such_network(path, kind):
+    """Whoever reads it believes what rounding did."""
+    change, message = FORGED[kind]
+    assert not psu.load(path, compiled=False).structure(machine()).differences
+    metadata(path, change)
+    assert message in "; ".join(psu.load(path, compiled=False).structure(machine()).differences)
