@@ -6,9 +6,8 @@ from collections.abc import Callable
 from math import pi, prod, sqrt
 from typing import Any
 
-from psu_deploy.errors import Refusal
 from psu_deploy.exporters.c.loops import each, nest, place, strides_of
-from psu_deploy.exporters.c.numbers import literal, single
+from psu_deploy.exporters.c.numbers import literal
 from psu_deploy.exporters.c.scope import Scope
 from psu_deploy.machine import ops
 
@@ -36,9 +35,6 @@ _ACTIVATIONS = {
 """Kind -> expression in v; `@` stands before a function of ours."""
 
 _ELEMENTARY = {"exp": "expf(v)", "expm1": "expm1f(v)", "log": "logf(v)", "log1p": "log1pf(v)"}
-
-
-_ZERO = "if that is what is meant, let the exponent be 0; else choose one that float32 has"
 
 
 def power(base: str, exponent: float) -> str:
@@ -98,8 +94,6 @@ def _elementary(layer: ops.Elementary, scope: Scope) -> None:
 
 
 def _power(layer: ops.Power, scope: Scope) -> None:
-    if layer.exponent and not single(layer.exponent):
-        raise Refusal(f"its exponent, {layer.exponent!r}, is 0 in float32: y would be 1 everywhere", _ZERO)
     scope.say(f"y = x ** {layer.exponent!r}")
     each(scope, power("v", layer.exponent))
 

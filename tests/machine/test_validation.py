@@ -203,6 +203,8 @@ WINDOW = {"columns": np.ones((3, 2)), "bias": np.zeros(3), "time_invariant": Fal
         (ops.Activation, {"kind": "relu"}, {"kind": "atan"}, "Activation.kind must be one of .*, got 'atan'"),
         (ops.Elementary, {"kind": "exp"}, {"kind": "exp2"}, "Elementary.kind must be one of .*, got 'exp2'"),
         (ops.Power, {"exponent": 2}, {"exponent": math.inf}, "Power.exponent must be a finite number"),
+        (ops.Power, {"exponent": 2}, {"exponent": 1e-300}, "Power: exponent must be a number that float32 has"),
+        (ops.Power, {"exponent": 2}, {"exponent": -1e300}, "Power: exponent must be a number that float32 has"),
         (ops.LeakyReLU, {"slope": 0.1}, {"slope": None}, "LeakyReLU.slope must be a finite number"),
         (ops.PReLU, {"slopes": [0.1]}, {"slopes": 0.1}, "PReLU.slopes must have 1 axes"),
         (ops.ELU, {"alpha": 1.0}, {"alpha": math.nan}, "ELU.alpha must be a finite number"),

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from psu_deploy.errors import InputError
 from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.ops.fields import finite, one_of
 from psu_deploy.machine.ops.functions import FUNCTION_ERROR
@@ -85,7 +87,10 @@ class Power(Layer):
     Without a value, NaN, where x < 0 and the exponent is no whole number.
 
     Args:
-        exponent: any number.
+        exponent: a number that float32 has; 0 and tiny ones are told apart.
+
+    Raises:
+        InputError: if float32 does not have it.
     """
 
     exponent: float
@@ -94,6 +99,10 @@ class Power(Layer):
 
     def __post_init__(self) -> None:
         finite(self, "exponent")
+        with np.errstate(over="ignore"):
+            held = np.float32(self.exponent)
+        if not np.isfinite(held) or (self.exponent and not held):
+            raise InputError(f"Power: exponent must be a number that float32 has, got {self.exponent!r}, there {held}")
 
     def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
         return self._value(inputs[0])

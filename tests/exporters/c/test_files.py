@@ -332,12 +332,6 @@ def test_more_memory_than_there_is(tmp_path, monkeypatch, error):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("exponent", [1e-300, -1e-60])
-def test_an_exponent_that_would_be_none(tmp_path, exponent):
-    with refused(f"its exponent, {exponent}, is 0 in float32", psu.UnsupportedModelError):
-        psu.export(chain((3,), ops.Power(exponent)), tmp_path / "net.c", target="c")
-
-
 def test_a_file_that_cannot_be_written(tmp_path):
     (tmp_path / "net.c").mkdir()
     with refused("it is a folder"):
