@@ -16,7 +16,7 @@ from psu_deploy.runtime import Artifact
 from psu_deploy.verify import Certificate, certify
 from psu_deploy.verify.witness import Seen
 
-_NEURONS = 4
+_NEURONS = 3
 """Neurons whose potential is shown over time: one that differs, and those whose margins are the tightest."""
 
 
@@ -110,8 +110,10 @@ class Collected:
         self._keep([neuron_at(seen, certificate, first.layer, place, start)])
 
     def _keep(self, found: Sequence[Neuron]) -> None:
-        places = {(one.layer, one.sample, one.neuron): one for one in (*self.neurons, *found)}
-        self.neurons = sorted(places.values(), key=_urgency)[:_NEURONS]
+        places: dict[tuple[Any, ...], Neuron] = {}
+        for one in sorted((*self.neurons, *found), key=_urgency):
+            places.setdefault((one.layer, one.neuron), one)
+        self.neurons = list(places.values())[:_NEURONS]
 
 
 def _when(differences: Differences) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from psu_deploy.report.collected import Collected
-from psu_deploy.report.reasons import Reason, reasons
+from psu_deploy.report.reasons import Reason, reasons, untried
 from psu_deploy.report.words import called, multiple, place
 from psu_deploy.verify import Decision, EquivalenceReport
 
@@ -64,7 +64,8 @@ def _safe(report: EquivalenceReport, name: str) -> str:
     if report.nothing_fired:
         return f"{name} is as silent as {first}: nothing fired in {report.spikes_compared:,} decisions, as was allowed."
     if not report.spike_flips:
-        return f"{name} gives the same {report.spikes_compared:,} spikes as {first}: none differs."
+        but = f"; but {untried(report)}, so not all of it was tried" if report.unexercised else ""
+        return f"{name} gives the same {report.spikes_compared:,} spikes as {first}: none differs{but}."
     given, changed = report.answers
     answers = f" and {changed:,} of {given:,} answers" if given else ""
     return (

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psu_deploy.machine import StateMachine, Trace
+from psu_deploy.machine.ops import LIFNeuron
 from psu_deploy.verify.certificate import Certificate
 from psu_deploy.verify.witness import Seen
 
@@ -38,9 +39,9 @@ class First(NamedTuple):
         margin: V - R - threshold in exact arithmetic, given what the first run fired before; None = nobody judged.
         bound: how far rounding can move it; None = nobody judged.
         sides: what either run had there.
-        behind: decisions of the same sample that differ in the same layer or in layers behind it, at this step or
-            later, this one not counted; per layer.
-        elsewhere: other decisions of the same sample that differ.
+        follow: decisions of the same sample that differ at this step or later, where the spikes of the layer reach, and
+            that exact arithmetic, where it judged, finds right given what was fired before; per layer.
+        beside: other decisions of the same sample that differ.
     """
 
     layer: str
@@ -50,8 +51,8 @@ class First(NamedTuple):
     margin: float | None
     bound: float | None
     sides: tuple[Side, Side]
-    behind: dict[str, int]
-    elsewhere: int
+    follow: dict[str, int]
+    beside: int
 
 
 @dataclass
@@ -139,14 +140,33 @@ def _first(
         judged = seen.certificates[0]
         margin, bound = float(judged.exact.margin[layer][at]), float(judged.bounds.margin[layer][at])
     sides = [_side(name, trace, layer, at) for name, trace in zip(seen.names, seen.traces, strict=True)]
-    follow = behind(machine, layer)
-    counts = {name: int(rows[t:, sample].sum()) for name, rows in differ.items() if name in follow or name == layer}
-    counts[layer] -= 1
+    follow = _follow(machine, layer, t, {name: rows[:, sample] for name, rows in differ.items()}, _own_of(seen, sample))
     same = sum(int(rows[:, sample].sum()) for rows in differ.values())
+    beside = same - 1 - sum(follow.values())
     return First(
-        layer, t, sample + start, tuple(neuron), margin, bound, (sides[0], sides[1]), counts,
-        same - 1 - sum(counts.values()),
+        layer, t, sample + start, tuple(neuron), margin, bound, (sides[0], sides[1]), follow, beside
     )  # fmt: skip
+
+
+def _own_of(seen: Seen, sample: int) -> set[tuple[str, int, tuple[int, ...]]]:
+    """Decisions of one sample that no earlier ones explain, (layer, t, neuron)."""
+    disputed = (decision for certificate in seen.certificates for decision in certificate.disputed)
+    return {(one.layer, one.t, one.neuron) for one in disputed if one.sample == sample}
+
+
+def _follow(
+    machine: StateMachine,
+    layer: str,
+    t: int,
+    differ: Mapping[str, NDArray[np.bool_]],
+    own: set[tuple[str, int, tuple[int, ...]]],
+) -> dict[str, int]:
+    found = {}
+    for name in reached(machine, layer):
+        later = t + (name == layer)
+        itself = sum(1 for one, step, neuron in own if one == name and step >= later and differ[name][step, *neuron])
+        found[name] = int(differ[name][later:].sum()) - itself
+    return found
 
 
 def _side(name: str, trace: Trace, layer: str, at: tuple[int, ...]) -> Side:
@@ -157,10 +177,11 @@ def _side(name: str, trace: Trace, layer: str, at: tuple[int, ...]) -> Side:
     return Side(name, bool(trace.spikes[layer][at]), *numbers)
 
 
-def behind(machine: StateMachine, layer: str) -> frozenset[str]:
-    """Names of the nodes that what a layer emits reaches."""
-    reached = {layer}
+def reached(machine: StateMachine, layer: str) -> list[str]:
+    """Neuron layers that see what a layer emits, at once or later, in network order."""
+    found = {layer}
     for node in machine.nodes:
-        if not reached.isdisjoint(node.inputs):
-            reached.add(node.name)
-    return frozenset(reached - {layer})
+        if not found.isdisjoint(node.inputs):
+            found.add(node.name)
+    feeds_back = any(node.name == layer and isinstance(node.layer, LIFNeuron) for node in machine.nodes)
+    return [name for name in machine.spiking if name in found and (name != layer or feeds_back)]

@@ -30,6 +30,11 @@ class Drift:
     errors: dict[str, Rows] = field(default_factory=dict)
     bound: Rows | None = None
 
+    @property
+    def inexact(self) -> bool:
+        """Whether anything is rounded at all."""
+        return self.bound is not None and bool((self.bound > 0).any())
+
     def add(self, name: str, value: Any, exact: Tensor, bound: Tensor) -> None:
         """A part of the batch: all (T, B, *features)."""
         error = _largest((torch.as_tensor(np.asarray(value, np.float64)) - exact).abs())

@@ -83,6 +83,7 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     environment.filters |= {
+        "runs": tuple,
         "several": several,
         "count": lambda value: f"{value:,}",
         "number": lambda value: "–" if value is None else f"{value:.3g}",  # noqa: RUF001  a dash in an empty cell

@@ -18,6 +18,8 @@ from psu_deploy.report.samples import Neuron, Raster
 _RASTERS, _HISTOGRAMS, _DRIFTS = 3, 6, 4
 """Layers that are drawn."""
 
+_EACH = ("first run", "second run")
+
 
 class Panel(NamedTuple):
     """A picture.
@@ -45,7 +47,7 @@ class Pictures:
     Attributes:
         rasters: layers, run by run.
         neurons: neurons over time.
-        runs: of these neurons, first and second.
+        runs: of these neurons, first and second; where they are others for each, that is said.
         reset: whether any of them has a reset.
         margins: layer -> histogram.
         drift: (what, picture).
@@ -77,7 +79,7 @@ def pictures(collected: Collected) -> Pictures:
             for i, one in enumerate(rasters)
         ),
         tuple((one, draw_potential(f"v{i}", one)) for i, one in enumerate(neurons)),
-        tuple(neurons[0].runs) if neurons else (),
+        _runs(neurons),
         has_reset(neurons),
         tuple((name, draw_margins(f"m{i}", collected.margins[name])) for i, name in enumerate(histograms)),
         tuple((what, draw_drift(f"d{i}", drift, drifting)) for i, (what, drift) in enumerate(drifts)),
@@ -87,9 +89,14 @@ def pictures(collected: Collected) -> Pictures:
     )
 
 
+def _runs(neurons: list[Neuron]) -> tuple[str, ...]:
+    found = {tuple(neuron.runs) for neuron in neurons}
+    return found.pop() if len(found) == 1 else _EACH
+
+
 def _rasters(collected: Collected) -> list[Raster]:
-    """The layers that differ, the first and the last, in network order."""
-    found = collected.rasters
+    """The layers that differ, the first and the last, in network order; none in which nothing fired."""
+    found = [one for one in collected.rasters if any(spikes.any() for spikes in one.spikes.values())]
     differ = [i for i, one in enumerate(found) if any(flips.any() for flips in one.flips.values())]
     wanted = [*differ, 0, len(found) - 1, *range(len(found))]
     chosen = list(dict.fromkeys(i for i in wanted if 0 <= i < len(found)))[:_RASTERS]
@@ -104,10 +111,10 @@ def _tightest(collected: Collected) -> list[str]:
 
 
 def _drifts(collected: Collected) -> tuple[list[tuple[str, Drift]], list[str]]:
-    """The last layers, which see the most of it, and the outputs; and the runs in them."""
+    """The last layers, which see the most of it, and the outputs, unless nothing is rounded; and the runs in them."""
     layers = [(f"V of layer {name}", drift) for name, drift in collected.drifts.layers.items()]
     outputs = [(f"output {name}", drift) for name, drift in collected.drifts.outputs.items()]
-    shown = [*layers[-_DRIFTS:], *outputs[:_DRIFTS]]
+    shown = [(what, drift) for what, drift in (*layers[-_DRIFTS:], *outputs[:_DRIFTS]) if drift.inexact]
     return shown, list(dict.fromkeys(run for _, drift in shown for run in drift.errors))[:3]
 
 

@@ -56,7 +56,7 @@ def _runs(report: EquivalenceReport, collected: Collected) -> Iterator[str]:
             yield f"{pair}, side by side on {tried}: {_spikes(comparison)}."
         if comparison.rule == "exact" and comparison.ok:
             yield f"{comparison.second} repeats every number of {called(comparison.first)}."
-        yield from (f"{pair}: {failure}." for failure in comparison.failures[:_SHOWN])
+        yield from (f"{failure}." for failure in comparison.failures[:_SHOWN])
     yield from (f"{note}." for note in report.notes if note.startswith("it does not run"))
 
 
@@ -69,8 +69,9 @@ def _spikes(comparison: Comparison) -> str:
 
 
 def _certified(report: EquivalenceReport, collected: Collected) -> Iterator[str]:
+    """Nothing where something is wrong: then it is not rounding that matters."""
     decisions = sum(margins.decisions for margins in collected.margins.values())
-    if not decisions:
+    if not decisions or report.status == "NOT EQUIVALENT":
         return
     sure = sum(margins.certified for margins in collected.margins.values())
     far = "further from their threshold than rounding can move them, in any order of the sums"
@@ -102,5 +103,13 @@ def _outputs(report: EquivalenceReport) -> Iterator[str]:
 
 def _unexercised(report: EquivalenceReport) -> Iterator[str]:
     if report.unexercised and not report.nothing_fired:
-        names = ", ".join(map(repr, report.unexercised))
-        yield f"layers {names} never fired, or always: only what the file holds speaks for them."
+        yield f"{untried(report)}: of these, little more than what the file holds is known."
+
+
+def untried(report: EquivalenceReport) -> str:
+    """The layers in which no decision was tried both ways."""
+    layers = report.comparisons[0].layers
+    silent = [repr(layer.name) for layer in layers if layer.never_fired]
+    busy = [repr(layer.name) for layer in layers if layer.always_fired]
+    found = ((silent, "never fired"), (busy, "fired at every step"))
+    return " and ".join(f"layer{'s' * (len(names) > 1)} {', '.join(names)} {said}" for names, said in found if names)

@@ -141,7 +141,7 @@ def rounding(report: EquivalenceReport) -> list[Rounding]:
     """Every comparison in which differences are measured."""
     return [
         Rounding(
-            (called(one.first), one.second),
+            (called(one.first), called(one.second)),
             "the weights" if one.rule == "rounded" else "all numbers to integers",
             one.spike_flips,
             one.spikes_compared,

@@ -7,7 +7,12 @@ import math
 from psu_deploy.report.margins import Closest
 from psu_deploy.verify import Decision
 
-_FORMS = {"module": "the torch module", "machine": "the state machine"}
+_FORMS = {
+    "module": "the torch module",
+    "machine": "the state machine",
+    "rounded machine": "the rounded machine",
+    "other machine": "the other machine",
+}
 
 
 def called(run: str) -> str:
@@ -24,10 +29,12 @@ def place(decision: Decision | Closest) -> str:
 def multiple(times: float) -> str:
     """As many times.
 
-    >>> multiple(12.345), multiple(float("inf"))
-    ('12.3 times', 'infinitely often')
+    >>> multiple(12.345), multiple(12345), multiple(float("inf"))
+    ('12.3 times', '12,300 times', 'infinitely often')
     """
-    return "infinitely often" if math.isinf(times) else f"{times:,.3g} times"
+    if math.isinf(times):
+        return "infinitely often"
+    return f"{times:.3g} times" if times < 1000 else f"{float(f'{times:.3g}'):,.0f} times"
 
 
 def several(count: int, word: str) -> str:

@@ -54,6 +54,7 @@ _HEAD = re.compile(r"^.*?(?=<svg)", re.S)
 _STYLE = re.compile(r"<style.*?</style>", re.S)
 _SIZE = re.compile(r'(<svg\b[^>]*?) width="[^"]*" height="[^"]*"')
 _FONT = re.compile(r"font-family: [^;\"]*;? ?")
+_TAG = re.compile(r"<[^>]*>")
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
 _PATH = re.compile(r'(?<= d=")[^"]*')
 _ID = re.compile(r' id="([^"]*)"')
@@ -90,7 +91,7 @@ def draw(key: str, plot: Any, width: float = 3.5, height: float = 2.1) -> str:
 def for_page(svg: str, key: str) -> str:
     """What matplotlib writes, as a part of a page: small, in the page's colours and font, its ids its own."""
     svg = _SIZE.sub(r'\1 aria-hidden="true" focusable="false"', _STYLE.sub("", _HEAD.sub("", svg)), count=1)
-    svg = _NUMBER.sub(_short, _FONT.sub("", svg))
+    svg = _TAG.sub(lambda tag: _NUMBER.sub(_short, _FONT.sub("", tag[0])), svg)
     svg = _PATH.sub(lambda path: re.sub(r"\s*([A-Za-z])\s*", r"\1", " ".join(path[0].split())), svg)
     used = {name for pair in _USED.findall(svg) for name in pair if name}
     svg = _ID.sub(lambda one: f' id="{key}-{one[1]}"' if one[1] in used else "", svg)

@@ -23,6 +23,7 @@ def draw_raster(key: str, raster: Raster, run: str) -> str:
         width = 0.6 * 3.0 * 72 / max(steps, 8)  # points: a little less than a step
         _marks(axes, raster, spikes, color=FIRST, linewidth=width)
         if run in raster.flips:
+            _marks(axes, raster, spikes & raster.flips[run], color=WRONG, linewidth=width)
             _rings(axes, raster, raster.flips[run])
         axes.set(xlim=(raster.first_step - 0.6, raster.first_step + steps - 0.4), ylim=(rows - 0.4, -0.6))
         axes.set(yticks=[], ylabel="neurons")
@@ -48,4 +49,4 @@ def _marks(axes: Axes, raster: Raster, spikes: NDArray[np.bool_], **look: Any) -
 
 def _rings(axes: Axes, raster: Raster, flips: NDArray[np.bool_]) -> None:
     t, row = np.nonzero(flips)
-    axes.plot(t + raster.first_step, row, "o", mfc="none", mec=WRONG, mew=1.4, markersize=7, clip_on=False)
+    axes.plot(t + raster.first_step, row, "o", mfc="none", mec=WRONG, mew=1.4, ms=8, clip_on=False)

@@ -28,7 +28,7 @@ def draw_spread(key: str, flips: Counts) -> str:
         axes.annotate(f"step {first}", (first, 0.45), (4, 0), textcoords="offset points", color=INK, fontsize=8)
         whole_steps(axes)
 
-    return draw(key, plot, width=7.2, height=1.2 + 0.16 * min(16, len(flips)))
+    return draw(key, plot, height=1.1 + 0.16 * min(16, len(flips)))
 
 
 def _some(layers: int) -> list[int]:
