@@ -23,7 +23,6 @@ from psu_deploy.report import Evidence, write_report
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import EquivalenceReport
 
-
 PAGE = "report.html"
 """In the folder of every neuron."""
 

@@ -33,7 +33,8 @@ class Collected:
         judged: name of this run.
         drifts: how far V and the outputs are from exact arithmetic.
         rasters: one per neuron layer.
-        neurons: some, over time.
+        parting: the neuron that differs first, over time; None = none does.
+        tightest: those that are nearest to their bounds, over time.
     """
 
     machine: StateMachine
@@ -44,11 +45,20 @@ class Collected:
     judged: str = ""
     drifts: Drifts = field(default_factory=Drifts)
     rasters: list[Raster] = field(default_factory=list)
-    neurons: list[Neuron] = field(default_factory=list)
+    parting: Neuron | None = None
+    tightest: list[Neuron] = field(default_factory=list)
+
+    @property
+    def neurons(self) -> list[Neuron]:
+        """Those that are shown over time."""
+        if self.parting is None:
+            return self.tightest
+        same = (self.parting.layer, self.parting.neuron)
+        return [self.parting, *(one for one in self.tightest if (one.layer, one.neuron) != same)][:_NEURONS]
 
     @property
     def first(self) -> Differences | None:
-        """The comparison with the earliest difference there is."""
+        """The comparison with the earliest difference that should not be; where there is none, that is measured."""
         found = [one for one in self.differences if one.first is not None]
         return min(found, key=_when, default=None)
 
@@ -85,7 +95,7 @@ class Collected:
 
     def _keep_rasters(self, start: int, pairs: Sequence[Seen]) -> None:
         """Of the sample in which the runs part first; of the first one where they do not."""
-        t, sample = (0, start) if self.first is None else _when(self.first)
+        _, t, sample = (False, 0, start) if self.first is None else _when(self.first)
         self.rasters = rasters(self.machine, pairs, start, sample - start, t)
 
     def _keep_neurons(self, start: int, seen: Seen, judged: Certificate) -> None:
@@ -93,9 +103,12 @@ class Collected:
         found = [
             neuron_at(seen, judged, layer, place, start)
             for layer, (margin, bound) in margins_of(judged).items()
-            for place in closest(margin, bound, 2)
+            for place in closest(margin, bound, _NEURONS)
         ]
-        self._keep(found)
+        nearest: dict[tuple[Any, ...], Neuron] = {}
+        for one in sorted((*self.tightest, *found), key=lambda one: one.times):
+            nearest.setdefault((one.layer, one.neuron), one)
+        self.tightest = list(nearest.values())[:_NEURONS]
 
     def _keep_first(self, start: int, pairs: Sequence[Seen], judged: Certificate) -> None:
         """The one that differs first."""
@@ -107,21 +120,9 @@ class Collected:
         margin, bound = margins_of(certificate)[first.layer]
         at = (first.t, first.sample - start, *first.neuron)
         place = Closest(first.t, first.sample - start, first.neuron, float(margin[at]), float(bound[at]))
-        self._keep([neuron_at(seen, certificate, first.layer, place, start)])
-
-    def _keep(self, found: Sequence[Neuron]) -> None:
-        places: dict[tuple[Any, ...], Neuron] = {}
-        for one in sorted((*self.neurons, *found), key=_urgency):
-            places.setdefault((one.layer, one.neuron), one)
-        self.neurons = list(places.values())[:_NEURONS]
+        self.parting = neuron_at(seen, certificate, first.layer, place, start)
 
 
-def _when(differences: Differences) -> tuple[int, int]:
+def _when(differences: Differences) -> tuple[bool, int, int]:
     assert differences.first is not None
-    return differences.first.t, differences.first.sample
-
-
-def _urgency(neuron: Neuron) -> tuple[bool, int, float]:
-    """Those that differ first, the earliest of them; then those that are nearest to their bounds."""
-    times = Closest(neuron.t, neuron.sample, neuron.neuron, neuron.margin, neuron.bound).times
-    return not neuron.flipped, neuron.t if neuron.flipped else 0, times
+    return differences.measured, differences.first.t, differences.first.sample

@@ -92,8 +92,19 @@ def _unproven(report: EquivalenceReport, name: str) -> str:
 
 
 def _unsafe(report: EquivalenceReport, name: str) -> str:
-    found = _wrong_spike(report) or next(_failed(report), "") or _changed(report) or "nothing was compared"
+    found = _wrong_spike(report)
+    if not found:
+        found = (_changed(report) or next(_failed(report), "") or "nothing was compared") + _parting(report)
     return f"{name} is not this network: {found}."
+
+
+def _parting(report: EquivalenceReport) -> str:
+    """Where the runs part first, if they do."""
+    for comparison in report.comparisons:
+        first = comparison.first_divergence
+        if first is not None and not comparison.measured:
+            return f"; the first spike to differ is in layer {first.layer!r} at {place(first)}"
+    return ""
 
 
 def _wrong_spike(report: EquivalenceReport) -> str:

@@ -65,9 +65,11 @@ class Differences:
         own: of them, those that exact arithmetic, given what the run itself fired before, would make differently in
             either run. The others follow from earlier ones. None = the runs were not judged.
         first: the earliest.
+        measured: whether nothing is asked of the second run.
     """
 
     names: tuple[str, str]
+    measured: bool = False
     flips: Counts = field(default_factory=dict)
     own: Counts | None = None
     first: First | None = None
@@ -84,6 +86,7 @@ class Differences:
 
     def add(self, machine: StateMachine, start: int, seen: Seen) -> None:
         """Count a part: samples from `start` on."""
+        self.measured = seen.rule in ("measured", "rounded")
         differ = {name: _rows(seen.traces, name) for name in machine.spiking}
         for name, rows in differ.items():
             self.flips[name] = self.flips.get(name, 0) + rows.reshape(len(rows), -1).sum(1)

@@ -81,23 +81,22 @@ class Margins:
         self.sure += _counts(bins[sure.flatten()])
         self.open += _counts(bins[~sure.flatten()])
         self.bounds = (min(self.bounds[0], float(bound.min())), max(self.bounds[1], float(bound.max())))
-        found = closest(margin, bound, 1)[0]._replace
-        moved = found(sample=closest(margin, bound, 1)[0].sample + start)
-        if self.closest is None or moved.times < self.closest.times:
-            self.closest = moved
+        (found,) = closest(margin, bound, 1)
+        if self.closest is None or found.times < self.closest.times:
+            self.closest = found._replace(sample=found.sample + start)
 
 
 def closest(margin: Tensor, bound: Tensor, count: int) -> list[Closest]:
-    """The decisions nearest to their bounds, nearest first, each of another neuron or sample."""
+    """The decisions nearest to their bounds, nearest first, each of another neuron."""
     times = torch.nan_to_num(margin.abs() / bound, nan=0.0, posinf=torch.inf)
-    nearest, steps = times.flatten(1).min(0) if times.numel() else (times.flatten(), times.flatten())
+    nearest, rows = times.flatten(2).flatten(0, 1).min(0)
     places = torch.topk(nearest, min(count, len(nearest)), largest=False).indices
     found = []
     for place in places.tolist():
-        t = int(steps[place])
-        sample, *neuron = (int(i) for i in np.unravel_index(place, margin.shape[1:]))
+        t, sample = divmod(int(rows[place]), margin.shape[1])
+        neuron = tuple(int(i) for i in np.unravel_index(place, margin.shape[2:]))
         at = (t, sample, *neuron)
-        found.append(Closest(t, sample, tuple(neuron), float(margin[at]), float(bound[at])))
+        found.append(Closest(t, sample, neuron, float(margin[at]), float(bound[at])))
     return found
 
 

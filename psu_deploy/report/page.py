@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ def check_installed() -> None:
     require("matplotlib", "report")
 
 
+@cache
 def _environment() -> Environment:
     jinja2 = require("jinja2", "report")
     environment: Environment = jinja2.Environment(

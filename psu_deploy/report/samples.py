@@ -82,6 +82,11 @@ class Neuron:
     level: NDArray[np.float64]
     reset: NDArray[np.float64]
 
+    @property
+    def times(self) -> float:
+        """The margin as a multiple of its bound."""
+        return Closest(self.t, self.sample, self.neuron, self.margin, self.bound).times
+
 
 def window(t: int, steps: int) -> slice:
     """At most `STEPS` steps with step t among them, a third of them before it."""

@@ -1,0 +1,31 @@
+"""The page as its readers get it: light and dark, on a desk and on a phone, by eye, keyboard and ear."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from psu_deploy.report.page import page
+from tests.report import browser
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tools():
+    """Without them the tests are skipped, aloud; unless "browser" is said to be there."""
+    missing = browser.missing()
+    if missing and "browser" not in os.environ.get("PSU_DEPLOY_REQUIRE", "").split(","):
+        pytest.skip(f"NOBODY LOOKED AT report.html: {missing} is not installed; scripts/browser installs it")
+    assert not missing
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_has_nothing_to_object(wrong, dark, tmp_path):
+    assert browser.violations(page(*wrong), tmp_path, dark) == []
+
+
+def test_it_fits_every_window(wrong, tmp_path):
+    for window, width in browser.widths(page(*wrong), tmp_path, 320, 390, 1280):
+        assert width <= window
