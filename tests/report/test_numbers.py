@@ -11,11 +11,13 @@ import torch
 import psu_deploy as psu
 from psu_deploy import forms
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.report.differences import reached
+from psu_deploy.report.collected import Collected
+from psu_deploy.report.differences import Differences, First, Side, reached
 from psu_deploy.report.margins import BINS, LOWEST, PER_DECADE, Margins, closest
 from psu_deploy.report.operations import operations
 from psu_deploy.report.samples import NEURONS, STEPS, window
 from psu_deploy.verify import certify
+from psu_deploy.verify.witness import Seen
 from tests.report.conftest import B, N, T, inputs, network, seen, weights
 
 
@@ -131,6 +133,28 @@ class TestDifferences:
         assert found.follow["last"] > 0
         assert found.beside == own.sum() - 1
 
+    def test_where_nobody_judged_all_that_comes_later_may_follow(self):
+        x = inputs(seed=1, steps=40)
+        traces = tuple(network(threshold=level).trace(x) for level in (0.3, 0.32))
+        found = Differences(("machine", "integers"))
+        found.add(network(), 10, Seen(("machine", "integers"), traces, (), "measured"))
+        differ = traces[0].spikes["last"] != traces[1].spikes["last"]
+        t, sample, _ = np.argwhere(differ)[0]
+        assert (found.first.t, found.first.sample) == (t, sample + 10)
+        assert found.first.follow == {"last": differ[t + 1 :, sample].sum()}
+        assert found.first.margin is None
+        assert found.own is found.total_own is None
+
+    def test_what_should_not_be_comes_before_what_is_measured(self):
+        """However much earlier that is."""
+        measured, exact = Differences(("a", "b"), measured=True), Differences(("b", "c"))
+        sides = (Side("a", True, None, None, None), Side("b", False, None, None, None))
+        measured.first = First("n", 0, 0, (0,), None, None, sides, {}, 0)
+        collected = Collected(network(), inputs(), None, [measured, exact])
+        assert collected.first is measured
+        exact.first = measured.first._replace(t=5)
+        assert collected.first is exact
+
     def test_parts_of_a_batch_are_the_batch(self, wrong, monkeypatch):
         monkeypatch.setattr(forms, "_DECISIONS_AT_ONCE", 2 * 2 * N * T)
         report, evidence = seen(network(), network(level=0.5))
@@ -193,16 +217,18 @@ class TestSamples:
             return StateMachine(nodes, (1,))
 
         x = np.ones((STEPS * 2, 1, 1), np.float32)
-        _, evidence = seen(machine(150.0), machine(151.0), x)
+        _, evidence = seen(machine(100.0), machine(100.4), x)
         (raster,) = evidence.collected.rasters
-        fired = machine(150.0).trace(x).spikes["n"][:, 0] != machine(151.0).trace(x).spikes["n"][:, 0]
-        t = int(np.flatnonzero(fired.any(1))[0])
+        one, other = (machine(level).trace(x).spikes["n"][:, 0] for level in (100.0, 100.4))
+        t = int(np.flatnonzero((one != other).any(1))[0])
+        part = window(t, len(x))
+        differ, fired = (np.flatnonzero(rows[part].any(0)) for rows in (one != other, one))
         assert raster.first_step == t - STEPS // 3
         assert raster.neurons == 100
         assert len(raster.rows) == NEURONS
         assert raster.spikes["machine"].shape == (STEPS, NEURONS)
-        shown = np.flatnonzero(fired[window(t, len(x))].any(0))
-        assert set(raster.rows) & set(shown.tolist())
+        assert 0 < len(differ) < NEURONS < len(fired)
+        assert {*differ.tolist()} < {*raster.rows} <= {*fired.tolist()}
 
     def test_the_neuron_that_differs_comes_first(self, wrong):
         neuron, *others = wrong[1].collected.neurons
