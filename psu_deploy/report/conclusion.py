@@ -46,7 +46,13 @@ def conclusion(report: EquivalenceReport, collected: Collected) -> Conclusion:
     name = "the other machine" if collected.artifact is None else str(collected.artifact.path)
     kind = _kind(report)
     sentence = {"safe": _safe, "measured": _measured, "unproven": _unproven, "unsafe": _unsafe}[kind](report, name)
-    return Conclusion(kind, _WORDS[kind], sentence, tuple(reasons(report, collected)), report.verdict)
+    words = f"{_WORDS[kind]} as far as it was tried" if kind == "safe" and _partly(report) else _WORDS[kind]
+    return Conclusion(kind, words, sentence, tuple(reasons(report, collected)), report.verdict)
+
+
+def _partly(report: EquivalenceReport) -> bool:
+    """Whether there is something that no run tried, or that was not looked at in the file."""
+    return bool(report.unexercised or (report.structure is not None and report.structure.unchecked))
 
 
 def _kind(report: EquivalenceReport) -> Kind:
@@ -64,7 +70,7 @@ def _safe(report: EquivalenceReport, name: str) -> str:
     if report.nothing_fired:
         return f"{name} is as silent as {first}: nothing fired in {report.spikes_compared:,} decisions, as was allowed."
     if not report.spike_flips:
-        but = f"; but {untried(report)}, so not all of it was tried" if report.unexercised else ""
+        but = f", but {untried(report)}" if report.unexercised else ""
         return f"{name} gives the same {report.spikes_compared:,} spikes as {first}: none differs{but}."
     given, changed = report.answers
     answers = f" and {changed:,} of {given:,} answers" if given else ""

@@ -35,6 +35,12 @@ class Drift:
         """Whether anything is rounded at all."""
         return self.bound is not None and bool((self.bound > 0).any())
 
+    @property
+    def share(self) -> float:
+        """The largest error as a share of the largest bound."""
+        bound = 0.0 if self.bound is None else float(self.bound.max())
+        return max((float(error.max()) for error in self.errors.values()), default=0.0) / bound if bound else 0.0
+
     def add(self, name: str, value: Any, exact: Tensor, bound: Tensor) -> None:
         """A part of the batch: all (T, B, *features)."""
         error = _largest((torch.as_tensor(np.asarray(value, np.float64)) - exact).abs())

@@ -111,10 +111,12 @@ def _tightest(collected: Collected) -> list[str]:
 
 
 def _drifts(collected: Collected) -> tuple[list[tuple[str, Drift]], list[str]]:
-    """The last layers, which see the most of it, and the outputs, unless nothing is rounded; and the runs in them."""
-    layers = [(f"V of layer {name}", drift) for name, drift in collected.drifts.layers.items()]
+    """The layers nearest to their bounds, and the outputs, unless nothing is rounded; and the runs in them."""
+    drifts = collected.drifts.layers
+    nearest = sorted(drifts, key=lambda name: -drifts[name].share)[:_DRIFTS]
+    layers = [(f"V of layer {name}", drift) for name, drift in drifts.items() if name in nearest]
     outputs = [(f"output {name}", drift) for name, drift in collected.drifts.outputs.items()]
-    shown = [(what, drift) for what, drift in (*layers[-_DRIFTS:], *outputs[:_DRIFTS]) if drift.inexact]
+    shown = [(what, drift) for what, drift in (*layers, *outputs[:_DRIFTS]) if drift.inexact]
     return shown, list(dict.fromkeys(run for _, drift in shown for run in drift.errors))[:3]
 
 

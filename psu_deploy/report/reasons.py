@@ -11,7 +11,7 @@ from psu_deploy.report.words import called, multiple, percent, place, several
 from psu_deploy.verify import Comparison, EquivalenceReport
 
 _SHOWN = 3
-"""Of what speaks against a file or a run."""
+"""Of what speaks against a file or a run, and of layers in a sentence."""
 
 
 class Reason(NamedTuple):
@@ -112,4 +112,9 @@ def untried(report: EquivalenceReport) -> str:
     silent = [repr(layer.name) for layer in layers if layer.never_fired]
     busy = [repr(layer.name) for layer in layers if layer.always_fired]
     found = ((silent, "never fired"), (busy, "fired at every step"))
-    return " and ".join(f"layer{'s' * (len(names) > 1)} {', '.join(names)} {said}" for names, said in found if names)
+    return " and ".join(f"layer{'s' * (len(names) > 1)} {_some(names)} {said}" for names, said in found if names)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

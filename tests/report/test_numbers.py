@@ -144,6 +144,7 @@ class TestDifferences:
         assert found.first.follow == {"last": differ[t + 1 :, sample].sum()}
         assert found.first.margin is None
         assert found.own is found.total_own is None
+        assert found.measured
 
     def test_what_should_not_be_comes_before_what_is_measured(self):
         """However much earlier that is."""

@@ -73,6 +73,7 @@ class TestVerdict:
     def test_safe(self, good):
         words, sentence = lead(page(*good))
         assert words == "Safe to deploy"
+        assert "How sure" in page(*good)
         compared = 2 * 12 * 5 * 6
         assert sentence == f"the other machine gives the same {compared} spikes as the state machine: none differs."
 
@@ -80,6 +81,7 @@ class TestVerdict:
         words, sentence = lead(text)
         first = min(wrong[0].comparisons[0].unexplained, key=lambda one: one.t)
         assert words == "Do not deploy"
+        assert "How sure" not in text
         assert f"in layer 'hidden' at step {first.t}, sample {first.sample}, neuron ({first.neuron[0]})" in sentence
 
     def test_another_tie_rule(self):
@@ -105,7 +107,7 @@ class TestVerdict:
         assert words == "Not proven"
         assert "nothing fired" in sentence
         words, sentence = lead(page_of(machine, machine, allow_silent=True))
-        assert words == "Safe to deploy"
+        assert words == "Safe to deploy as far as it was tried"
         assert "as silent as" in sentence
 
     @pytest.mark.full
@@ -134,7 +136,15 @@ class TestVerdict:
 
     def test_a_layer_that_never_fired_is_named_at_once(self):
         machine = network(threshold=1e9)
-        assert "but layer 'last' never fired" in lead(page_of(machine, machine))[1]
+        words, sentence = lead(page_of(machine, machine))
+        assert words == "Safe to deploy as far as it was tried"
+        assert sentence.endswith("none differs, but layer 'last' never fired.")
+
+    def test_a_file_that_could_not_be_held_against_an_export(self, good):
+        report = replace(good[0], structure=Structure(unchecked="another version wrote it"))
+        text = page(report, good[1])
+        assert lead(text)[0] == "Safe to deploy as far as it was tried"
+        assert "was judged by what it does only: another version wrote it." in Read(text).words
 
     def test_flips_that_rounding_explains(self, good, wrong):
         """Of decisions that are too close, either is right."""
@@ -158,7 +168,7 @@ class TestContents:
         cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in rows.split("</tr>")[:-1]]
         cells = [[Read(cell).words for cell in row] for row in cells]
         flips = [str(layer.spike_flips) for layer in wrong[0].comparisons[0].layers]
-        rates = [f"{100 * layer.firing_rate:.1f} %" for layer in wrong[0].comparisons[0].layers]
+        rates = [f"{100 * layer.firing_rate:.3g} %" for layer in wrong[0].comparisons[0].layers]
         assert [row[0] for row in cells] == ["hidden", "last"]
         assert [row[1] for row in cells] == ["V Leak, R StrictLeak", "LIF, tau 2, hard reset"]
         assert [row[3] for row in cells] == rates
