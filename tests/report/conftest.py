@@ -64,3 +64,9 @@ def good():
 def wrong():
     """Another threshold in the first layer of neurons."""
     return seen(network(), network(level=0.5))
+
+
+@pytest.fixture(scope="session")
+def text(wrong):
+    """Its page, with everything on it that a page can have."""
+    return page(*wrong, command="psu-deploy verify a b")

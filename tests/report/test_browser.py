@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from psu_deploy.report.page import page
 from tests.report import browser
 
 pytestmark = pytest.mark.full
@@ -22,10 +21,10 @@ def _tools():
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_has_nothing_to_object(wrong, dark, tmp_path):
-    assert browser.violations(page(*wrong), tmp_path, dark) == []
+def test_axe_has_nothing_to_object(text, dark, tmp_path):
+    assert browser.violations(text, tmp_path, dark) == []
 
 
-def test_it_fits_every_window(wrong, tmp_path):
-    for window, width in browser.widths(page(*wrong), tmp_path, 320, 390, 1280):
+def test_it_fits_every_window(text, tmp_path):
+    for window, width in browser.widths(text, tmp_path, 320, 1280):
         assert width <= window

@@ -63,11 +63,6 @@ def lead(text):
     return tuple(Read(part).words for part in found.groups())
 
 
-@pytest.fixture(scope="module")
-def text(wrong):
-    return page(*wrong, command="psu-deploy verify a b")
-
-
 @pytest.mark.usefixtures("undrawn")
 class TestVerdict:
     def test_safe(self, good):
@@ -225,6 +220,7 @@ class TestOddNetworks:
         assert [one["id"] for one in Read(text).all("section")] == ["why", "network", "drift", "cost", "repeat"]
 
     @pytest.mark.full
+    @pytest.mark.rows(1)
     @pytest.mark.parametrize("shape", [(1, 1), (170, 2)])
     def test_one_step_one_sample_and_many_steps(self, shape):
         machine = network()
@@ -246,7 +242,7 @@ class TestOddNetworks:
         machine = StateMachine((Node("n", ops.BernoulliNeuron(Leak(0.4, 0.6), 1), ("x",)),), (4,))
         assert "fires at random" in Read(page_of(machine, machine)).words
 
-    @pytest.mark.full
+    @pytest.mark.nightly
     def test_a_large_one_stays_small(self):
         """40 layers with branches, 4000 neurons each, nearly all of them firing."""
         nodes = [Node("in", ops.Linear(weights(4000, 4)), ("x",))]
