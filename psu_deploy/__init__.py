@@ -38,6 +38,7 @@ from psu_deploy.nn.neurons import (
     Staircase,
 )
 from psu_deploy.preparation import prepare
+from psu_deploy.report import Evidence, write_report
 from psu_deploy.verify import EquivalenceReport
 
 __version__ = "1.0.0"
@@ -55,6 +56,7 @@ __all__ = [
     "Atan",
     "EngineError",
     "EquivalenceReport",
+    "Evidence",
     "HorizonError",
     "InputError",
     "InternalError",
@@ -80,4 +82,5 @@ __all__ = [
     "prepare",
     "to_state_machine",
     "verify",
+    "write_report",
 ]

@@ -11,6 +11,7 @@ from psu_deploy.exporters import exporter, loader
 from psu_deploy.forms import Progress, verify_forms
 from psu_deploy.given import Converters, check_options, features_of, machine_of, numpy_for
 from psu_deploy.machine import StateMachine
+from psu_deploy.report import Evidence
 from psu_deploy.runtime import Artifact, Runner
 from psu_deploy.verify import EquivalenceReport
 
@@ -73,6 +74,7 @@ def verify(
     allow_silent: bool = False,
     converters: Converters | None = None,
     progress: Progress | None = None,
+    evidence: Evidence | None = None,
 ) -> EquivalenceReport:
     """Hold an artifact against its network: first what it holds, then what it does, in every form, spike by spike.
 
@@ -92,6 +94,7 @@ def verify(
             artifact holds the numbers of an export.
         converters: for layers of your own in a module, those that it was exported with.
         progress: told how many of how many runs are done, a run being one form on as many samples as fit into memory.
+        evidence: collects what `psu_deploy.write_report` makes a page of.
 
     Raises:
         UnsupportedModelError: if the network holds something whose rounding nothing is known about.
@@ -108,4 +111,5 @@ def verify(
         allow_silent=allow_silent,
         converters=converters,
         progress=progress,
+        witness=evidence,
     )

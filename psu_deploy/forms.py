@@ -32,6 +32,7 @@ from psu_deploy.verify import (
 )
 from psu_deploy.verify.notes import notes_on
 from psu_deploy.verify.origin import another_network, structure_of
+from psu_deploy.verify.witness import Seen, Witness
 
 _DECISIONS_AT_ONCE = 8_000_000
 """Spikes of one run held in memory at a time, with all that is known about each: about 100 bytes per form."""
@@ -69,6 +70,7 @@ def verify_forms(
     allow_silent: bool = False,
     converters: Converters | None = None,
     progress: Progress | None = None,
+    witness: Witness | None = None,
 ) -> EquivalenceReport:
     """Hold what an artifact is and does against its network; see `psu_deploy.verify`.
 
@@ -87,7 +89,10 @@ def verify_forms(
         check_sequence(x, machine.input_shape, machine.max_steps, ("float32", "float64"))
         notes = (*([another] if another else []), *notes_on(machine, x), *_own_notes(runner, x))
         forms = forms_of(model, machine, runner, converters)
-        return _compared(machine, forms, x, runner, notes, allow_silent, progress)
+        if witness is not None:
+            artifact = None if isinstance(runner, StateMachine) else runner.artifact
+            witness.begin(machine, x, artifact, [(a.name, b.name) for a, b in pairwise(forms)])
+        return _compared(machine, forms, x, runner, notes, allow_silent, progress, witness)
     except (InputError, HorizonError) as error:
         if another:
             raise InputError(f"{another}. Besides, {error}") from error
@@ -102,11 +107,12 @@ def _compared(
     notes: tuple[str, ...],
     allow_silent: bool,
     progress: Progress | None,
+    witness: Witness | None,
 ) -> EquivalenceReport:
     """Number for number first, then form by form: a file that holds other numbers need not run."""
     structure = structure_of(machine, runner)
     try:
-        comparisons = compare_forms(machine, forms, x, progress)
+        comparisons = compare_forms(machine, forms, x, progress, witness)
     except PsuDeployError as error:
         if not structure.differences:
             raise
@@ -157,14 +163,24 @@ def _runner_forms(runner: Runner, machine: StateMachine) -> list[Form]:
 
 
 def compare_forms(
-    machine: StateMachine, forms: Sequence[Form], x: Any, progress: Progress | None = None
+    machine: StateMachine,
+    forms: Sequence[Form],
+    x: Any,
+    progress: Progress | None = None,
+    witness: Witness | None = None,
 ) -> tuple[Comparison, ...]:
     """Every form against the next, as many samples at a time as fit into memory."""
     neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
     samples = max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x)))
     starts = range(0, x.shape[1], samples)
     forms = forms if progress is None else _watched(forms, len(starts), progress)
-    parts = [_compare_samples(machine, forms, x[:, start : start + samples]) for start in starts]
+    parts = []
+    for start in starts:
+        seen: list[Seen] = []
+        told = None if witness is None else seen.append
+        parts.append(_compare_samples(machine, forms, x[:, start : start + samples], told))
+        if witness is not None:
+            witness.see(start, seen)
     return tuple(merge(list(zip(starts, column, strict=True))) for column in zip(*parts, strict=True))
 
 
@@ -181,7 +197,9 @@ def _watched(forms: Sequence[Form], times: int, progress: Progress) -> list[Form
     return [replace(form, run=partial(run, form)) for form in forms]
 
 
-def _compare_samples(machine: StateMachine, forms: Sequence[Form], x: Any) -> list[Comparison]:
+def _compare_samples(
+    machine: StateMachine, forms: Sequence[Form], x: Any, told: Callable[[Seen], object] | None
+) -> list[Comparison]:
     judges = {
         (form.judge, form.arithmetic): Judge(form.judge, x, precision=str(x.dtype), arithmetic=form.arithmetic)
         for form in forms
@@ -189,7 +207,15 @@ def _compare_samples(machine: StateMachine, forms: Sequence[Form], x: Any) -> li
     runs = [(form.name, form.run(x)) for form in forms]
     pairs = zip(pairwise(forms), pairwise(runs), strict=True)
     return [
-        compare(machine, x, a, b, judges=(judges[f.judge, f.arithmetic], judges[g.judge, g.arithmetic]), rule=g.rule)
+        compare(
+            machine,
+            x,
+            a,
+            b,
+            judges=(judges[f.judge, f.arithmetic], judges[g.judge, g.arithmetic]),
+            rule=g.rule,
+            told=told,
+        )
         for (f, g), (a, b) in pairs
     ]
 

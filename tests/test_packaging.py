@@ -69,6 +69,10 @@ def test_every_module_is_in_it(wheel):
     }
     assert {name for name in wheel.namelist() if name.endswith(".py")} == expected
     assert "psu_deploy/py.typed" in wheel.namelist()
+    templates = {
+        f"psu_deploy/report/templates/{path.name}" for path in (ROOT / "psu_deploy/report/templates").iterdir()
+    }
+    assert templates < set(wheel.namelist())
 
 
 def test_a_source_distribution_holds_what_the_links_lead_to(source, wheel, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +12,19 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from torch import nn
 
 from psu_deploy import api
 from psu_deploy.cli.console import hint, say, table, tell
 from psu_deploy.errors import InputError, MissingExtraError
 from psu_deploy.files.atomic import write_whole
 from psu_deploy.machine import StateMachine
+from psu_deploy.report import Evidence, write_report
 from psu_deploy.runtime import Artifact
 from psu_deploy.verify import EquivalenceReport
+
+PAGE = "report.html"
+"""In the folder of every neuron."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def demo(
     say(outcomes[0].report)
     table(_TITLE, _COLUMNS, map(_row, outcomes))
     path = _write_report(out / "report.json", outcomes)
-    tell(f"wrote {path}")
+    tell(f"wrote {path}, and {out / outcomes[0].neuron / PAGE} to look at")
     hint(f"psu-deploy inspect {out / outcomes[0].neuron / 'model.onnx'}")
     if not all(outcome.report.ok for outcome in outcomes):
         raise typer.Exit(1)
@@ -91,8 +97,17 @@ def _go_through(neuron: str, out: Path) -> Outcome:
         step_microseconds=_step_microseconds(api.load(artifact, threads=1), x[:, :1]),
         int8_accuracy=accuracy(api.load(rounded, simulator="integer")),
         lava_accuracy=_in_lava(rounded, accuracy),
-        report=api.verify(load_run(folder).model, artifact, x),
+        report=_verified(folder, load_run(folder).model, artifact, x),
     )
+
+
+def _verified(folder: Path, model: nn.Module, artifact: Artifact, x: Any) -> EquivalenceReport:
+    """Hold the file against the module, and write a page about it into the run's folder."""
+    evidence = Evidence()
+    report = api.verify(model, artifact, x, evidence=evidence)
+    command = f"psu-deploy verify {shlex.quote(str(folder))} {shlex.quote(str(artifact.path))}"
+    write_report(folder / PAGE, report, evidence, command=command)
+    return report
 
 
 def _in_lava(artifact: Artifact, accuracy: Callable[[Any], float]) -> float | None:

@@ -15,6 +15,7 @@ from psu_deploy.exporters import all_targets, installed_plugins, named
 
 _OURS = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors"}
 _TRAINING = {"lightning": "lightning", "scikit-learn": "sklearn"}
+_PAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib"}
 """Package -> module to import; what targets need, they say themselves."""
 
 
@@ -41,7 +42,8 @@ def _packages() -> dict[str, tuple[str, str]]:
     for target in all_targets().values():
         for name, module in target.packages.items():
             found.setdefault(name, (module, target.extra or "-"))
-    return found | {name: (module, "train") for name, module in _TRAINING.items()}
+    found |= {name: (module, "train") for name, module in _TRAINING.items()}
+    return found | {name: (module, "report") for name, module in _PAGES.items()}
 
 
 def _checks() -> Iterator[str]:

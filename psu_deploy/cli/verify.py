@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +16,15 @@ from psu_deploy.cli.options import read_arrays
 from psu_deploy.cli.sources import MACHINE_SUFFIX, check_free, open_source, random_spikes, read_array
 from psu_deploy.errors import InputError
 from psu_deploy.exporters import target_of
+from psu_deploy.report import Evidence, write_report
+from psu_deploy.report.page import check_installed
 from psu_deploy.verify import EquivalenceReport
 
 STDOUT = Path("-")
 """As the name of a report."""
+
+PAGES = (".html", ".htm")
+"""Suffixes of a report for people."""
 
 
 def verify(
@@ -27,7 +34,12 @@ def verify(
         Path | None,
         typer.Option(help="(T, B, ...) as .npy float32; default: a run's test data, or random spikes."),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the report as JSON; - is standard output.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the report: a page for people (report.html), else JSON; - is JSON on standard output."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of random input; default: horizon or 32.")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Samples of random input; default: 8, fewer for a large network.")
@@ -53,6 +65,8 @@ def verify(
     Example: psu-deploy verify model.psm out/model.nir --simulator norse
 
     Example: psu-deploy verify model.psm out/model.net --data x.npy
+
+    Example: psu-deploy verify runs/digits out/model.onnx --report report.html
     """
     import_tasks(task_file)
     _check_report(report, source, artifact, data)
@@ -73,8 +87,9 @@ def verify(
         def done(runs: int, total: int) -> None:
             bar.update(task, completed=runs, total=total)
 
-        result = api.verify(model, runner, x, allow_silent=allow_silent, progress=done)
-    _show(result, report)
+        evidence = Evidence() if _is_page(report) else None
+        result = api.verify(model, runner, x, allow_silent=allow_silent, progress=done, evidence=evidence)
+    _show(result, report, evidence)
     if not result.ok:
         raise typer.Exit(1)
     hint("psu-deploy", "run", artifact, "--input", data or "x.npy", "--output", "y.npy", *_again(artifact, options))
@@ -94,14 +109,22 @@ def _check_report(report: Path | None, source: Path, artifact: Path, data: Path 
     if report.is_dir():
         raise InputError(f"cannot write {report}: it is a folder; name a file in it")
     check_free("--report", report, source, artifact, *(() if data is None else (data,)))
+    if _is_page(report):
+        check_installed()
 
 
-def _show(result: EquivalenceReport, report: Path | None) -> None:
+def _is_page(report: Path | None) -> bool:
+    return report is not None and report.suffix.lower() in PAGES
+
+
+def _show(result: EquivalenceReport, report: Path | None, evidence: Evidence | None) -> None:
     """For people, and for machines; where standard output is for machines, people read standard error."""
     if report == STDOUT:
         tell(result)
         say_json(result.to_dict())
         return
     say(result)
-    if report is not None:
+    if report is not None and evidence is not None:
+        write_report(report, result, evidence, command=shlex.join(["psu-deploy", *sys.argv[1:]]))
+    elif report is not None:
         result.save(report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from psu_deploy.verify.certificate import Certificate, Decision, Judge
 from psu_deploy.verify.comparison import Answers, Comparison, LayerComparison, Rule
 from psu_deploy.verify.rounding import Ties
 from psu_deploy.verify.usefulness import open_decisions, open_outputs, unbounded
+from psu_deploy.verify.witness import Seen
 
 
 def compare(
@@ -27,6 +28,7 @@ def compare(
     precision: str = "float32",
     judges: tuple[Judge, Judge] | None = None,
     rule: Rule = "judged",
+    told: Callable[[Seen], object] | None = None,
 ) -> Comparison:
     """Compare two runs of a machine on the same input.
 
@@ -43,6 +45,7 @@ def compare(
         judges: of the first and of the second run, where they compute the same through other operations, such as a
             module whose BatchNorm is not folded; None = the machine judges both.
         rule: what is asked of the second run; see `Comparison.rule`. Judges are needed for "judged" alone.
+        told: gets both runs and what exact arithmetic says of them, unless something is missing from one.
     """
     names, traces = (first[0], second[0]), (_numpy_trace(first[1]), _numpy_trace(second[1]))
     failures = [
@@ -51,10 +54,14 @@ def compare(
     if failures:
         return Comparison(*names, (), (), float("nan"), tuple(failures), None, rule)
     if rule != "judged":
+        if told is not None:
+            told(Seen(names, traces, (), rule))
         return _unjudged(machine, names, traces, rule)
     same = all(np.array_equal(traces[0].spikes[n], traces[1].spikes[n]) for n in machine.spiking)
     judges = judges or (Judge(machine, x, state, precision),) * 2
     certificates = [judge.certify(trace) for judge, trace in zip(judges, traces, strict=True)]
+    if told is not None:
+        told(Seen(names, traces, tuple(certificates), rule))
     failures = [f"{name}: {reason}" for name, c in zip(names, certificates, strict=True) for reason in c.wrong]
     disputed = tuple(dict.fromkeys(d for c in certificates for d in c.disputed))
     thresholds = {node.name: float(getattr(node.layer, "threshold", 0.0)) for node in machine.nodes}

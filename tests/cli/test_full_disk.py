@@ -30,6 +30,7 @@ COMMANDS = {
     "lava": ("export", "net.psm", "--to", "lava", "--calibrate", "x.npy", "--out", "{}/new.net"),
     "array": ("run", "net.psm", "--input", "x.npy", "--output", "{}/new.npy"),
     "report": ("verify", "net.psm", "net.onnx", "--report", "{}/new.json"),
+    "page": ("verify", "net.psm", "net.onnx", "--report", "{}/new.html"),
 }
 
 
@@ -94,7 +95,7 @@ class TestOneSentence:
         fill(disk)
         kept = content(disk)
         result = call(*words)
-        if kind != "report":  # whose verdict is there before it is written
+        if kind not in ("report", "page"):  # whose verdict is there before it is written
             result.failed_with(f"cannot write {file}: No space left on device; ")
         assert (result.code, "Traceback" in result.err) == (2, False)
         assert content(disk) == kept

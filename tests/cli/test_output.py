@@ -118,6 +118,27 @@ class TestWhereItGoes:
         assert "EQUIVALENT" in result.err
         assert contents(tmp_path) == before
 
+    @pytest.mark.full
+    def test_a_page_for_people(self, cli, saved, exported, data):
+        result = cli("verify", saved, exported, "--data", data, "--report", "out/report.html")
+        assert result.code == 0, result
+        page = Path("out/report.html").read_text()
+        assert "<h1>Safe to deploy</h1>" in page
+        assert f"psu-deploy verify {saved} {exported} --data {data} --report out/report.html" in page
+        assert json.loads(cli("verify", saved, exported, "--report", "-").out)["ok"]
+
+    @pytest.mark.full
+    def test_a_page_about_what_must_not_be_deployed(self, cli, saved, exported):
+        other = small_machine(seed=1).save("other.psm")
+        result = cli("verify", other, exported, "--report", "REPORT.HTM")
+        assert result.code == 1
+        assert "<h1>Do not deploy</h1>" in Path("REPORT.HTM").read_text()
+
+    def test_without_what_makes_pages_nothing_runs(self, cli, files, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        words = ("verify", "net.psm", "net.onnx", "--report", "report.html")
+        cli(*words).failed_with("it comes with the 'report' extra: pip install \"psu-deploy[report]\"")
+
     def test_a_run_folder_does_not_run(self, cli, files):
         cli("run", "folder", "--input", "x.npy", "--output", "y.npy").failed_with(
             "folder is a folder; name its machine (folder/model.psm), or an exported file"

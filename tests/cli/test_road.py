@@ -147,6 +147,7 @@ def test_demo_of_two_epochs(cli, monkeypatch):
     report = json.loads(Path("demo", "report.json").read_text())
     assert report["ok"] is True
     assert [one["neuron"] for one in report["results"]] == ["psu"]
+    assert "<h1>Safe to deploy</h1>" in Path("demo", "psu", "report.html").read_text()
 
 
 @pytest.mark.nightly
