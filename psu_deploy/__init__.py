@@ -39,6 +39,7 @@ from psu_deploy.nn.neurons import (
 )
 from psu_deploy.preparation import prepare
 from psu_deploy.verify import EquivalenceReport
+from psu_deploy.verify.portable import PortableCertificate, certify
 
 __version__ = "0.1.0"
 
@@ -63,6 +64,7 @@ __all__ = [
     "Membrane",
     "MissingExtraError",
     "PiecewiseLinear",
+    "PortableCertificate",
     "PsuDeployError",
     "Rectangle",
     "Residual",
@@ -73,6 +75,7 @@ __all__ = [
     "StateError",
     "StateMachine",
     "UnsupportedModelError",
+    "certify",
     "export",
     "importers",
     "load",

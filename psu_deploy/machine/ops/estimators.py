@@ -45,7 +45,7 @@ class Sigmoid(Estimator):
         return torch.sigmoid(value)
 
     def error(self, pair: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
-        return roundoff.sigmoid(pair)
+        return roundoff.sigmoid(pair, context.seen)
 
 
 @op

@@ -134,7 +134,8 @@ class MaxPool(_Pool):
         return pool(pad(inputs[0], self.padding, -torch.inf), self.kernel, self.stride)
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        return self._sum_error(inputs, context, roundoff, 1)
+        """A maximum is as large, and as far off, as the largest and the worst of all at most."""
+        return self.step(inputs, context)
 
 
 @op
