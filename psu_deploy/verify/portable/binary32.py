@@ -34,12 +34,23 @@ def gamma(roundings: Tensor | float) -> Tensor:
     return torch.where(share < 1, share / (1 - share), torch.inf)
 
 
+def half_ulp(size: Tensor) -> Tensor:
+    """Half the distance of neighbours just below a size, what rounding a number of that size loses at most."""
+    mantissa, exponent = torch.frexp(size)
+    return torch.ldexp(torch.where(mantissa > 0, U / 2, 0.0), exponent)
+
+
 class Binary32(Roundoff):
-    """Adds the roundings of any evaluation in binary32, whatever the order of its sums, fused or not."""
+    """Adds the roundings of any evaluation in binary32, whatever the order of its sums, fused or not.
+
+    Attributes:
+        assumed: layer -> decisions of this step that count as certain, (B, *features).
+    """
 
     def __init__(self) -> None:
         super().__init__("float32", AS_THE_MACHINE)
         self.dtype = torch.float64
+        self.assumed: dict[str, Tensor] = {}
 
     def pair(self, value: Tensor) -> Tensor:
         """What binary32 cannot hold is rounded where it enters; what is subnormal may be flushed to zero."""
@@ -52,9 +63,12 @@ class Binary32(Roundoff):
     def emitted(self, context: Context) -> Tensor:
         """A decision that is not certain is a spike or none: the other one is off by one."""
         assert context.told is not None, f"nobody says how layer {context.name!r} decides"
+        assert context.forced is not None, f"nobody says what layer {context.name!r} emits"
         assert context.margin_error is not None, f"layer {context.name!r} says nothing about the error of its margin"
-        doubt = uncertain(context.told.margin, context.margin_error).double()
-        return torch.cat([context.told.spikes.maximum(doubt), doubt])
+        doubt = uncertain(context.told.margin, context.margin_error)
+        if context.name in self.assumed:
+            doubt = doubt & ~self.assumed[context.name]
+        return torch.cat([context.forced.maximum(doubt.double()), doubt.double()])
 
     def rounded(self, pair: Tensor, terms: int | Tensor, offset: Tensor | None = None) -> Tensor:
         """Every product is rounded twice, its constant and itself, and then as often as numbers are added."""
@@ -72,7 +86,7 @@ class Binary32(Roundoff):
         constants = gamma(1 if binary else 2)
         added = (torch.as_tensor(terms) - (1 if offset is None else 0)).clamp(min=0).double()
         partial = torch.minimum(magnitude, (magnitude + value.abs() + error) / 2)
-        own = constants * magnitude + added * U * (partial + (constants + gamma(added)) * magnitude)
+        own = constants * magnitude + added * half_ulp(partial + (constants + gamma(added)) * magnitude)
         return self._with(magnitude, error, own, terms + 2)
 
     def with_error(self, pair: Tensor, roundings: int | Tensor, magnitude: Tensor) -> Tensor:

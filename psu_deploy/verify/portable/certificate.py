@@ -61,6 +61,8 @@ class PortableCertificate:
         machine_hash: `StateMachine.content_hash`.
         input_hash: SHA-256 of the inputs, float64, C order, as hex.
         input_shape: of the inputs, (T, B, *features).
+        cases: into how many a sample may be taken apart.
+        cases_of: into how many every sample was, (B,); 1 where every decision was certain at once.
         layers: one per neuron layer, in network order.
         knife_edges: the decisions that are not certified, those of an earlier step first; the first `MOST_LISTED`.
     """
@@ -68,6 +70,8 @@ class PortableCertificate:
     machine_hash: str
     input_hash: str
     input_shape: tuple[int, ...]
+    cases: int
+    cases_of: tuple[int, ...]
     layers: tuple[LayerCertificate, ...]
     knife_edges: tuple[Decision, ...]
 

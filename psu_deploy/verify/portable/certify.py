@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -15,12 +15,13 @@ from torch import Tensor
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.inputs import check_horizon, check_sequence, check_static
 from psu_deploy.verify.certificate import Decision
+from psu_deploy.verify.portable.cases import settled
 from psu_deploy.verify.portable.certificate import MOST_LISTED, LayerCertificate, PortableCertificate
-from psu_deploy.verify.portable.walk import Decided, Walk
+from psu_deploy.verify.portable.walk import Decided
 from psu_deploy.verify.rounding import check_kinds
 
 
-def certify(machine: StateMachine, x: Any) -> PortableCertificate:
+def certify(machine: StateMachine, x: Any, *, cases: int = 16) -> PortableCertificate:
     """Certify the spikes of a machine on some inputs, for every runtime that computes in IEEE-754 binary32.
 
     A decision is certified where
@@ -35,6 +36,8 @@ def certify(machine: StateMachine, x: Any) -> PortableCertificate:
         machine: the network. What a runtime folds (a BatchNorm that is left in the machine) must be folded in it.
         x: (T, B, *input_shape), float32 or float64, numpy or torch; of a machine that answers L steps late, with the L
             silent steps it is fed at the end. The run starts from the initial state.
+        cases: a decision that is not certain may be a spike or none; so many combinations of these a sample is
+            followed into, each a run of its own, and what is the same in all of them is certified. 1 = none.
 
     Returns:
         Share of certified decisions, the tightest, those that are not, and margins and bounds of all.
@@ -57,20 +60,17 @@ def certify(machine: StateMachine, x: Any) -> PortableCertificate:
     if machine.static_input:
         check_static(x)
     values: Any = np.ascontiguousarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=np.float64)
-    walk, steps = Walk(machine, values.shape[1]), []
-    with torch.no_grad():
-        steps = [walk.step(row) for row in torch.from_numpy(values)]
-    layers = tuple(_layer(name, steps, machine.starts[name]) for name in machine.spiking)
+    found, counts = settled(machine, torch.from_numpy(values), cases)
+    layers = tuple(_layer(name, one, machine.starts[name]) for name, one in found.items())
     listed = tuple(islice(merge(*map(_knife_edges, layers), key=lambda one: one.t), MOST_LISTED))
     hashed = hashlib.sha256(values.tobytes()).hexdigest()
-    return PortableCertificate(machine.content_hash, hashed, values.shape, layers, listed)
+    return PortableCertificate(machine.content_hash, hashed, values.shape, cases, counts, layers, listed)
 
 
-def _layer(name: str, steps: Sequence[dict[str, Decided]], first: int) -> LayerCertificate:
-    rows = [step[name] for step in steps if name in step]
-    if not rows:
+def _layer(name: str, decided: Decided, first: int) -> LayerCertificate:
+    if not len(decided.margin):
         return LayerCertificate(name, 0, 0, None, 0.0, first=first)
-    margin, bound = (_padded(part, first) for part in zip(*rows, strict=True))
+    margin, bound = (_padded(part, first) for part in decided)
     certified = np.abs(margin) > bound
     certified[:first] = True
     own = certified[first:]
@@ -85,9 +85,9 @@ def _layer(name: str, steps: Sequence[dict[str, Decided]], first: int) -> LayerC
     return LayerCertificate(name, own.size, count, tightest, largest, margin, bound, certified, first)
 
 
-def _padded(rows: Sequence[Tensor], first: int) -> Any:
+def _padded(rows: Tensor, first: int) -> Any:
     """Steps before a layer's first decision are zero: it decides nothing there."""
-    values = torch.stack(list(rows)).numpy()
+    values = rows.numpy()
     return np.concatenate([np.zeros((first, *values.shape[1:])), values])
 
 

@@ -26,6 +26,7 @@ def to_dict(certificate: PortableCertificate) -> dict[str, Any]:
         "machine": certificate.machine_hash,
         "input": {"sha256": certificate.input_hash, "shape": list(certificate.input_shape)},
         "arithmetic": {"precision": "IEEE-754 binary32, round to nearest", "unit_roundoff": U},
+        "cases": {"most": certificate.cases, "of_samples": list(certificate.cases_of)},
         "decisions": certificate.decisions,
         "certified": certificate.certified_decisions,
         "tightest": _plain(certificate.tightest),
@@ -49,8 +50,15 @@ def load(path: str | Path) -> PortableCertificate:
         layers = tuple(_read_layer(layer) for layer in data["layers"])
         edges = tuple(_read(one) for one in data["knife_edges"])
         shape = tuple(int(n) for n in data["input"]["shape"])
+        cases, counts = int(data["cases"]["most"]), tuple(int(n) for n in data["cases"]["of_samples"])
         certificate = PortableCertificate(
-            str(data["machine"]), str(data["input"]["sha256"]), shape, layers, tuple(e for e in edges if e is not None)
+            str(data["machine"]),
+            str(data["input"]["sha256"]),
+            shape,
+            cases,
+            counts,
+            layers,
+            tuple(edge for edge in edges if edge is not None),
         )
     except OSError as error:
         raise ArtifactError(f"cannot read {source}: {error.strerror or error}") from error
