@@ -74,7 +74,7 @@ class Binary32(Roundoff):
         """Every product is rounded twice, its constant and itself, and then as often as numbers are added."""
         magnitude, error = pair.chunk(2)
         magnitude = magnitude if offset is None else magnitude + offset
-        return self.with_error(torch.cat([magnitude, error]), terms + (1 if offset is None else 2), magnitude)
+        return self.with_error(torch.cat([magnitude, error]), terms + 2, magnitude)
 
     def summed(
         self, pair: Tensor, terms: int | Tensor, value: Tensor | None, binary: bool, offset: Tensor | None = None
@@ -86,8 +86,8 @@ class Binary32(Roundoff):
         constants = gamma(1 if binary else 2)
         added = (torch.as_tensor(terms) - (1 if offset is None else 0)).clamp(min=0).double()
         partial = torch.minimum(magnitude, (magnitude + value.abs() + error) / 2)
-        own = constants * magnitude + added * half_ulp(partial + (constants + gamma(added)) * magnitude)
-        return self._with(magnitude, error, own, terms + 2)
+        largest = partial + ((1 + constants) * (1 + gamma(added)) - 1) * magnitude
+        return self._with(magnitude, error, constants * magnitude + added * half_ulp(SLACK * largest), terms + 2)
 
     def with_error(self, pair: Tensor, roundings: int | Tensor, magnitude: Tensor) -> Tensor:
         own, error = pair.chunk(2)

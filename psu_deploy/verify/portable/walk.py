@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,9 +14,14 @@ from psu_deploy.machine.ops import Neuron
 from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.operators import CausalOperator
+from psu_deploy.machine.passes.fold_channel_affine import foldable
 from psu_deploy.machine.reference import Interpreter
-from psu_deploy.machine.schedule import Walked, layer_and_role, walk
+from psu_deploy.machine.schedule import INPUT, Walked, layer_and_role, walk
 from psu_deploy.verify.portable.binary32 import Binary32, clipped
+
+
+_ROUNDED_STATE = 3
+"""Products of a state: `(y + gain*x)*decay` rounds a current five times, two of them its constants."""
 
 
 class Place(NamedTuple):
@@ -67,6 +73,8 @@ class _Walk:
         self._bounds = {name: self._binary32.pair(value) for name, value in self._state.items()}
         self._inputs = {node.name: node.inputs for node in machine.nodes}
         self._kept = frozenset(_kept(machine))
+        self._folded = {affine.name: (producer, folded) for producer, affine, folded in foldable(machine)}
+        self._pairs: dict[str, Tensor] = {}
         self._assumed: dict[int, list[tuple[int, Place, bool]]] = {}
         for sample, places in enumerate(assumed):
             for place, spike in places.items():
@@ -114,15 +122,26 @@ class _Walk:
             }
 
         pair, tensor = self._binary32.pair(x), self._binary32.tensor
+        self._pairs = {INPUT: pair}
         return walk(self._machine.schedule, pair, self._bounds, self._visit, context, tensor)
 
     def _visit(self, layer: Layer, inputs: list[Tensor], context: Context) -> Tensor:
         pair = layer.error(inputs, context, self._binary32)
         for role, value in context.new_state.items():
             if (context.name, role) not in self._kept:
-                context.new_state[role] = self._binary32.rounded(value, 2)
+                context.new_state[role] = self._binary32.rounded(value, _ROUNDED_STATE)
         assert context.value is not None
-        return clipped(pair, context.value)
+        if context.name in self._folded:
+            pair = pair.maximum(self._as_one(context))
+        self._pairs[context.name] = clipped(pair, context.value)
+        return self._pairs[context.name]
+
+    def _as_one(self, context: Context) -> Tensor:
+        """The bound of a runtime that makes one layer of two, with weights that it multiplies and rounds itself."""
+        producer, folded = self._folded[context.name]
+        binary = self._machine.binary.issuperset(producer.inputs)
+        pair = folded.error([self._pairs[producer.inputs[0]]], replace(context, binary=binary), self._binary32)
+        return self._binary32.rounded(pair, 0)
 
     def _clipped(self, name: str, pair: Tensor) -> Tensor:
         return pair if layer_and_role(name) in self._kept or not pair.ndim else clipped(pair, self._state[name])
