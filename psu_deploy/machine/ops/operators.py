@@ -287,4 +287,4 @@ class Exponentials(CausalOperator):
         return context.new_state[role].sum(1) + self.bias
 
     def terms(self, step: int, roundoff: Roundoff) -> Terms:
-        return Terms(len(self.gains), roundoff.scalar(abs(self.bias)))
+        return Terms(len(self.gains) + 1, roundoff.scalar(abs(self.bias)))

@@ -95,7 +95,7 @@ class Binary32(Roundoff):
 
     def _with(self, magnitude: Tensor, error: Tensor, own: Tensor, roundings: int | Tensor) -> Tensor:
         """A sum of zeros is zero; where terms may be subnormal, each operation may flush to zero besides."""
-        own = torch.where(magnitude > 0, own + roundings * self.tiny, 0.0)
+        own = torch.where(own > 0, own + roundings * self.tiny, own)
         error = torch.where(magnitude < LARGEST, error + own, torch.inf)
         return torch.cat([magnitude + own, error])
 
@@ -111,12 +111,13 @@ class Binary32(Roundoff):
     def compared(self, name: str, pair: Tensor, threshold: float) -> Tensor:
         """V - R - threshold in any order: the threshold is rounded, and two numbers are subtracted."""
         magnitude, error = pair.chunk(2)
-        return self._with(magnitude, error, gamma(2) * (magnitude + abs(threshold)), 3).chunk(2)[1] * SLACK
+        magnitude = magnitude + abs(threshold)
+        return self._with(magnitude, error, gamma(2) * magnitude, 3).chunk(2)[1] * SLACK
 
 
 def uncertain(margin: Tensor, bound: Tensor) -> Tensor:
-    """Where a decision may fall either way; what is no number is not certain."""
-    return ~(margin.abs() > bound)
+    """Where a decision may fall either way: not where nothing is rounded; what is no number is not certain."""
+    return ~((margin.abs() > bound) | (bound == 0))
 
 
 def clipped(pair: Tensor, exact: Tensor) -> Tensor:

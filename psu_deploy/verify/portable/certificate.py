@@ -33,7 +33,7 @@ class LayerCertificate:
         largest_bound: of a certified one; 0.0 where none is.
         margin: V - R - threshold in exact arithmetic, float64 (T, B, *features).
         bound: how far it can be off in any runtime, float64, of the same shape; infinite where nothing is known.
-        certified: whether |margin| > bound; of the same shape.
+        certified: whether |margin| > bound, or nothing is rounded; of the same shape.
         first: step of the layer's first decision; above 0 behind a layer that looks ahead.
     """
 

@@ -26,7 +26,7 @@ def certify(machine: StateMachine, x: Any, *, cases: int = 16) -> PortableCertif
 
     A decision is certified where
 
-        |m| > e,   m = V - R - V_th in exact arithmetic, e >= |m' - m| for the m' of any runtime
+        |m| > e  or  e = 0,   m = V - R - V_th in exact arithmetic, e >= |m' - m| for the m' of any runtime
 
     whatever the order of a runtime's sums, with or without fused multiply-add, its sigmoid off by up to 8 u. By
     induction over layers and time every such runtime makes a certified decision alike: what feeds it is either
@@ -71,7 +71,7 @@ def _layer(name: str, decided: Decided, first: int) -> LayerCertificate:
     if not len(decided.margin):
         return LayerCertificate(name, 0, 0, None, 0.0, first=first)
     margin, bound = (_padded(part, first) for part in decided)
-    certified = np.abs(margin) > bound
+    certified = (np.abs(margin) > bound) | (bound == 0)
     certified[:first] = True
     own = certified[first:]
     count = int(own.sum())

@@ -133,7 +133,7 @@ class _Walk:
         assert context.value is not None
         if context.name in self._folded:
             pair = pair.maximum(self._as_one(context))
-        self._pairs[context.name] = clipped(pair, context.value)
+        self._pairs[context.name] = pair if isinstance(layer, Neuron) else clipped(pair, context.value)
         return self._pairs[context.name]
 
     def _as_one(self, context: Context) -> Tensor:
