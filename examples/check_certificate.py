@@ -336,7 +336,7 @@ class Network:
                 if layer["type"] in self.NEURONS:
                     margin, bound, fire = neuron(layer, name, given[0], state, t)
                     rows[name].append((margin, bound))
-                    spikes = (margin >= 0 if layer["fire_on"] == ">=" else margin > 0).astype(float)
+                    spikes = self.fires(name, margin).astype(float)
                     doubt = uncertain(margin, bound).astype(float)
                     for sample, places in enumerate(assumed):
                         for (when, where, place), spike in places.items():
@@ -347,6 +347,10 @@ class Network:
                 else:
                     values[name] = self.layer(name, layer, given, values, state, t, self.binary.issuperset(inputs))
         return {name: tuple(np.stack(part) for part in zip(*rows[name], strict=True)) for name in self.neurons}
+
+    def fires(self, name, margin):
+        fire_on = next(layer["fire_on"] for one, _, layer in self.nodes if one == name)
+        return margin >= 0 if fire_on == ">=" else margin > 0
 
     def layer(self, name, layer, given, values, state, t, binary):
         x, kind = given[0], layer["type"]
@@ -410,7 +414,7 @@ def certified(network, x, cases):
                     waiting.append((assumed, further))
                     continue
                 for name, (margin, bound) in run.items():
-                    side = np.where(found[name][0][:, sample] >= 0, margin[:, index], -margin[:, index])
+                    side = np.where(network.fires(name, found[name][0][:, sample]), margin[:, index], -margin[:, index])
                     spare[name] = np.minimum(spare[name], np.nan_to_num(side - bound[:, index], nan=-np.inf))
         for name, left in spare.items():
             bounds[name][:, sample] = np.abs(found[name][0][:, sample]) - left
@@ -452,8 +456,8 @@ def check(psm, inputs, certificate):
         if (layer["decisions"], layer["certified"]) != (sure.size, int(sure.sum())):
             wrong.append(f"layer {name!r}: {sure.sum()} of {sure.size} decisions are certified, it says {layer}")
         elif layer["tightest"] is not None:
-            with np.errstate(divide="ignore"):
-                ratio = np.where(sure, np.abs(margin) / bound, np.inf)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.where(sure & (bound > 0), np.abs(margin) / bound, np.inf)
             said, place = layer["tightest"], np.unravel_index(ratio.argmin(), ratio.shape)
             at = (said["t"], said["sample"], *said["neuron"])
             numbers = [(margin[at], said["margin"]), (bound[at], said["bound"]), (ratio[at], ratio[place])]

@@ -60,7 +60,7 @@ def on_edge(machine, x, seed=0):
             continue
         margin = machine.trace(np.float64(x)).margin[name]
         chosen = float(random.choice(margin[np.abs(margin) < 0.5].ravel() if (np.abs(margin) < 0.5).any() else [0.0]))
-        moved = replace(layer, threshold=layer.threshold + chosen)
+        moved = replace(layer, threshold=layer.threshold + chosen + 1e-9)
         nodes = [Node(n.name, moved if n.name == name else n.layer, n.inputs) for n in machine.nodes]
         machine = StateMachine(tuple(nodes), machine.input_shape, machine.output)
     return machine

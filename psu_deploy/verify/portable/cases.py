@@ -42,7 +42,8 @@ def settled(machine: StateMachine, x: Tensor, cases: int) -> tuple[dict[str, Dec
         Decisions of every layer, and the number of cases of every sample.
     """
     found = decisions(machine, x, [{}] * x.shape[1])
-    spare = {name: _spare(one, one.margin) for name, one in found.items()}
+    fires = {name: _fires(machine, name, one.margin) for name, one in found.items()}
+    spare = {name: _spare(one, fires[name]) for name, one in found.items()}
     counts = [1] * x.shape[1]
     repeatable = not any(isinstance(node.layer, BernoulliNeuron) for node in machine.nodes)
     waiting = [
@@ -56,7 +57,7 @@ def settled(machine: StateMachine, x: Tensor, cases: int) -> tuple[dict[str, Dec
             rows[:, case.sample] = torch.inf
     while waiting:
         batch, waiting = waiting[: AT_ONCE // 2], waiting[AT_ONCE // 2 :]
-        waiting += _split(machine, x, batch, cases, counts, found, spare)
+        waiting += _split(machine, x, batch, cases, counts, fires, spare)
     bounds = {name: found[name].margin.abs() - rows for name, rows in spare.items()}
     return {name: Decided(found[name].margin, bounds[name]) for name in found}, tuple(counts)
 
@@ -67,7 +68,7 @@ def _split(
     batch: list[_Case],
     cases: int,
     counts: list[int],
-    reference: Mapping[str, Decided],
+    fires: Mapping[str, Tensor],
     spare: Mapping[str, Tensor],
 ) -> list[_Case]:
     """Run both sides of every case; those that end here go into `spare`, the others come back."""
@@ -82,15 +83,20 @@ def _split(
             continue
         for name, one in runs.items():
             own = Decided(one.margin[:, index], one.bound[:, index])
-            left = _spare(own, reference[name].margin[:, sample])
+            left = _spare(own, fires[name][:, sample])
             spare[name][:, sample] = torch.minimum(spare[name][:, sample], left)
     return further
 
 
-def _spare(decided: Decided, reference: Tensor) -> Tensor:
-    """How far a margin stays on its own side of zero, the reference's, at least."""
-    own = torch.where(reference >= 0, decided.margin, -decided.margin) - decided.bound
+def _spare(decided: Decided, fires: Tensor) -> Tensor:
+    """How far a margin stays on the side of the threshold that it has in the exact run, at least."""
+    own = torch.where(fires, decided.margin, -decided.margin) - decided.bound
     return own.nan_to_num(nan=-torch.inf)
+
+
+def _fires(machine: StateMachine, name: str, margin: Tensor) -> Tensor:
+    layer = next(node.layer for node in machine.nodes if node.name == name)
+    return margin >= 0 if getattr(layer, "fire_on", ">") == ">=" else margin > 0
 
 
 def _root(machine: StateMachine, found: Mapping[str, Decided], index: int, assumed: Assumed) -> Place | None:

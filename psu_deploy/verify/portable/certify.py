@@ -77,8 +77,8 @@ def _layer(name: str, decided: Decided, first: int) -> LayerCertificate:
     count = int(own.sum())
     tightest = None
     if count:
-        with np.errstate(divide="ignore"):
-            share = np.where(own, np.abs(margin[first:]) / bound[first:], np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(own & (bound[first:] > 0), np.abs(margin[first:]) / bound[first:], np.inf)
         t, sample, *neuron = np.unravel_index(int(share.argmin()), share.shape)
         tightest = _decision(name, margin, bound, (int(t) + first, int(sample), *map(int, neuron)))
     largest = float(bound[first:][own].max(initial=0.0))
