@@ -53,8 +53,9 @@ def _sizes(decision: Decision) -> str:
 
 
 def _percent(part: int, whole: int) -> str:
-    """Never 100 where something is missing."""
+    """Rounded down, and never 100 where something is missing."""
     if not whole or part == whole:
         return "100"
-    hundredths = part * 10_000 // whole
-    return f"{hundredths // 100}.{hundredths % 100:02d}"
+    digits = 2 if whole - part > whole // 1000 else 4
+    scaled = part * 100 * 10**digits // whole
+    return f"{scaled // 10**digits}.{scaled % 10**digits:0{digits}d}"
