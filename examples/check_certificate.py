@@ -14,6 +14,7 @@ import json
 import math
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -260,7 +261,7 @@ class Network:
     KEEP_SPIKES = ("Flatten", "Reshape", "MaxPool")
 
     def __init__(self, path):
-        data = path.read_bytes() if hasattr(path, "read_bytes") else open(path, "rb").read()  # noqa: PTH123, SIM115
+        data = Path(path).read_bytes()
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
         told = header.pop("__metadata__")
@@ -389,6 +390,10 @@ class Network:
         return rounded(size, error, 2)[1]
 
 
+def numbered(values):
+    return np.where(np.isnan(values), -np.inf, values)
+
+
 def uncertain(margin, bound):
     return ~((np.abs(margin) > bound) | (bound == 0))
 
@@ -415,7 +420,7 @@ def certified(network, x, cases):
                     continue
                 for name, (margin, bound) in run.items():
                     side = np.where(network.fires(name, found[name][0][:, sample]), margin[:, index], -margin[:, index])
-                    spare[name] = np.minimum(spare[name], np.nan_to_num(side - bound[:, index], nan=-np.inf))
+                    spare[name] = np.minimum(spare[name], numbered(side - bound[:, index]))
         for name, left in spare.items():
             bounds[name][:, sample] = np.abs(found[name][0][:, sample]) - left
         counts.append(count)
@@ -439,7 +444,7 @@ def root(network, found, index, assumed):
 def check(psm, inputs, certificate):
     """What is wrong with a certificate, sentence by sentence; empty = it is right."""
     network, x = Network(psm), np.load(inputs).astype(np.float64)
-    told = json.loads(open(certificate).read())  # noqa: PTH123, SIM115
+    told = json.loads(Path(certificate).read_text())
     wrong = [] if network.hash == told["machine"] else ["it is of another machine"]
     if hashlib.sha256(x.tobytes()).hexdigest() != told["input"]["sha256"]:
         wrong.append("it is of other inputs")

@@ -122,5 +122,5 @@ def uncertain(margin: Tensor, bound: Tensor) -> Tensor:
 
 def clipped(pair: Tensor, exact: Tensor) -> Tensor:
     """No number is larger than the exact one and its error."""
-    error = torch.nan_to_num(pair.chunk(2)[1], nan=torch.inf)
+    error = torch.nan_to_num(pair.chunk(2)[1], nan=torch.inf, posinf=torch.inf)
     return torch.cat([exact.abs() + error, error])

@@ -91,7 +91,7 @@ def _split(
 def _spare(decided: Decided, fires: Tensor) -> Tensor:
     """How far a margin stays on the side of the threshold that it has in the exact run, at least."""
     own = torch.where(fires, decided.margin, -decided.margin) - decided.bound
-    return own.nan_to_num(nan=-torch.inf)
+    return own.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def _fires(machine: StateMachine, name: str, margin: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine
 from psu_deploy.machine.inputs import check_horizon, check_sequence, check_static
+from psu_deploy.numerics.checks import is_whole
 from psu_deploy.verify.certificate import Decision
 from psu_deploy.verify.portable.cases import settled
 from psu_deploy.verify.portable.certificate import MOST_LISTED, LayerCertificate, PortableCertificate
@@ -43,7 +45,7 @@ def certify(machine: StateMachine, x: Any, *, cases: int = 16) -> PortableCertif
         Share of certified decisions, the tightest, those that are not, and margins and bounds of all.
 
     Raises:
-        InputError: wrong type, dtype, shape, or NaN.
+        InputError: wrong type, dtype, shape, NaN, or no number of cases.
         HorizonError: more steps than the machine's horizon.
         UnsupportedModelError: naming every layer, operator and estimator whose rounding nothing is known about.
 
@@ -54,6 +56,8 @@ def certify(machine: StateMachine, x: Any, *, cases: int = 16) -> PortableCertif
     >>> certificate.decisions
     512
     """
+    if not is_whole(cases) or cases < 1:
+        raise InputError(f"cases must be a whole number, 1 or more, got {cases!r}")
     check_kinds(machine)
     check_sequence(x, machine.input_shape, machine.horizon, ("float32", "float64"))
     check_horizon(0, machine.horizon, len(x))
