@@ -28,7 +28,7 @@ STEEPEST = 0.0963  # the largest |sigmoid''| is 1 / (6 sqrt(3))
 LARGEST = 2.0**126
 
 
-class Unknown(Exception):
+class UnknownError(Exception):
     """Something that this script cannot check."""
 
 
@@ -40,11 +40,13 @@ class Value(NamedTuple):
     error: np.ndarray
 
 
-def gamma(k):  # L1
+def gamma(k):
+    """What k roundings make of a factor: 1 + t, where |t| is this at most (L1)."""
     return k * U / (1 - k * U)
 
 
-def half_ulp(size):  # L2
+def half_ulp(size):
+    """What rounding loses at most where the result is of that size (L2)."""
     mantissa, exponent = np.frexp(size)
     return np.ldexp(np.where(mantissa > 0, U / 2, 0.0), exponent)
 
@@ -56,10 +58,12 @@ def off(size, error, own, roundings):
 
 
 def rounded(size, error, roundings):
+    """As many roundings of numbers of that size."""
     return off(size, error, gamma(roundings) * size, roundings)
 
 
 def clipped(exact, error):
+    """No number is larger than the exact one and its error."""
     error = np.where(np.isnan(error), np.inf, error)
     return Value(exact, np.abs(exact) + error, error)
 
@@ -104,6 +108,7 @@ def weighted(layer, weight, bias):
 
 
 def multiply(layer, weight, bias, x, binary):
+    """The exact result of a Linear or a convolution, and its size and error."""
     product, count, bias = weighted(layer, weight, bias)
     exact = product(weight, x.exact) + (0.0 if bias is None else bias)
     size, error = product(np.abs(weight), x.size), product(np.abs(weight), x.error)
@@ -119,6 +124,7 @@ def windows(x, kernel, stride, padding, dilation, fill):
 
 
 def pool(layer, x, binary):
+    """Mean, sum or maximum over a sliding window; numbers of spikes are exact, and so is half of one."""
     kernel, axes = layer["kernel"], tuple(range(-len(layer["kernel"]), 0))
     fill = -np.inf if layer["type"] == "MaxPool" else 0.0
     seen = lambda v: windows(v, kernel, layer["stride"], layer["padding"], [1] * len(kernel), fill)  # noqa: E731
@@ -134,6 +140,7 @@ def pool(layer, x, binary):
 
 
 def affine(layer, x, binary):
+    """A scale and a shift per channel."""
     scale, shift = (layer[name].reshape(-1, *[1] * (x.exact.ndim - 2)) for name in ("scale", "shift"))
     exact, size, error = x.exact * scale + shift, x.size * np.abs(scale), x.error * np.abs(scale)
     return exact, *summed(exact, size, error, 1, shift, binary)
@@ -143,12 +150,13 @@ def affine(layer, x, binary):
 
 
 def operate(op, key, x, state, t):
-    kind, three = op["type"], (lambda f: tuple(f(v, i) for i, v in enumerate(x)))  # noqa: E731
+    """One step of a causal operator (L5)."""
+    kind, three = op["type"], (lambda f: tuple(f(v, i) for i, v in enumerate(x)))
     part = lambda number, i: number if i == 0 else np.abs(number)  # noqa: E731  sizes and errors go with |weights|
     if kind == "Identity":
         return (x.exact, *rounded(x.size, x.error, 3))
     if kind in ("Leak", "StrictLeak"):
-        old = state.get(key, three(lambda v, i: np.zeros_like(v)))
+        old = state.get(key, three(lambda v, _: np.zeros_like(v)))
         gain, decay = op["gain"], op["decay"]
         if kind == "Leak":
             new = three(lambda v, i: old[i] * part(decay, i) + part(gain, i) * v)
@@ -160,7 +168,7 @@ def operate(op, key, x, state, t):
     if kind == "Exponentials":
         column = (1, -1, *[1] * (x.exact.ndim - 1))
         gains, decays = op["gains"].reshape(column), op["decays"].reshape(column)
-        old = state.get(key, three(lambda v, i: np.zeros((len(v), len(op["gains"]), *v.shape[1:]))))
+        old = state.get(key, three(lambda v, _: np.zeros((len(v), len(op["gains"]), *v.shape[1:]))))
         new = three(lambda v, i: part(decays, i) * old[i] + part(gains, i) * v[:, None])
         state[key] = kept(new)
         exact, size, error = (part_.sum(1) for part_ in new)
@@ -180,7 +188,7 @@ def operate(op, key, x, state, t):
                 sums[i][:, :reach] += state[key][i][:, :reach]
         state[key] = tuple(v[:, 1:] for v in sums)
         return (sums[0][:, 0] + bias, *rounded(sums[1][:, 0] + abs(bias), sums[2][:, 0], terms + 2))
-    raise Unknown(f"the causal operator {kind}")
+    raise UnknownError(f"the causal operator {kind}")
 
 
 def kept(new):
@@ -190,11 +198,13 @@ def kept(new):
 
 def estimated(estimator, seen):
     """The estimated spike (L6)."""
-    exact, size, error = seen
+    exact, _, error = seen
     if estimator["type"] == "RawCurrent":
         return Value(*seen)
     if estimator["type"] == "Sigmoid":
-        s = np.where(exact >= 0, 1 / (1 + np.exp(-np.abs(exact))), np.exp(-np.abs(exact)) / (1 + np.exp(-np.abs(exact))))
+        s = np.where(
+            exact >= 0, 1 / (1 + np.exp(-np.abs(exact))), np.exp(-np.abs(exact)) / (1 + np.exp(-np.abs(exact)))
+        )
         slope = np.minimum(s * (1 - s) + STEEPEST * error, 0.25)
         away = np.minimum(np.where(np.isnan(slope * error), np.inf, slope * error), 1.0) + SIGMOID
         return Value(s, 1.0 + away, away)
@@ -206,10 +216,11 @@ def estimated(estimator, seen):
         most = np.full_like(exact, abs(offset) + abs(height) * len(thresholds))
         value = np.searchsorted(thresholds, exact, "right") * height + offset
         return Value(value, *rounded(most, abs(height) * (above - below), len(thresholds) + 2))
-    raise Unknown(f"the estimator {estimator['type']}")
+    raise UnknownError(f"the estimator {estimator['type']}")
 
 
-def compared(size, error, threshold):  # L7
+def compared(size, error, threshold):
+    """How far off V - R - threshold may be (L7)."""
     size = size + abs(threshold)
     return off(size, error, gamma(2) * size, 3)[1] * SLACK
 
@@ -224,7 +235,7 @@ def neuron(layer, name, x, state, t):
         seen = potential if layer["estimate"] is None else operate(layer["estimate"], (name, "E"), x, state, t)
         r, r_size, r_error = operate(layer["reset"], (name, "R"), estimated(layer["estimator"], seen), state, t)
         size, error = size + r_size, error + r_error
-    return v - r - layer["threshold"], compared(size, error, layer["threshold"]), lambda spikes, doubt: None
+    return v - r - layer["threshold"], compared(size, error, layer["threshold"]), lambda *_: None
 
 
 def lif(layer, name, x, state):
@@ -269,7 +280,7 @@ class Network:
         machine = json.loads(told["machine"])
         self.hash = self._hash(machine, arrays)
         if machine["latency"]:
-            raise Unknown("a network that looks ahead")
+            raise UnknownError("a network that looks ahead")
         all_nodes = [(n["name"], n["inputs"], self._filled(n["layer"], arrays)) for n in machine["nodes"]]
         needed = set()
         for name, inputs, layer in reversed(all_nodes):
@@ -279,7 +290,7 @@ class Network:
         self.neurons = [name for name, _, layer in self.nodes if layer["type"] in self.NEURONS]
         unknown = {f"layer {name!r}: {layer['type']}" for name, _, layer in self.nodes if not self._knows(layer)}
         if unknown:
-            raise Unknown("; ".join(sorted(unknown)))
+            raise UnknownError("; ".join(sorted(unknown)))
         readers = [name for _, inputs, _ in all_nodes for name in inputs] + [machine["output"]]
         producers = {name: (inputs, layer) for name, inputs, layer in self.nodes}
         self.folds, self.binary, self.heard = {}, set(), set()
@@ -374,7 +385,7 @@ class Network:
             exact, _, error = operate(layer["operator"], (name, "y"), x, state, t)
             return clipped(exact, error)
         if len({v.exact.shape for v in given}) > 1:
-            raise Unknown(f"layer {name!r}: an Add that broadcasts")
+            raise UnknownError(f"layer {name!r}: an Add that broadcasts")
         exact, size, error = (sum(parts) for parts in zip(*given, strict=True))
         return clipped(exact, summed(exact, size, error, len(given), None, binary)[1])
 
@@ -391,10 +402,12 @@ class Network:
 
 
 def numbered(values):
+    """What is no number is as bad as can be."""
     return np.where(np.isnan(values), -np.inf, values)
 
 
 def uncertain(margin, bound):
+    """Where a decision may fall either way; where nothing is rounded it may not."""
     return ~((np.abs(margin) > bound) | (bound == 0))
 
 
@@ -477,11 +490,12 @@ def check(psm, inputs, certificate):
 
 
 def main():
+    """The command line."""
     if len(sys.argv) != 4:
         sys.exit("usage: python check_certificate.py model.psm inputs.npy certificate.json")
     try:
         wrong, decisions = check(*sys.argv[1:])
-    except Unknown as unknown:
+    except UnknownError as unknown:
         print(f"CANNOT CHECK: {unknown} is not known here")
         sys.exit(2)
     print("\n".join(["WRONG: " + one for one in wrong]) or f"RIGHT: all of {decisions:,} decisions are as it says")

@@ -15,7 +15,6 @@ import pytest
 import psu_deploy as psu
 from psu_deploy.errors import ArtifactError, HorizonError, InputError
 from psu_deploy.machine import Node, StateMachine, ops
-from psu_deploy.machine.ops.registry import KINDS
 from tests.random_machines import random_machine
 from tests.verify.test_portable_soundness import DECIDING, fed, on_edge
 from tests.zoo import MACHINES, chain, neuron
@@ -215,7 +214,7 @@ def agrees(machine, x, folder):
     for cases in (1, 16):
         try:
             wrong, decisions = CHECK["check"](*written(machine, x, folder, cases))
-        except CHECK["Unknown"]:
+        except CHECK["UnknownError"]:
             knows = False
             continue
         assert wrong == []
@@ -281,15 +280,12 @@ def test_the_script_agrees_on_random_machines_or_names_what_it_does_not_know(see
     machine = random_machine(seed, 4)
     if machine.spiking:
         x = fed(machine, seed)
-        try:
-            agrees(on_edge(machine, x, 1e-9), x, tmp_path)
-        except CHECK["Unknown"] as unknown:
-            assert any(kind in str(unknown) for kind in KINDS)
+        agrees(on_edge(machine, x, 1e-9), x, tmp_path)
 
 
 def test_it_names_what_it_does_not_know(tmp_path):
     machine = chain((3,), ops.ELU(1.0), fires(0.3), ops.Softmax(0))  # nothing decides behind the softmax
-    with pytest.raises(CHECK["Unknown"], match="^layer 'a': ELU$"):
+    with pytest.raises(CHECK["UnknownError"], match=r"^layer 'a': ELU$"):
         CHECK["check"](*written(machine, ones(), tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Portable certificates are attacked: no runtime makes a certified decision otherwise, and no margin leaves its bound."""
+"""Portable certificates are attacked: no runtime turns a certified decision, and no margin leaves its bound."""
 
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ def test_a_runtime_may_fold(name):
     else:
         weight = random.uniform(0.9, 1.1, (3, 1000, 1))
         layer, folded = (
-            ops.Conv1d(w, b, (1,), ((0, 0),), (1,), 1) for w, b in ((weight, None), (weight * scale[:, None, None], shift))
+            ops.Conv1d(w, b, (1,), ((0, 0),), (1,), 1)
+            for w, b in ((weight, None), (weight * scale[:, None, None], shift))
         )
         features = (1000, 1)
     decides = neuron(operators.Identity())
@@ -238,7 +239,9 @@ def in_runtimes(machine, folder, samples, batch=200):
 
 @pytest.mark.full
 def test_real_runtimes(tmp_path):
-    assert in_runtimes(on_edge(digits_net(32), np.float32(np.random.default_rng(1).random((8, 9, 8)))), tmp_path, 400)[0]
+    assert in_runtimes(on_edge(digits_net(32), np.float32(np.random.default_rng(1).random((8, 9, 8)))), tmp_path, 400)[
+        0
+    ]
 
 
 @pytest.mark.nightly

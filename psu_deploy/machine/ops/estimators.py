@@ -22,9 +22,6 @@ __all__ = ["Estimator", "RawCurrent", "Sigmoid", "SigmoidTable", "Staircase"]
 class Estimator(ABC):
     """Base of the estimators: a pointwise function of E, without state."""
 
-    decides: ClassVar[bool] = False
-    """Whether it jumps: then its bound needs E in exact arithmetic, in `Context.seen`."""
-
     parameters: ClassVar[int] = 0
     """Numbers that were learned."""
 
@@ -73,8 +70,6 @@ class Staircase(Estimator):
     height: float
     offset: float
 
-    decides = True
-
     def __post_init__(self) -> None:
         freeze(self, "thresholds", 1)
         finite(self, "height", "offset")
@@ -111,8 +106,6 @@ class SigmoidTable(Estimator):
 
     See `psu_deploy.numerics.sigmoid_table`. What is no number stays none.
     """
-
-    decides = True
 
     def step(self, value: Tensor, context: Context) -> Tensor:
         table, first, last = context.tensor(_TABLE), sigmoid_table.FIRST, sigmoid_table.LAST

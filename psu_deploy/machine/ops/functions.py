@@ -78,7 +78,7 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 FUNCTIONS = {
-    "relu": Function(torch.relu, lambda roundoff, pair: pair),  # a cut makes an error smaller
+    "relu": Function(torch.relu, lambda _, pair: pair),  # a cut makes an error smaller
     "sigmoid": Function(torch.sigmoid, lambda roundoff, pair: roundoff.sigmoid(pair)),
     "abs": _of(torch.abs, 1.0, itself),
     "neg": _of(torch.neg, 1.0, itself),

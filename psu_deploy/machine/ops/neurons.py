@@ -27,11 +27,6 @@ class Neuron(Layer):
     along_time = True
 
     @property
-    def decides_inside(self) -> bool:
-        """Whether there are decisions inside that no spike tells: the bound then needs `Context.seen`."""
-        return False
-
-    @property
     def potential_slope(self) -> float:
         """How far V can be off where the margin is off by one at most."""
         return 1.0
@@ -102,10 +97,6 @@ class SpikingNeuron(Neuron):
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         shapes = {role: operator.state_shape(inputs[0]) for role, operator in self.operators.items()}
         return {role: shape for role, shape in shapes.items() if shape is not None}
-
-    @property
-    def decides_inside(self) -> bool:
-        return self.estimator.decides
 
     def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
         current = inputs[0]

@@ -110,6 +110,15 @@ class Roundoff:
             self._absolute[id(layer)] = (layer, _absolute(layer))
         return self._absolute[id(layer)][1]
 
+    def clipped(self, pair: Tensor, value: Tensor | None) -> Tensor:
+        """What comes out is no larger than the exact value and its error, whatever it was summed of.
+
+        Twice the error: the value is that of a run in float64, which may itself be what is judged.
+        """
+        magnitude, error = pair.chunk(2)
+        assert value is not None, "what is clipped is known"
+        return torch.cat([torch.minimum(magnitude, value.abs().to(self.dtype) + 2 * error), error])
+
     def rounded(self, pair: Tensor, terms: int | Tensor, offset: Tensor | None = None) -> Tensor:
         """Add the rounding of a sum of `terms` products and a constant: `(terms + 2) u M`."""
         magnitude, error = pair.chunk(2)

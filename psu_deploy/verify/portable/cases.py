@@ -104,9 +104,7 @@ def _root(machine: StateMachine, found: Mapping[str, Decided], index: int, assum
     return min(_uncertain(machine, found, index, assumed), default=None, key=lambda place: place.t)
 
 
-def _uncertain(
-    machine: StateMachine, found: Mapping[str, Decided], index: int, assumed: Assumed
-) -> Iterator[Place]:
+def _uncertain(machine: StateMachine, found: Mapping[str, Decided], index: int, assumed: Assumed) -> Iterator[Place]:
     """Of every layer, in network order, the first step's first one."""
     heard = _heard(machine)
     for name, one in found.items():

@@ -73,7 +73,9 @@ def _check_format(source: Path, data: Any) -> None:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ArtifactError(f"{source} is not a portable certificate")
     if data.get("version") != VERSION:
-        raise ArtifactError(f"{source} is a certificate of version {data.get('version')!r}; this release reads {VERSION}")
+        raise ArtifactError(
+            f"{source} is a certificate of version {data.get('version')!r}; this release reads {VERSION}"
+        )
 
 
 def _layer(layer: LayerCertificate) -> dict[str, Any]:

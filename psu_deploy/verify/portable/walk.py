@@ -19,7 +19,6 @@ from psu_deploy.machine.reference import Interpreter
 from psu_deploy.machine.schedule import INPUT, Walked, layer_and_role, walk
 from psu_deploy.verify.portable.binary32 import Binary32, clipped
 
-
 _ROUNDED_STATE = 3
 """Products of a state: `(y + gain*x)*decay` rounds a current five times, two of them its constants."""
 
