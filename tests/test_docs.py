@@ -62,7 +62,9 @@ def test_nirs_page_says_what_its_table_refuses():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("page", ["docs/neurons.md", "docs/data.md", "docs/training.md", "docs/gpu.md", "docs/c.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/neurons.md", "docs/data.md", "docs/training.md", "docs/gpu.md", "docs/c.md", "docs/proof.md"]
+)
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_REGISTERED", {})

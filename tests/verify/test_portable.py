@@ -74,13 +74,22 @@ def test_all_is_certified():
     )
 
 
-@pytest.mark.parametrize("cases", [1, 16])
-@pytest.mark.parametrize(("weight", "sure"), [(-0.1, True), (-0.7, True), (-0.8, False)])
-def test_what_a_knife_edge_cannot_turn_stays_certified(weight, sure, cases):
-    """The second layer sees 1.0 + weight * S against 0.25."""
+@pytest.mark.parametrize(
+    ("weight", "cases", "sure"),
+    [(-0.1, 1, True), (-0.7, 1, False), (-0.8, 1, False), (-0.1, 16, True), (-0.7, 16, True), (-0.8, 16, False)],
+)
+def test_what_a_knife_edge_cannot_turn_stays_certified(weight, cases, sure):
+    """The second layer sees 1.0 + weight * S against 0.25; doubt alone allows weight * (S - 1) and weight * (S + 1)."""
     certificate = psu.certify(on_the_edge(weight), ones(), cases=cases)
     assert [layer.certified_decisions for layer in certificate.layers] == [1, int(sure)]
     assert certificate.cases_of == ((1,) if cases == 1 else (2,))
+
+
+def test_every_knife_edge_doubles_the_cases_up_to_so_many():
+    first = ops.Linear([[0.1, 0.2, 0.0], [0.2, 0.1, 0.0], [0.0, 0.1, 0.2]])
+    machine = chain((3,), first, fires(0.3), ops.Linear([[1.0, 1.0, 1.0]]), fires(3.5))
+    assert [psu.certify(machine, ones(), cases=most).cases_of for most in (1, 2, 5, 16)] == [(1,), (2,), (5,), (8,)]
+    assert psu.certify(machine, ones()).layers[1].certified.all()
 
 
 def test_cases_find_what_two_effects_of_a_spike_leave():
@@ -293,7 +302,7 @@ CHANGES = {
     "decisions": lambda d: d["layers"][0].update(certified=d["layers"][0]["certified"] + 1),
     "margin": lambda d: d["layers"][1]["tightest"].update(margin=0.8),
     "bound": lambda d: d["layers"][1]["tightest"].update(bound=1e-9),
-    "place": lambda d: d["layers"][1]["tightest"].update(t=1),
+    "place": lambda d: d["layers"][1]["tightest"].update(t=1 - d["layers"][1]["tightest"]["t"]),
     "edges": lambda d: d["knife_edges"].pop(),
     "cases": lambda d: d["cases"].update(of_samples=[1, 1, 2]),
     "inputs": lambda d: d["input"].update(sha256="0" * 64),

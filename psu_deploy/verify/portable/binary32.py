@@ -37,7 +37,7 @@ def gamma(roundings: Tensor | float) -> Tensor:
 def half_ulp(size: Tensor) -> Tensor:
     """Half the distance of neighbours just below a size, what rounding a number of that size loses at most."""
     mantissa, exponent = torch.frexp(size)
-    return torch.ldexp(torch.where(mantissa > 0, U / 2, 0.0), exponent)
+    return torch.ldexp((mantissa > 0).to(size.dtype) * (U / 2), exponent)
 
 
 class Binary32(Roundoff):
