@@ -8,12 +8,24 @@ from typing import Annotated
 import typer
 
 from psu_deploy.cli.assignments import TaskFile, import_tasks
-from psu_deploy.cli.console import hint, progress, say
-from psu_deploy.cli.sources import check_free, open_source, random_spikes, read_array
+from psu_deploy.cli.console import hint, progress, say, tell
+from psu_deploy.cli.sources import (
+    MACHINE_FILE,
+    Floats,
+    check_free,
+    decisions_per_step,
+    open_source,
+    random_spikes,
+    read_array,
+)
 from psu_deploy.errors import InputError
+from psu_deploy.machine import StateMachine
 from psu_deploy.verify.portable import certify as certify_inputs
 
 _CASES = 16
+
+_MOST_DECISIONS = 20_000_000
+"""Of a run's test data; each takes about 50 bytes."""
 
 
 def certify(
@@ -52,7 +64,7 @@ def certify(
         if data is not None:
             x = read_array(data)
         elif network.data is not None:
-            x = network.data
+            x = _some(network.machine, network.data)
         else:
             x = random_spikes(network.machine, steps, batch, seed)
         certificate = certify_inputs(network.machine, x, cases=cases)
@@ -65,8 +77,16 @@ def certify(
         raise typer.Exit(1)
 
 
+def _some(machine: StateMachine, data: Floats) -> Floats:
+    """As many of a run's samples as there is memory for."""
+    samples = max(1, _MOST_DECISIONS // (len(data) * max(1, decisions_per_step(machine))))
+    if samples < data.shape[1]:
+        tell(f"certifying the first {samples} of {data.shape[1]} samples; name a .npy file for others")
+    return data[:, :samples]
+
+
 def _machine_file(source: Path) -> Path:
-    return source / "model.psm" if source.is_dir() else source
+    return source / MACHINE_FILE if source.is_dir() else source
 
 
 def _check(out: Path | None, source: Path, data: Path | None, cases: int, at_least: float) -> None:

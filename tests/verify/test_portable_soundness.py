@@ -141,7 +141,7 @@ def test_a_bound_grows_with_the_memory():
 
 @pytest.mark.parametrize("name", ["linear", "conv"])
 def test_a_runtime_may_fold(name):
-    """A shift that becomes a bias is where every term is lost that is added to it one by one; alone it meets their sum."""
+    """Every term is lost that is added to a shift one by one, as to a bias; behind the sum the shift meets it once."""
     terms, scale, shift = 400, np.full(3, 0.5), np.ones(3)
     features = (terms,) if name == "linear" else (terms, 1)
     weight = np.full((3, *features), 2.0)
