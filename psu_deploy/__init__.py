@@ -40,6 +40,7 @@ from psu_deploy.nn.neurons import (
 from psu_deploy.preparation import prepare
 from psu_deploy.report import Evidence, write_report
 from psu_deploy.verify import EquivalenceReport
+from psu_deploy.verify.portable import PortableCertificate, certify
 
 __version__ = "1.0.0"
 
@@ -65,6 +66,7 @@ __all__ = [
     "Membrane",
     "MissingExtraError",
     "PiecewiseLinear",
+    "PortableCertificate",
     "PsuDeployError",
     "Rectangle",
     "Residual",
@@ -75,6 +77,7 @@ __all__ = [
     "StateError",
     "StateMachine",
     "UnsupportedModelError",
+    "certify",
     "export",
     "importers",
     "load",

@@ -83,7 +83,9 @@ def test_the_program_that_maps_its_weights(tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("page", ["docs/neurons.md", "docs/data.md", "docs/training.md", "docs/gpu.md", "docs/c.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/neurons.md", "docs/data.md", "docs/training.md", "docs/gpu.md", "docs/c.md", "docs/proof.md"]
+)
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_REGISTERED", {})

@@ -26,11 +26,12 @@ Visit = Callable[[Layer, list[Tensor], Context], Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the whole network: output, the next state, and every neuron layer's doing."""
+    """One step of the whole network: output, the next state, every neuron layer's doing, the value of every layer."""
 
     output: Tensor
     state: dict[str, Tensor]
     neurons: dict[str, NeuronStep]
+    values: dict[str, Tensor]
 
 
 class Interpreter:
@@ -68,7 +69,7 @@ class Interpreter:
             own = done.contexts.get(name)
             found = None if own is None else own.neuron
             neurons[name] = NeuronStep(*[done.values[name]] * 5) if found is None else found
-        return Step(done.values[self._output], done.state, neurons)
+        return Step(done.values[self._output], done.state, neurons, done.values)
 
     def walk(self, x: Tensor, state: State, spikes: State | None = None, visit: Visit | None = None) -> Walked:
         """The same step, with the value of every layer in it; `visit` runs a layer in another way."""

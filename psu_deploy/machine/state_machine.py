@@ -111,7 +111,12 @@ class StateMachine(Graph):
         return self._given(torch.stack([step.output for step in self._steps(x, state, None)]), give)
 
     def trace(
-        self, x: Any, state: Mapping[str, Any] | None = None, *, spikes: Mapping[str, Any] | None = None
+        self,
+        x: Any,
+        state: Mapping[str, Any] | None = None,
+        *,
+        spikes: Mapping[str, Any] | None = None,
+        watch: Callable[[Step], object] | None = None,
     ) -> Trace:
         """Run a whole sequence serially and keep what every neuron layer did.
 
@@ -120,9 +125,12 @@ class StateMachine(Graph):
             state: where to start; None = the initial state.
             spikes: neuron layer -> spikes (T, B, *features) it shall emit instead of deciding by itself. The trace
                 still holds what it would have decided.
+            watch: called with every step, as tensors, once it is done.
         """
         outputs, neurons, last = [], [], None
         for step in self._steps(x, state, spikes):  # only the last state is kept: T of them may be T times too many
+            if watch is not None:
+                watch(step)
             outputs.append(step.output)
             neurons.append(step.neurons)
             last = step.state

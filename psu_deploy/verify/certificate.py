@@ -21,7 +21,7 @@ from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic
 from psu_deploy.machine.schedule import OUTPUT
 from psu_deploy.verify.alignment import aligned, check_lookahead, drained, in_machine_time
-from psu_deploy.verify.rounding import Bounds, rounding_bounds
+from psu_deploy.verify.rounding import Bounds, RunningBounds
 
 
 class Decision(NamedTuple):
@@ -124,11 +124,9 @@ class Judge:
         if self._known is None or not all(torch.equal(spikes[name], rows) for name, rows in self._known[0].items()):
             machine, steps = self._machine, len(self._x)
             x, late = drained(self._x, machine.latency), in_machine_time(machine, spikes)
-            exact = machine.trace(x, self._state, spikes=late)
-            bounds = rounding_bounds(
-                machine, x, late, self._state, self._precision, arithmetic=self._engine, estimate=exact.estimate
-            )
-            self._known = (spikes, aligned(machine, exact, steps), _aligned(machine, bounds, steps))
+            bounds = RunningBounds(machine, x, late, self._state, self._precision, arithmetic=self._engine)
+            exact = machine.trace(x, self._state, spikes=late, watch=bounds.step)
+            self._known = (spikes, aligned(machine, exact, steps), _aligned(machine, bounds.all(), steps))
         return self._known[1], self._known[2]
 
 

@@ -7,6 +7,8 @@ bound E:
 
     M' = |W| M + |b|,   E' = |W| E + (n + 2) u M'
 
+What comes out of a layer is no larger than its exact value and E, so that M starts again behind every layer.
+
 Spikes are exact, so E starts again from zero behind every neuron layer. A decision whose margin is smaller than its
 bound may fall either way in correct arithmetic: a knife-edge decision.
 
@@ -25,12 +27,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from psu_deploy.machine import StateMachine, ops
+from psu_deploy.machine import StateMachine
 from psu_deploy.machine.kinds import Vocabulary
 from psu_deploy.machine.ops.context import Context, Ranking
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic, Roundoff
-from psu_deploy.machine.reference import Interpreter
+from psu_deploy.machine.reference import Interpreter, Step
 from psu_deploy.machine.schedule import walk
 
 
@@ -79,31 +81,15 @@ def rounding_bounds(
     precision: str,
     *,
     arithmetic: Arithmetic = AS_THE_MACHINE,
-    estimate: Mapping[str, Tensor] | None = None,
 ) -> Bounds:
-    """Bound the rounding errors of a run in which every neuron layer emitted the given spikes.
-
-    Args:
-        machine: the network.
-        x: (T, B, *input_shape), float64.
-        spikes: neuron layer -> (T, B, *features), float64.
-        state: where the run started, name -> (B, *shape), float64.
-        precision: of the arithmetic that is judged, "float32" or "float64".
-        arithmetic: in which operations the judged run differs from the machine.
-        estimate: E of every neuron layer in exact arithmetic, given these spikes, as in `Trace`; None = run the machine
-            for it, where it matters.
-
-    Raises:
-        UnsupportedModelError: naming every layer, operator and estimator whose rounding nothing is known about.
-    """
-    check_kinds(machine)
-    if estimate is None:
-        estimate = machine.trace(x, state, spikes=spikes).estimate if _looks_at_estimate(machine) else {}
-    walk = _Walk(machine, Roundoff(precision, arithmetic), state)
-    steps = [walk.step(x_t, _at(spikes, t), _at(estimate, t)) for t, x_t in enumerate(x)]
-    margin = {name: _known(torch.stack([step[0][name] for step in steps])) for name in machine.spiking}
-    outputs = machine.split(_known(torch.stack([step[1] for step in steps])))
-    return Bounds(margin, outputs, walk.state_bounds(), walk.ties())
+    """Bound the rounding errors of a run in which every neuron layer emitted the given spikes; see `RunningBounds`."""
+    bounds = RunningBounds(machine, x, spikes, state, precision, arithmetic=arithmetic)
+    interpreter, now = Interpreter(machine, torch.float64, torch.device("cpu")), state
+    for t, row in enumerate(x):
+        exact = interpreter.step(row, now, _at(spikes, t))
+        bounds.step(exact)
+        now = exact.state
+    return bounds.all()
 
 
 def check_kinds(machine: StateMachine) -> None:
@@ -115,67 +101,90 @@ def _at(rows: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:
     return {name: values[t] for name, values in rows.items()}
 
 
-def _looks_at_estimate(machine: StateMachine) -> bool:
-    return any(isinstance(node.layer, ops.Neuron) and node.layer.decides_inside for node in machine.nodes)
-
-
 def _known(bound: Tensor) -> Tensor:
     """Infinity times zero is no number: nothing is known there."""
     return torch.nan_to_num(bound, nan=torch.inf, posinf=torch.inf)
 
 
-class _Walk:
-    """Carries pairs of magnitude and error through the network, step by step."""
+class RunningBounds:
+    """Carries pairs of magnitude and error through the network, step by step, beside the exact run.
 
-    def __init__(self, machine: StateMachine, roundoff: Roundoff, state: Mapping[str, Tensor]) -> None:
-        self._machine = machine
-        self._roundoff = roundoff
-        self._state = {name: roundoff.pair(value) for name, value in state.items()}
-        self._inputs = {node.name: node.inputs for node in machine.nodes if node.layer.bound_sees_inputs}
-        self._exact = _ExactRun(machine, state) if self._inputs else None
+    Args:
+        machine: the network.
+        x: (T, B, *input_shape), float64.
+        spikes: neuron layer -> (T, B, *features), float64, what it emitted.
+        state: where the run started, name -> (B, *shape), float64.
+        precision: of the arithmetic that is judged, "float32" or "float64".
+        arithmetic: in which operations the judged run differs from the machine.
+
+    Raises:
+        UnsupportedModelError: naming every layer, operator and estimator whose rounding nothing is known about.
+    """
+
+    def __init__(
+        self,
+        machine: StateMachine,
+        x: Tensor,
+        spikes: Mapping[str, Tensor],
+        state: Mapping[str, Tensor],
+        precision: str,
+        *,
+        arithmetic: Arithmetic = AS_THE_MACHINE,
+    ) -> None:
+        check_kinds(machine)
+        self._machine, self._x, self._spikes = machine, x, spikes
+        self._roundoff = Roundoff(precision, arithmetic)
+        self._state = {name: self._roundoff.pair(value) for name, value in state.items()}
+        self._inputs = {node.name: node.inputs for node in machine.nodes}
+        self._binary = {node.name for node in machine.nodes if machine.binary.issuperset(node.inputs)}
         self._rankings: dict[str, list[tuple[int, Ranking]]] = {}
-        self._steps = 0
+        self._margins: list[dict[str, Tensor]] = []
+        self._outputs: list[Tensor] = []
 
-    def step(
-        self, x: Tensor, spikes: Mapping[str, Tensor], estimate: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Bounds of every margin, and of the output."""
-        exact = {} if self._exact is None else self._exact.step(x, spikes)
+    def step(self, exact: Step) -> None:
+        """Bounds of every margin, and of the output, of the next step, which in exact arithmetic is this one."""
+        t = len(self._outputs)
+        spikes = _at(self._spikes, t)
 
         def context(name: str) -> dict[str, Any]:
-            inputs = [exact[source] for source in self._inputs.get(name, ())]
-            return {"forced": spikes.get(name), "seen": estimate.get(name), "exact": inputs}
+            own = exact.neurons.get(name)
+            return {
+                "forced": spikes.get(name),
+                "seen": None if own is None else own.estimate,
+                "exact": [exact.values[source] for source in self._inputs[name]],
+                "value": exact.values[name],
+                "binary": name in self._binary,
+            }
 
-        done = walk(
-            self._machine.schedule, self._roundoff.pair(x), self._state, self._visit, context, self._roundoff.tensor
-        )
+        pair, tensor = self._roundoff.pair(self._x[t]), self._roundoff.tensor
+        with torch.no_grad():
+            done = walk(self._machine.schedule, pair, self._state, self._visit, context, tensor)
         self._state = done.state
         for name, own in done.contexts.items():
             if own.ranking is not None:
-                self._rankings.setdefault(name, []).append((self._steps, own.ranking))
-        self._steps += 1
+                self._rankings.setdefault(name, []).append((t, own.ranking))
         margins = {}
         for name in self._machine.spiking:
             ran = done.contexts.get(name)
             bound = done.values[name].chunk(2)[1] if ran is None else ran.margin_error
             assert bound is not None, f"layer {name!r} says nothing about the error of its margin"
             margins[name] = bound
-        return margins, done.values[self._machine.output].chunk(2)[1]
+        self._margins.append(margins)
+        self._outputs.append(done.values[self._machine.output].chunk(2)[1])
 
     def _visit(self, layer: Layer, inputs: list[Tensor], context: Context) -> Tensor:
         pair = layer.error(inputs, context, self._roundoff)
         for role, value in context.new_state.items():
             context.new_state[role] = self._roundoff.rounded(value, 1)
-        return pair
+        return self._roundoff.clipped(pair, context.value)
 
-    def ties(self) -> tuple[Ties, ...]:
-        """Orders that are left open."""
+    def all(self) -> Bounds:
+        """Those of all steps so far, and of the state as it is now; the step counter is exact."""
+        margins = {n: _known(torch.stack([step[n] for step in self._margins])) for n in self._machine.spiking}
+        outputs = self._machine.split(_known(torch.stack(self._outputs)))
+        state = {name: _known(value.chunk(2)[1]) for name, value in self._state.items() if value.ndim}
         found = (_ties(name, rankings) for name, rankings in self._rankings.items())
-        return tuple(ties for ties in found if ties is not None)
-
-    def state_bounds(self) -> dict[str, Tensor]:
-        """Bounds of the state as it is now; the step counter is exact."""
-        return {name: _known(value.chunk(2)[1]) for name, value in self._state.items() if value.ndim}
+        return Bounds(margins, outputs, state, tuple(ties for ties in found if ties is not None))
 
 
 def _ties(layer: str, rankings: Sequence[tuple[int, Ranking]]) -> Ties | None:
@@ -188,18 +197,4 @@ def _ties(layer: str, rankings: Sequence[tuple[int, Ranking]]) -> Ties | None:
     return Ties(layer, count, t, at[0], float(first.gap[at]), float(first.bound[at]))
 
 
-class _ExactRun:
-    """The same run in float64, for the layers whose bound depends on what they see."""
-
-    def __init__(self, machine: StateMachine, state: Mapping[str, Tensor]) -> None:
-        self._interpreter = Interpreter(machine, torch.float64, torch.device("cpu"))
-        self._state = dict(state)
-
-    def step(self, x: Tensor, spikes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Name of every layer -> its value."""
-        done = self._interpreter.walk(x, self._state, spikes)
-        self._state = done.state
-        return done.values
-
-
-__all__ = ["AS_THE_MACHINE", "Arithmetic", "Bounds", "Ties", "check_kinds", "rounding_bounds"]
+__all__ = ["AS_THE_MACHINE", "Arithmetic", "Bounds", "RunningBounds", "Ties", "check_kinds", "rounding_bounds"]

@@ -109,7 +109,7 @@ LAYERS = {
     "conv2d": (ops.Conv2d(positive(4, 2, 3, 3), None, (1, 2), ((1, 1), (0, 1)), (2, 1), 2), (4, 7, 6), 0.7, 0.61),
     "channel affine": (ops.ChannelAffine(positive(3), positive(3)), (3, 5), 0.48, 0.73),
     "mean": (ops.AvgPool((5, 5), (2, 2), ((0, 0), (0, 0))), (2, 9, 9), 0.68, 0.57),
-    "mean, padding not counted": (ops.AvgPool((5, 4), (2, 1), ((1, 1), (0, 1)), False), (2, 9, 9), 0.65, 0.6),
+    "mean, padding not counted": (ops.AvgPool((5, 4), (2, 1), ((1, 1), (0, 1)), False), (2, 9, 9), 0.6, 0.58),
     "sum": (ops.SumPool((16,), (4,), ((1, 0),)), (3, 40), 0.63, 0.61),
     "norm": (ops.LPPool((16,), (4,), ((1, 0),), 2.0), (3, 40), 0.3, 0.59),
     "norm of p 1": (ops.LPPool((64,), (4,), ((1, 0),), 1.0), (3, 160), 0.64, 0.41),

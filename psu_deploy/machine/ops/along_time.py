@@ -57,7 +57,7 @@ class Delay(Layer):
         return buffer[:, 0]
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        return self._sum_error(inputs, context, roundoff, 1)
+        return self.step(inputs, context)
 
 
 @op
@@ -185,7 +185,7 @@ class Hold(Layer):
         return context.new_state["value"]
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        return self._sum_error(inputs, context, roundoff, 1)
+        return self.step(inputs, context)
 
 
 @op

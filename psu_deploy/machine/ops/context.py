@@ -49,6 +49,9 @@ class Context:
         seen: E of a neuron layer in exact arithmetic, for the bounds of estimators that decide.
         exact: the layer's inputs in exact arithmetic, float64, for the bounds of layers that ask for it
             (`Layer.bound_sees_inputs`); () for any other.
+        value: what the layer gives in exact arithmetic, float64, where a bound may see it.
+        told: what a neuron layer does in exact arithmetic, where a bound may see it.
+        binary: whether every number that goes in is 0 or 1.
         new_state: role -> state after the step; the layer puts it there.
         neuron: what a neuron layer did; it puts it there.
         ranking: how clear a layer that ranks numbers found them; its bound puts it there.
@@ -62,6 +65,9 @@ class Context:
     forced: Tensor | None = None
     seen: Tensor | None = None
     exact: Sequence[Tensor] = ()
+    value: Tensor | None = None
+    told: NeuronStep | None = None
+    binary: bool = False
     new_state: dict[str, Tensor] = field(default_factory=dict)
     neuron: NeuronStep | None = None
     ranking: Ranking | None = None

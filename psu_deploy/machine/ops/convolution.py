@@ -66,7 +66,16 @@ class _Conv(Layer):
         return result
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        return self._sum_error(inputs, context, roundoff, prod(self.weight.shape[1:]), self.bias)
+        """Products with an exact zero round nothing."""
+        return self._sum_error(inputs, context, roundoff, self._terms(inputs[0], roundoff), self.bias)
+
+    def _terms(self, pair: Tensor, roundoff: Roundoff) -> Tensor:
+        """How many inputs that are not zero meet in every place: (B, C_out, *places), or (B, 1, *places)."""
+        live = (pair.chunk(2)[0] != 0).to(roundoff.dtype)
+        counts = live.reshape(len(live), self.groups, -1, *live.shape[2:]).sum(2)
+        ones = counts.new_ones(self.groups, 1, *self.weight.shape[2:])
+        met: Tensor = self._convolve(pad(counts, self.padding), ones, None, self.stride, 0, self.dilation, self.groups)
+        return met if self.groups == 1 else met.repeat_interleave(self.weight.shape[0] // self.groups, 1)
 
 
 @op

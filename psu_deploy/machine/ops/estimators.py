@@ -22,9 +22,6 @@ __all__ = ["Estimator", "RawCurrent", "Sigmoid", "SigmoidTable", "Staircase"]
 class Estimator(ABC):
     """Base of the estimators: a pointwise function of E, without state."""
 
-    decides: ClassVar[bool] = False
-    """Whether it jumps: then its bound needs E in exact arithmetic, in `Context.seen`."""
-
     parameters: ClassVar[int] = 0
     """Numbers that were learned."""
 
@@ -45,7 +42,7 @@ class Sigmoid(Estimator):
         return torch.sigmoid(value)
 
     def error(self, pair: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
-        return roundoff.sigmoid(pair)
+        return roundoff.sigmoid(pair, context.seen)
 
 
 @op
@@ -72,8 +69,6 @@ class Staircase(Estimator):
     thresholds: Array
     height: float
     offset: float
-
-    decides = True
 
     def __post_init__(self) -> None:
         freeze(self, "thresholds", 1)
@@ -111,8 +106,6 @@ class SigmoidTable(Estimator):
 
     See `psu_deploy.numerics.sigmoid_table`. What is no number stays none.
     """
-
-    decides = True
 
     def step(self, value: Tensor, context: Context) -> Tensor:
         table, first, last = context.tensor(_TABLE), sigmoid_table.FIRST, sigmoid_table.LAST

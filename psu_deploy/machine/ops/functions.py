@@ -78,8 +78,8 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 FUNCTIONS = {
-    "relu": Function(torch.relu, lambda roundoff, pair: roundoff.rounded(pair, 1)),  # a cut makes an error smaller
-    "sigmoid": Function(torch.sigmoid, Roundoff.sigmoid),
+    "relu": Function(torch.relu, lambda _, pair: pair),  # a cut makes an error smaller
+    "sigmoid": Function(torch.sigmoid, lambda roundoff, pair: roundoff.sigmoid(pair)),
     "abs": _of(torch.abs, 1.0, itself),
     "neg": _of(torch.neg, 1.0, itself),
     "tanh": _of(torch.tanh, 1.0, at_most_one),

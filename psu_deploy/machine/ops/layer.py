@@ -83,7 +83,7 @@ class Layer(ABC):
         inputs: Sequence[Tensor],
         context: Context,
         roundoff: Roundoff,
-        terms: int,
+        terms: int | Tensor,
         constant: Array | None = None,
         channels: int = 0,
     ) -> Tensor:
@@ -93,15 +93,16 @@ class Layer(ABC):
             inputs: pairs.
             context: as for `error`.
             roundoff: as for `error`.
-            terms: products that one result is the sum of.
+            terms: products that one result is the sum of, those with an exact zero not counted.
             constant: added to it, one per channel.
             channels: feature axis of the channels, 0 or -1.
         """
         pair = roundoff.absolute(self).step(inputs, context)
         if constant is None:
-            return roundoff.rounded(pair, terms)
+            return roundoff.summed(pair, terms, context.value, context.binary)
         size = roundoff.sizes(constant)
-        return roundoff.rounded(pair, terms, size if channels else size.view(-1, *[1] * (pair.ndim - 2)))
+        size = size if channels else size.view(-1, *[1] * (pair.ndim - 2))
+        return roundoff.summed(pair, terms, context.value, context.binary, size)
 
 
 def parameters_of(op: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,5 +45,5 @@ class Linear(Layer):
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
         """Products with an exact zero round nothing."""
         magnitude, _ = inputs[0].chunk(2)
-        terms = int(torch.count_nonzero(magnitude, dim=-1).max())
+        terms = (magnitude != 0).sum(-1, keepdim=True)
         return self._sum_error(inputs, context, roundoff, terms, self.bias, channels=-1)

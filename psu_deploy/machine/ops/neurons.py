@@ -27,20 +27,18 @@ class Neuron(Layer):
     along_time = True
 
     @property
-    def decides_inside(self) -> bool:
-        """Whether there are decisions inside that no spike tells: the bound then needs `Context.seen`."""
-        return False
-
-    @property
     def potential_slope(self) -> float:
         """How far V can be off where the margin is off by one at most."""
         return 1.0
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        """The bound of the margin goes into the context. Spikes are exact: what was emitted comes out."""
+        """The bound of the margin goes into the context. Spikes are exact: what was emitted comes out.
+
+        Where the roundoff knows no other run than the exact one, a spike that may come out differently is off by one.
+        """
         assert context.forced is not None, f"the bound of layer {context.name!r} is that of spikes it emitted"
         context.margin_error = self._margin_error(inputs[0], context, roundoff)
-        return roundoff.pair(context.forced)
+        return roundoff.emitted(context)
 
     @abstractmethod
     def _margin_error(self, current: Tensor, context: Context, roundoff: Roundoff) -> Tensor:
@@ -99,10 +97,6 @@ class SpikingNeuron(Neuron):
     def state_shapes(self, *inputs: Shape) -> dict[str, Shape]:
         shapes = {role: operator.state_shape(inputs[0]) for role, operator in self.operators.items()}
         return {role: shape for role, shape in shapes.items() if shape is not None}
-
-    @property
-    def decides_inside(self) -> bool:
-        return self.estimator.decides
 
     def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
         current = inputs[0]
@@ -187,13 +181,16 @@ class LIFNeuron(Neuron):
         magnitude, error = (before * (1.0 - share) + drive).chunk(2)
         summed = (before + drive).chunk(2)[0] + magnitude + current.chunk(2)[0]
         potential = roundoff.with_error(torch.cat([magnitude, error]), 6, summed)
-        spikes = context.forced.to(roundoff.dtype)
+        margin_error = context.margin_error = roundoff.compared(context.name, potential, self.threshold)
+        spikes, doubt = roundoff.emitted(context).chunk(2)
         if self.reset == "hard":
-            context.new_state["V"] = potential * (1 - torch.cat([spikes, spikes]))
+            size, error = potential.chunk(2)
+            left = torch.cat([size, torch.where(doubt > 0, size + error, error)])
+            context.new_state["V"] = left * torch.cat([1 - spikes, 1 - spikes]).maximum(torch.cat([doubt, doubt]))
         else:
-            taken = torch.cat([abs(self.threshold) * spikes, torch.zeros_like(spikes)])
+            taken = abs(self.threshold) * torch.cat([spikes, doubt])
             context.new_state["V"] = roundoff.rounded(potential + taken, 2)
-        return roundoff.compared(context.name, potential, self.threshold)
+        return margin_error
 
 
 @op

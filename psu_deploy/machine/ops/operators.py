@@ -59,6 +59,11 @@ class CausalOperator(ABC):
     def step(self, role: str, x: Tensor, context: Context) -> Tensor:
         """What the operator means: (B, *features) in and out; its state is the one of that role in the context."""
 
+    @property
+    def keeps_products(self) -> bool:
+        """Whether the state is a sum of products that ends in one result: its roundings are counted there."""
+        return False
+
     @abstractmethod
     def terms(self, step: int, roundoff: Roundoff) -> Terms:
         """What a result of that step is summed of."""
@@ -169,7 +174,11 @@ class PartialSums(CausalOperator):
         return y + bias[t]
 
     def terms(self, step: int, roundoff: Roundoff) -> Terms:
-        return Terms(len(self.bias), roundoff.sizes(self.bias)[step])
+        return Terms(step + 1, roundoff.sizes(self.bias)[step])
+
+    @property
+    def keeps_products(self) -> bool:
+        return True
 
 
 @op
@@ -234,6 +243,10 @@ class Window(CausalOperator):
     def terms(self, step: int, roundoff: Roundoff) -> Terms:
         return Terms(self.order, roundoff.sizes(self.bias)[self._row(step)])
 
+    @property
+    def keeps_products(self) -> bool:
+        return True
+
     def _row(self, step: int) -> int:
         return 0 if self.time_invariant else step
 
@@ -274,4 +287,4 @@ class Exponentials(CausalOperator):
         return context.new_state[role].sum(1) + self.bias
 
     def terms(self, step: int, roundoff: Roundoff) -> Terms:
-        return Terms(len(self.gains), roundoff.scalar(abs(self.bias)))
+        return Terms(len(self.gains) + 1, roundoff.scalar(abs(self.bias)))

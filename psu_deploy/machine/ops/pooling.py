@@ -65,7 +65,11 @@ class _Pool(Layer):
         return padded_size(inputs[0], self.padding)
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        return self._sum_error(inputs, context, roundoff, prod(self.kernel))
+        """Numbers of spikes are whole, and a power of two divides them without rounding."""
+        size = prod(self.kernel)
+        if context.binary and self._pads_enter and size & (size - 1) == 0:
+            return self.step(inputs, context)
+        return self._sum_error(inputs, context, roundoff, size + (0 if self._pads_enter else 2))
 
 
 @op
@@ -134,7 +138,8 @@ class MaxPool(_Pool):
         return pool(pad(inputs[0], self.padding, -torch.inf), self.kernel, self.stride)
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        return self._sum_error(inputs, context, roundoff, 1)
+        """A maximum is as large, and as far off, as the largest and the worst of all at most."""
+        return self.step(inputs, context)
 
 
 @op

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.ops.fields import Array
 from psu_deploy.numerics.subnormal import smallest_normal
 
@@ -66,6 +67,7 @@ class Roundoff:
         self.unit = SAFETY * UNIT_ROUNDOFF[precision]
         self.tiny = SAFETY * UNDERFLOW[precision]
         self.dtype = torch.float32 if precision == "float32" else torch.float64
+        self._judged = self.dtype
         self._lost_counts = smallest_normal(self.dtype) / UNIT_ROUNDOFF[precision]
         self._tensors: dict[int, tuple[Array, Tensor]] = {}
         self._absolute: dict[int, tuple[Any, Any]] = {}
@@ -85,13 +87,18 @@ class Roundoff:
         that one rounding of what it is multiplied with is no less.
         """
         if id(array) not in self._tensors:
-            seen = torch.tensor(np.where(_lost(array, self.dtype), self._lost_counts, array), dtype=self.dtype)
+            seen = torch.tensor(np.where(_lost(array, self._judged), self._lost_counts, array), dtype=self.dtype)
             self._tensors[id(array)] = (array, seen)
         return self._tensors[id(array)][1]
 
     def scalar(self, value: float) -> Tensor:
         """A number."""
         return torch.tensor(value, dtype=self.dtype)
+
+    def emitted(self, context: Context) -> Tensor:
+        """The spikes of a neuron layer, once the error of its margin is known: those that were told."""
+        assert context.forced is not None, f"nobody says what layer {context.name!r} emits"
+        return self.pair(context.forced)
 
     def sizes(self, array: Array) -> Tensor:
         """|array|."""
@@ -103,19 +110,42 @@ class Roundoff:
             self._absolute[id(layer)] = (layer, _absolute(layer))
         return self._absolute[id(layer)][1]
 
-    def rounded(self, pair: Tensor, terms: int, offset: Tensor | None = None) -> Tensor:
+    def clipped(self, pair: Tensor, value: Tensor | None) -> Tensor:
+        """What comes out is no larger than the exact value and its error, whatever it was summed of.
+
+        Twice the error: the value is that of a run in float64, which may itself be what is judged.
+        """
+        magnitude, error = pair.chunk(2)
+        assert value is not None, "what is clipped is known"
+        return torch.cat([torch.minimum(magnitude, value.abs().to(self.dtype) + 2 * error), error])
+
+    def rounded(self, pair: Tensor, terms: int | Tensor, offset: Tensor | None = None) -> Tensor:
         """Add the rounding of a sum of `terms` products and a constant: `(terms + 2) u M`."""
         magnitude, error = pair.chunk(2)
         magnitude = magnitude if offset is None else magnitude + offset
         return self.with_error(torch.cat([magnitude, error]), terms + 2, magnitude)
 
-    def with_error(self, pair: Tensor, roundings: int, magnitude: Tensor) -> Tensor:
+    def summed(
+        self, pair: Tensor, terms: int | Tensor, value: Tensor | None, binary: bool, offset: Tensor | None = None
+    ) -> Tensor:
+        """Add the rounding of a sum of products that is known: here as of any other.
+
+        Args:
+            pair: of the sum, without its constant.
+            terms: products that are not exactly zero.
+            value: the sum in exact arithmetic, where it is known.
+            binary: whether every product is a weight or nothing.
+            offset: |constant|.
+        """
+        return self.rounded(pair, terms, offset)
+
+    def with_error(self, pair: Tensor, roundings: int | Tensor, magnitude: Tensor) -> Tensor:
         """Add so many roundings of numbers of this magnitude."""
         own, error = pair.chunk(2)
         return torch.cat([own, error + roundings * (self.unit * magnitude + self.tiny)])
 
-    def sigmoid(self, pair: Tensor) -> Tensor:
-        """|sigmoid'| <= 1/4, and a sigmoid is at most 1."""
+    def sigmoid(self, pair: Tensor, seen: Tensor | None = None) -> Tensor:
+        """|sigmoid'| <= 1/4, and a sigmoid is at most 1; `seen` is what goes in, in exact arithmetic."""
         _, error = pair.chunk(2)
         return torch.cat([torch.ones_like(error), error / 4 + SIGMOID_ERROR * self.unit])
 

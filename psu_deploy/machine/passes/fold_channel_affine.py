@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +36,19 @@ class FoldChannelAffine(Pass):
             raise InternalError("a foldable BatchNorm remains")
 
 
+def foldable(machine: StateMachine) -> Iterator[tuple[Node, Node, Foldable]]:
+    """Every layer that is still followed by an affine of its own, that affine, and what they are as one layer."""
+    for producer, affine in _pairs(machine):
+        assert isinstance(producer.layer, Linear | Conv1d | Conv2d | Conv3d)
+        assert isinstance(affine.layer, ChannelAffine)
+        yield producer, affine, _folded(producer.layer, affine.layer)
+
+
 def _find(machine: StateMachine) -> tuple[Node, Node] | None:
+    return next(_pairs(machine), None)
+
+
+def _pairs(machine: StateMachine) -> Iterator[tuple[Node, Node]]:
     by_name = {node.name: node for node in machine.nodes}
     for node in machine.nodes:
         producer = by_name.get(node.inputs[0])
@@ -49,8 +61,7 @@ def _find(machine: StateMachine) -> tuple[Node, Node] | None:
             type(producer.layer) is Linear and len(machine.shapes[producer.name]) == 1
         )
         if readers == 1 and channels_agree:
-            return producer, node
-    return None
+            yield producer, node
 
 
 def _fold(machine: StateMachine, producer: Node, affine: Node) -> StateMachine:
