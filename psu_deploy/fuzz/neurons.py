@@ -1,0 +1,113 @@
+"""Neurons at random: every causal operator in every place, every estimator, thresholds, resets, ties both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from psu_deploy.fuzz.draw import Draw
+from psu_deploy.machine import ops
+
+Operator = ops.CausalOperator
+Estimator = ops.Estimator
+
+
+def _leak(draw: Draw, steps: int) -> Operator:
+    return ops.Leak(draw.real(0.25, 1.0), _decay(draw))
+
+
+def _strict_leak(draw: Draw, steps: int) -> Operator:
+    return ops.StrictLeak(draw.real(0.25, 1.0), _decay(draw))
+
+
+def _decay(draw: Draw) -> float:
+    """Halves where numbers must stay exact: every step adds a bit."""
+    return draw.one((0.0, 0.5, 1.0)) if draw.exact else draw.one((draw.real(0.0, 1.0), draw.real(-1.0, 1.0), 1.0, 0.0))
+
+
+def _partial_sums(draw: Draw, steps: int) -> Operator:
+    strict = draw.chance(0.3)
+    bias = draw.standard(steps) if draw.chance(0.5) else np.zeros(steps)
+    return ops.PartialSums(np.tril(draw.standard(steps, steps), -1 if strict else 0), bias * (not strict))
+
+
+def _window(draw: Draw, steps: int) -> Operator:
+    whole = draw.chance(0.5)
+    rows, order = 1 if whole else steps, draw.whole(1, 3)
+    columns, strict = draw.standard(rows, order), draw.chance(0.3)
+    bias = draw.standard(rows) if draw.chance(0.5) else np.zeros(rows)
+    return ops.Window(columns * [float(not strict), *[1.0] * (order - 1)], bias, time_invariant=whole)
+
+
+def _exponentials(draw: Draw, steps: int) -> Operator:
+    terms = draw.whole(1, 3)
+    decays = np.array([draw.real(0.0, 1.0) for _ in range(terms)])
+    return ops.Exponentials(draw.standard(terms), decays, draw.one((0.0, draw.real(-1.0, 1.0))))
+
+
+OPERATORS: dict[type, Callable[[Draw, int], Operator]] = {
+    ops.Identity: lambda draw, steps: ops.Identity(),
+    ops.Leak: _leak,
+    ops.StrictLeak: _strict_leak,
+    ops.PartialSums: _partial_sums,
+    ops.Window: _window,
+    ops.Exponentials: _exponentials,
+}
+"""Kind -> (draw, steps that a learned matrix has) -> one of it."""
+
+
+def _staircase(draw: Draw) -> Estimator:
+    levels = np.unique(draw.standard(draw.whole(1, 8)) * 2.0)
+    return ops.Staircase(levels, draw.one((0.25, 0.5, draw.real(-1.0, 1.0))), draw.one((0.0, 0.25)))
+
+
+ESTIMATORS: dict[type, Callable[[Draw], Estimator]] = {
+    ops.Sigmoid: lambda draw: ops.Sigmoid(),
+    ops.RawCurrent: lambda draw: ops.RawCurrent(),
+    ops.Staircase: _staircase,
+    ops.SigmoidTable: lambda draw: ops.SigmoidTable(),
+}
+"""Kind -> draw -> one of it."""
+
+
+def spiking_neuron(
+    draw: Draw, steps: int, operators: tuple[type, ...], estimators: tuple[type, ...]
+) -> ops.SpikingNeuron:
+    """A neuron of the PSU family; some have a reset, and some of these an estimate of their own.
+
+    Raises:
+        InputError: if what was drawn for the reset is not strictly causal; the next draw may be.
+    """
+
+    def operator() -> Operator:
+        return OPERATORS[draw.one(operators)](draw, steps)
+
+    integrate, reset, estimate = operator(), None, None
+    if ops.StrictLeak in operators and draw.chance(0.7):
+        reset = OPERATORS[ops.StrictLeak](draw, steps) if draw.chance(0.7) else operator()
+        estimate = operator() if draw.chance(0.4) else None
+    estimator = ESTIMATORS[draw.one(estimators)](draw)
+    return ops.SpikingNeuron(integrate, estimate, estimator, reset, threshold(draw), fires(draw))
+
+
+def lif_neuron(draw: Draw) -> ops.LIFNeuron:
+    """Leaky or not, reset to zero or by the threshold."""
+    tau = draw.one((None, 1.0, 2.0) if draw.exact else (None, 1.0, 2.0, 4.0, draw.real(1.0, 10.0)))
+    divided = tau is not None and draw.chance(0.5)
+    return ops.LIFNeuron(tau, divided, threshold(draw), draw.one(("hard", "soft")), fires(draw))
+
+
+def bernoulli_neuron(draw: Draw, steps: int, operators: tuple[type, ...]) -> ops.BernoulliNeuron:
+    """It fires at random, by a seed of its own."""
+    return ops.BernoulliNeuron(OPERATORS[draw.one(operators)](draw, steps), draw.whole(0, 2**31 - 2))
+
+
+def threshold(draw: Draw) -> float:
+    """Some that are met exactly, and some that are not; a few below zero."""
+    return draw.one((0.5, 1.0, 0.25, draw.real(0.1, 1.0), draw.real(0.1, 1.0), 0.0, draw.real(-0.5, 0.0)))
+
+
+def fires(draw: Draw) -> str:
+    """On the threshold, or above it only."""
+    return draw.one((">=", ">"))
