@@ -66,7 +66,7 @@ def drawn_case(seed: int, number: int, target: str) -> Case:
     stateful = draw.chance(0.4) and target not in OWN and not profile.exact
     state = _state(draw, machine, x.shape[1]) if stateful else None
     split = draw.whole(0, len(x) + machine.latency - 1)
-    options = drawn_options(target, Draw((seed, number, zlib.crc32(target.encode()))))
+    options = drawn_options(target, Draw((seed, number, zlib.crc32(target.encode()))), profile)
     return Case(f"{seed}-{number}-{target}", machine, x, state, split, target, options)
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from psu_deploy.errors import InputError
 from psu_deploy.fuzz.draw import Draw
-from psu_deploy.fuzz.layers import JOINING, MAKERS, TAME, Parts
+from psu_deploy.fuzz.layers import JOINING, MAKERS, TAME
+from psu_deploy.fuzz.neurons import Parts, operator
 from psu_deploy.fuzz.profiles import ALL, Profile
 from psu_deploy.machine import Node, StateMachine, ops
 
@@ -26,6 +27,13 @@ _TRIES = 60
 
 _MISFITS = (InputError, IndexError, ValueError, ZeroDivisionError)
 """What a layer says that does not fit where it was put."""
+
+
+_BEHIND: dict[type, tuple[type, ...]] = {
+    ops.ChannelAffine: (ops.Linear, ops.Conv1d, ops.Conv2d),
+    ops.MaxPool: (ops.Neuron,),
+}
+"""Kind -> what it stands behind in a chain."""
 
 
 class _Value(NamedTuple):
@@ -47,7 +55,7 @@ class Growing:
 
     def __init__(self, draw: Draw, profile: Profile = ALL, steps: int = STEPS) -> None:
         self.draw, self.profile = draw, profile
-        self.parts = Parts(steps, profile.operators, profile.estimators)
+        self.parts = Parts(steps, profile.operators, profile.resets, profile.estimators, profile.forgets)
         self.features = draw.sizes(draw.whole(1, profile.axes), 4)
         self.nodes: list[Node] = []
         self.values = [_Value("x", self.features, 0, False)]
@@ -64,6 +72,8 @@ class Growing:
 
     def finished(self, apart: bool) -> StateMachine:
         """All that nothing reads, side by side: in one output, or each as its own."""
+        if self.profile.chain and self.draw.chance(0.15):
+            self._put(ops.Filter(operator(self.draw, self.parts)), self.values[-1])
         if self.profile.chain and self.draw.chance(0.3):
             self._put(ops.Readout(self.draw.one(("mean", "sum", "last"))), self.values[-1])
         unread = self._unread()
@@ -112,9 +122,16 @@ class Growing:
         value = self._source()
         if self.profile.chain and kind is ops.Linear and len(value.shape) > 1:
             value = self._put(ops.Flatten(), value)
+        if self.profile.chain and not self._may_follow(kind):
+            raise InputError("not behind this layer")
         made = MAKERS[kind](self.draw, value.shape, self.parts)
         for layer in made if isinstance(made, tuple) else (made,):
             value = self._put(layer, value)
+
+    def _may_follow(self, kind: type) -> bool:
+        """In a chain: a BatchNorm stands behind weights, and a maximum is one of spikes."""
+        behind = _BEHIND.get(kind)
+        return behind is None or (bool(self.nodes) and isinstance(self.nodes[-1].layer, behind))
 
     def _join(self, kind: type) -> None:
         first, second = self._source(), self.draw.one(self.values)

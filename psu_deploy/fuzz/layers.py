@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from psu_deploy.fuzz.draw import Draw
-from psu_deploy.fuzz.neurons import OPERATORS, bernoulli_neuron, lif_neuron, spiking_neuron
+from psu_deploy.fuzz.neurons import Parts, bernoulli_neuron, lif_neuron, operator, spiking_neuron
 from psu_deploy.machine import ops
 from psu_deploy.machine.ops.functions import FUNCTIONS
 
 Shape = tuple[int, ...]
-
-
-class Parts(NamedTuple):
-    """What neurons and filters may be made of.
-
-    Attributes:
-        steps: that learned matrices have.
-        operators: kinds of causal operators.
-        estimators: kinds of estimators.
-    """
-
-    steps: int
-    operators: tuple[type, ...]
-    estimators: tuple[type, ...]
 
 
 Maker = Callable[[Draw, Shape, Parts], ops.Layer | tuple[ops.Layer, ...]]
@@ -59,6 +45,11 @@ def _pool(kind: type, *flags: str) -> Maker:
         return kind(*_windows(d, s), **{name: bool(d.whole(0, 1)) for name in flags})
 
     return make
+
+
+def _lp_pool(d: Draw, s: Shape, p: Parts) -> tuple[ops.Layer, ...]:
+    kernel, stride, padding = _windows(d, s)
+    return TAME, POSITIVE, ops.LPPool(kernel, stride, padding, d.one((0.5, 1.7, 2.0, 3.0)))
 
 
 def _windows(d: Draw, s: Shape) -> Any:
@@ -155,7 +146,7 @@ MAKERS: dict[type, Maker] = {
     ops.AvgPool: _pool(ops.AvgPool, "count_padding"),
     ops.SumPool: _pool(ops.SumPool),
     ops.MaxPool: _pool(ops.MaxPool),
-    ops.LPPool: lambda d, s, p: (TAME, POSITIVE, ops.LPPool(*_windows(d, s), d.one((0.5, 1.7, 2.0, 3.0)))),
+    ops.LPPool: _lp_pool,
     ops.ChannelAffine: lambda d, s, p: ops.ChannelAffine(d.standard(s[0]), d.standard(s[0])),
     ops.Affine: _affine,
     ops.Project: _project,
@@ -185,13 +176,13 @@ MAKERS: dict[type, Maker] = {
     ops.Delay: lambda d, s, p: ops.Delay(d.whole(1, 3)),
     ops.Wait: lambda d, s, p: ops.Wait(1),
     ops.TimeConv: _time_conv,
-    ops.Filter: lambda d, s, p: ops.Filter(OPERATORS[d.one(p.operators)](d, p.steps)),
+    ops.Filter: lambda d, s, p: ops.Filter(operator(d, p)),
     ops.Hold: lambda d, s, p: ops.Hold(),
     ops.Readout: lambda d, s, p: ops.Readout(d.one(("mean", "sum", "max", "min", "last"))),
     ops.MeanOfLast: lambda d, s, p: ops.MeanOfLast(d.whole(1, 4)),
-    ops.SpikingNeuron: lambda d, s, p: spiking_neuron(d, *p),
+    ops.SpikingNeuron: lambda d, s, p: spiking_neuron(d, p),
     ops.LIFNeuron: lambda d, s, p: lif_neuron(d),
-    ops.BernoulliNeuron: lambda d, s, p: bernoulli_neuron(d, p.steps, p.operators),
+    ops.BernoulliNeuron: lambda d, s, p: bernoulli_neuron(d, p),
 }
 """Kind of layer with one input -> (draw, features, parts) -> one of it, or it and what tames its input."""
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from psu_deploy.exporters import Target, target_named
 from psu_deploy.fuzz.draw import Draw
+from psu_deploy.fuzz.profiles import INTEGERS, Profile
 
 CALIBRATION = "calibration"
 """Option whose value is the case's own input."""
@@ -19,10 +20,10 @@ class Options(NamedTuple):
     load: dict[str, Any]
 
 
-def drawn_options(target: str, draw: Draw) -> Options:
-    """Options of a target."""
+def drawn_options(target: str, draw: Draw, profile: Profile) -> Options:
+    """Options of a target, for a network of that profile."""
     if target in _DRAWN:
-        return _DRAWN[target](draw)
+        return _DRAWN[target](draw, profile)
     return Options({CALIBRATION: True} if _wants_calibration(target_named(target)) else {}, {})
 
 
@@ -31,7 +32,7 @@ def _wants_calibration(target: Target) -> bool:
     return option is not None and option.only_with is None
 
 
-def _onnx(draw: Draw) -> Options:
+def _onnx(draw: Draw, profile: Profile) -> Options:
     export: dict[str, Any] = {}
     if draw.chance(0.5):
         export["events"] = draw.one((True, False))
@@ -42,25 +43,25 @@ def _onnx(draw: Draw) -> Options:
     return Options(export, {"threads": 1})
 
 
-def _c(draw: Draw) -> Options:
-    if draw.chance(0.3):
+def _c(draw: Draw, profile: Profile) -> Options:
+    if draw.chance(0.8 if profile is INTEGERS else 0.03):
         percentile = {"input_range": "percentile"} if draw.chance(0.3) else {}
         return Options({"numerics": "int8", CALIBRATION: True, **percentile}, {})
     flags = {"flags": "-O1"} if draw.chance(0.15) else {}
     return Options({"weights_file": "bin"} if draw.chance(0.3) else {}, flags)
 
 
-def _nir(draw: Draw) -> Options:
+def _nir(draw: Draw, profile: Profile) -> Options:
     if draw.chance(0.6):
         return Options({}, {"simulator": "canonical"})
     approximated = {"allow_approximation": True, CALIBRATION: True, "max_flip_rate": 1.0}
     return Options(draw.one(({"simulator": "portable"}, {"simulator": "norse"}, approximated)), {})
 
 
-def _lava(draw: Draw) -> Options:
+def _lava(draw: Draw, profile: Profile) -> Options:
     """In our own integers: an engine of Lava starts in seconds, and has tests of its own."""
     percentile = {"input_range": "percentile"} if draw.chance(0.3) else {}
     return Options({CALIBRATION: True, **percentile}, {"simulator": "integer"})
 
 
-_DRAWN: dict[str, Callable[[Draw], Options]] = {"onnx": _onnx, "c": _c, "nir": _nir, "lava": _lava}
+_DRAWN: dict[str, Callable[[Draw, Profile], Options]] = {"onnx": _onnx, "c": _c, "nir": _nir, "lava": _lava}

@@ -61,7 +61,9 @@ def judged(case: Case, runner: Runner) -> Judged:
         machine, _double(x), spikes, state, "float32", arithmetic=arithmetic, estimate=exact.estimate
     )
     nothing_rounds = case.state is None and arithmetic == AS_THE_MACHINE and is_exact(machine, case.x)
-    margins, outer = ({n: _nothing(b) if nothing_rounds else b for n, b in part.items()} for part in (bounds.margin, bounds.outputs))
+    margins, outer = bounds.margin, bounds.outputs
+    if nothing_rounds:
+        margins, outer = ({name: torch.zeros_like(bound) for name, bound in part.items()} for part in (margins, outer))
     flips, edges = [], 0
     for name in machine.spiking:
         found, close = _flips(name, trace, exact, margins[name], nothing_rounds)
@@ -80,9 +82,7 @@ def repeated(case: Case, runner: Runner, definition: Runner) -> Judged:
     first, second = definition.trace(x), runner.trace(x)
     pairs = [(f"spikes of {name!r}", first.spikes[name], second.spikes[name]) for name in first.spikes]
     pairs += [(f"output {name!r}", y, second.outputs[name]) for name, y in first.outputs.items()]
-    found = tuple(
-        said for what, a, b in pairs for said in islice(_unequal(what, np.asarray(a), np.asarray(b)), _SHOWN)
-    )
+    found = tuple(said for what, a, b in pairs for said in islice(_unequal(what, np.asarray(a), np.asarray(b)), _SHOWN))
     return Judged("wrong integers" if found else "", found, sum(np.size(s) for s in first.spikes.values()), 0)
 
 
@@ -114,10 +114,6 @@ def _off(name: str, latency: int, y: Any, exact: Any, bound: Any) -> Iterator[st
             f"output {name!r}, step {t + latency}, sample {b}, place {tuple(place)}: the target gives "
             f"{given[t, b, *place]:.9g}, exact is {exact[t, b, *place]:.9g} (bound {bound[t, b, *place]:.3g})"
         )
-
-
-def _nothing(bound: torch.Tensor) -> torch.Tensor:
-    return torch.zeros_like(bound)
 
 
 def _unequal(what: str, expected: Any, given: Any) -> Iterator[str]:

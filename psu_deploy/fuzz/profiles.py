@@ -16,20 +16,24 @@ class Profile:
     Args:
         kinds: of layers.
         operators: causal operators of neurons and filters.
+        resets: those that make R.
         estimators: of spikes.
         neurons: kinds that one layer in five is drawn from, besides being among all others.
         chain: one layer behind the other, and what reads out stands at the end only.
         axes: features have so many at most.
+        forgets: leaks shrink.
         exact: all numbers are small multiples of 1/4.
         longest: steps of a sequence at most.
     """
 
     kinds: tuple[type, ...] = (*MAKERS, *JOINING)
     operators: tuple[type, ...] = tuple(OPERATORS)
+    resets: tuple[type, ...] = (ops.StrictLeak, ops.PartialSums, ops.Window)
     estimators: tuple[type, ...] = tuple(ESTIMATORS)
     neurons: tuple[type, ...] = (ops.SpikingNeuron, ops.SpikingNeuron, ops.LIFNeuron)
     chain: bool = False
     axes: int = 4
+    forgets: bool = False
     exact: bool = False
     longest: int = 12
 
@@ -43,6 +47,7 @@ EXACT = Profile(
         *(ops.Concat, ops.TimeConv, ops.SpikingNeuron, ops.LIFNeuron),
     ),
     operators=(ops.Identity, ops.Leak, ops.StrictLeak, ops.PartialSums, ops.Window),
+    resets=(ops.StrictLeak, ops.PartialSums, ops.Window),
     estimators=(ops.RawCurrent, ops.Staircase),
     axes=3,
     exact=True,
@@ -52,22 +57,26 @@ EXACT = Profile(
 
 _CHAIN = (
     *(ops.Linear, ops.Conv1d, ops.Conv2d, ops.ChannelAffine, ops.AvgPool, ops.SumPool, ops.MaxPool, ops.Flatten),
-    *(ops.Filter, ops.SpikingNeuron, ops.LIFNeuron),
+    *(ops.SpikingNeuron, ops.LIFNeuron),
 )
 
 NIR = Profile(
-    kinds=(*_CHAIN, ops.Add, ops.Delay, ops.TimeConv),
-    operators=(ops.Identity, ops.Leak, ops.StrictLeak, ops.Exponentials, ops.Window),
+    kinds=(*_CHAIN, ops.Add, ops.Delay, ops.TimeConv, ops.Filter),
+    operators=(ops.Identity, ops.Leak, ops.Exponentials, ops.Window),
+    resets=(ops.StrictLeak,),
     estimators=(ops.Staircase, ops.RawCurrent),
     chain=True,
     axes=3,
+    forgets=True,
 )
 
 INTEGERS = Profile(
     kinds=_CHAIN,
-    operators=(ops.Identity, ops.Leak, ops.PartialSums, ops.Window, ops.Exponentials, ops.StrictLeak),
+    operators=(ops.Identity, ops.Leak, ops.PartialSums, ops.Window, ops.Exponentials),
+    resets=(ops.StrictLeak, ops.PartialSums, ops.Window),
     chain=True,
     axes=3,
+    forgets=True,
 )
 
 OWN: dict[str, Profile] = {"nir": NIR, "lava": INTEGERS}

@@ -38,7 +38,7 @@ def _handed_over(case: Case, runner: Runner, x: Any, k: int) -> dict[str, Any] |
     first = runner.trace(x[:k])
     needed = case.machine.initial_state(x.shape[1])
     state = {**needed, **first.state}
-    if not needed or needed.keys() - {STEP} - first.state.keys():
+    if not first.state or needed.keys() - {STEP} - first.state.keys():
         return None
     if STEP in needed:
         state[STEP] = np.asarray(k)
