@@ -122,7 +122,7 @@ def _show(entries: Sequence[Entry], plan: Plan, as_json: bool) -> None:
         say_json({"ok": not failures, "targets": [one.to_dict() for one in counted], "failures": found})
         return
     table(
-        "random networks, held against float64: spikes compared, and those on a knife's edge",
+        "random networks, held against float64",
         COLUMNS,
         [one.row() for one in counted],
     )
