@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from psu_deploy import api
-from psu_deploy.errors import InputError, PsuDeployError, StateError, UnsupportedModelError
+from psu_deploy.errors import InputError, MissingExtraError, PsuDeployError, StateError, UnsupportedModelError
 from psu_deploy.exporters import target_named
 from psu_deploy.fuzz.case import Case
 from psu_deploy.fuzz.options import CALIBRATION
@@ -16,8 +16,8 @@ from psu_deploy.fuzz.outcome import Outcome
 from psu_deploy.fuzz.resuming import broken_off
 from psu_deploy.runtime import Runner
 
-_REFUSALS = (UnsupportedModelError, InputError)
-"""How a target says, in a sentence, that it does not take a network or an input."""
+_REFUSALS = (UnsupportedModelError, InputError, MissingExtraError)
+"""How a target says, in a sentence, that it does not take a network or an input, or that its engine is not there."""
 
 
 def judge(case: Case, folder: Path) -> Outcome:

@@ -127,8 +127,10 @@ def bernoulli_neuron(draw: Draw, p: Parts) -> ops.BernoulliNeuron:
 
 
 def threshold(draw: Draw) -> float:
-    """Some that are met exactly, and some that are not; a few below zero."""
-    return draw.one((0.5, 1.0, 0.25, draw.real(0.1, 1.0), draw.real(0.1, 1.0), 0.0, draw.real(-0.5, 0.0)))
+    """Where numbers are exact, one that they meet; elsewhere one that they hardly do, because a tie proves nothing."""
+    if draw.exact:
+        return draw.one((0.5, 1.0, 0.25, 0.0, -0.5))
+    return draw.one((draw.real(0.1, 1.0), draw.real(0.1, 1.0), draw.real(0.1, 1.0), draw.real(-0.5, -0.1)))
 
 
 def fires(draw: Draw) -> str:
