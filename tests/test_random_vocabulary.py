@@ -11,12 +11,13 @@ from torch import nn
 import psu_deploy as psu
 from psu_deploy.capture import to_state_machine
 from psu_deploy.exporters import EXPORTERS
+from psu_deploy.fuzz.grow import random_machine
+from psu_deploy.fuzz.layers import JOINING, MAKERS
 from psu_deploy.machine import Node, StateMachine, ops
 from psu_deploy.verify import aligned_run, certify
 from tests import oracles
 from tests.exporters.onnx.test_other_engines import LEVELS, optimised
 from tests.helpers import joined, step_by_step
-from tests.random_machines import JOINING, MAKERS, random_machine
 from tests.random_modules import attention, enlivened, random_module
 from tests.test_zoo import LOAD, exported, fed, with_silence
 
@@ -223,4 +224,4 @@ def test_every_kind_of_layer_is_drawn():
     drawn = {type(node.layer) for seed in range(3 * len(KINDS)) for node in random_machine(seed).nodes}
     assert drawn == {*KINDS, ops.Outputs}
     known = {kind for kind in ops.KINDS.values() if issubclass(kind, ops.Layer)}
-    assert known - drawn == {ops.HandOver}  # it joins two membranes of one neuron: tests/nn/test_hand_over.py
+    assert known == drawn

@@ -17,6 +17,7 @@ from psu_deploy.cli.console import SENTENCE, tell, unwritten
 from psu_deploy.cli.demo import demo
 from psu_deploy.cli.doctor import doctor
 from psu_deploy.cli.export import export
+from psu_deploy.cli.fuzz import fuzz
 from psu_deploy.cli.import_ import import_
 from psu_deploy.cli.inspect import inspect
 from psu_deploy.cli.lava import lava
@@ -38,7 +39,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, train, tune, import_, export, verify, certify, run, inspect, doctor):
+for verb in (demo, train, tune, import_, export, verify, certify, run, inspect, fuzz, doctor):
     app.command(verb.__name__.rstrip("_"))(as_command(verb))
 app.add_typer(lava, name="lava")
 

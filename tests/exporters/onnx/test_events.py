@@ -13,11 +13,11 @@ import pytest
 import psu_deploy as psu
 from psu_deploy.exporters.onnx import events
 from psu_deploy.exporters.onnx.events import event_layers
+from psu_deploy.fuzz.grow import random_machine
 from psu_deploy.machine import Node, StateMachine, ops
 from tests.cli.conftest import call
 from tests.exporters.onnx.test_layers import CLOSE
 from tests.helpers import joined, step_by_step
-from tests.random_machines import random_machine
 from tests.zoo import MACHINES, NEURONS, chain, inputs, normal, random_state, steps_of
 
 SPIKING = chain(
