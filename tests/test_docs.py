@@ -168,3 +168,18 @@ def test_pictures_are_those_of_the_neurons(monkeypatch):
 
 NUMBER = r"(?<![\w#.])-?\d+(?:\.\d+)?"
 """A length in a picture; not a digit of a colour or a name."""
+
+
+def test_the_reference_has_every_public_name():
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    named = set(re.findall(r"^::: psu_deploy\.(?:api\.)?(\w+)$", pages, re.MULTILINE))
+    assert named == set(psu.__all__) - {"importers", "models"}  # rooms, whose names are there one by one
+
+
+def test_every_page_is_in_the_navigation():
+    """And what the navigation names is there, or made by a hook."""
+    named = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert there - {"proof.md", "fuzz.md", "report.md"} <= named
+    made = {name for name in named - there if not re.match(r"(targets|examples)/", name)}
+    assert made == {"tutorial.md", "contributing.md", "changelog.md"}
