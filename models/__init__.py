@@ -1,4 +1,12 @@
-"""Ready-made networks: plain torch modules over sequences (T, B, features)."""
+"""Ready-made networks: plain torch modules over sequences (T, B, features).
+
+>>> import torch
+>>> from psu_deploy import models
+>>> models.DigitsNet("rpsu")(torch.zeros(8, 4, 8)).shape
+torch.Size([4, 10])
+>>> sorted(models.NEURONS)
+['ipsu', 'lif', 'masked_psn', 'plif', 'ppsu', 'psn', 'psu', 'rpsu', 'sliding_psn', 'spsn']
+"""
 
 from psu_deploy.models.cifarnet import CIFARNet, repeated
 from psu_deploy.models.digits import DigitsNet

@@ -43,6 +43,14 @@ def export(
         UnsupportedModelError: listing everything that cannot be exported.
         ArtifactError: if the file cannot be written.
         MissingExtraError: if the target's dependencies are not installed.
+
+    >>> import tempfile
+    >>> import psu_deploy as psu
+    >>> model = psu.SpikingSequential(nn.Linear(8, 32), psu.PSU(threshold=0.1), nn.Linear(32, 10))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     artifact = psu.export(model, f"{folder}/net.onnx", input_shape=(8,))
+    ...     print(artifact.target, artifact.fidelity, artifact.horizon, artifact.latency)
+    onnx faithful None 0
     """
     write = exporter(target)
     check_options(write, options, f"the target {target!r}")
@@ -56,9 +64,22 @@ def load(artifact: Artifact | str | Path, **options: Any) -> Runner:
         artifact: what `export` returned, or the path of its file.
         options: of the runner, such as `threads=1` for ONNX or `simulator="norse"` for NIR.
 
+    Returns:
+        A runner: `reset`, `step` (B, *input_shape) -> (B, *features), `run` and `trace` of a sequence (T, B, ...).
+
     Raises:
         ArtifactError: if the file is missing, damaged or not ours.
         MissingExtraError: if the engine is not installed.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import psu_deploy as psu
+    >>> model = psu.SpikingSequential(nn.Linear(8, 32), psu.PSU(threshold=0.1), nn.Linear(32, 10))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     runner = psu.load(psu.export(model, f"{folder}/net.onnx", input_shape=(8,)), threads=1)
+    ...     runner.reset(batch_size=4)
+    ...     print(runner.step(np.zeros((4, 8), np.float32)).shape)
+    (4, 10)
     """
     path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
     open_file = loader(path)
@@ -96,9 +117,22 @@ def verify(
         progress: told how many of how many runs are done, a run being one form on as many samples as fit into memory.
         evidence: collects what `psu_deploy.write_report` makes a page of.
 
+    Returns:
+        What was found: `report.ok`, `report.verdict`, and as text a table, layer by layer.
+
     Raises:
         UnsupportedModelError: if the network holds something whose rounding nothing is known about.
         InputError: if x does not fit, or the artifact takes input of another shape.
+
+    >>> import tempfile
+    >>> import torch
+    >>> import psu_deploy as psu
+    >>> model = psu.SpikingSequential(nn.Linear(8, 32), psu.PSU(threshold=0.1), nn.Linear(32, 10))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     artifact = psu.export(model, f"{folder}/net.onnx", input_shape=(8,))
+    ...     report = psu.verify(model, artifact, torch.ones(20, 4, 8))
+    ...     print(report.ok, report.spikes_compared)
+    True 5120
     """
     features = None if isinstance(model, StateMachine) else features_of(x)
     machine = machine_of(model, features, converters)

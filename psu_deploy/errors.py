@@ -30,6 +30,13 @@ class PsuDeployError(Exception):
     Args:
         message: one sentence, in the words of Python where it says what to do.
         shell: the same in the words of the command line, where they are others.
+
+    >>> import psu_deploy as psu
+    >>> try:
+    ...     psu.RPSU(T=0)
+    ... except psu.PsuDeployError as error:
+    ...     print(type(error).__name__)
+    InputError
     """
 
     def __init__(self, *message: object, shell: str | None = None) -> None:
@@ -38,31 +45,78 @@ class PsuDeployError(Exception):
 
 
 class InputError(PsuDeployError, ValueError):
-    """A tensor or an argument has the wrong shape, dtype, range, or holds NaN."""
+    """A tensor or an argument has the wrong shape, dtype, range, or holds NaN.
+
+    >>> import psu_deploy as psu
+    >>> psu.PSU(tau=0.5)
+    Traceback (most recent call last):
+        ...
+    psu_deploy.errors.InputError: tau is a number of steps and must be at least 1, got 0.5
+    """
 
 
 class HorizonError(PsuDeployError, IndexError):
-    """A step past the horizon: learned T x T matrices have no row for it."""
+    """A step past the horizon: learned T x T matrices have no row for it.
+
+    >>> import torch
+    >>> import psu_deploy as psu
+    >>> psu.RPSU(T=4)(torch.zeros(5, 1, 1))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    psu_deploy.errors.HorizonError: CausalMatrix is defined for 4 steps but was given 5; ...
+    """
 
 
 class StateError(PsuDeployError):
-    """A step without reset, a changed batch size, or state of another machine."""
+    """A step without reset, a changed batch size, or state of another machine.
+
+    >>> import numpy as np
+    >>> import psu_deploy as psu
+    >>> machine = psu.to_state_machine(psu.PSU(), (2,))
+    >>> machine.step(np.zeros((1, 2), np.float32), {})
+    Traceback (most recent call last):
+        ...
+    psu_deploy.errors.StateError: state does not belong to this machine: missing ['psu.R', 'psu.V'], unknown []
+    """
 
 
 class ArtifactError(PsuDeployError):
-    """A file is missing, truncated, malformed, cannot be written, or is not ours."""
+    """A file is missing, truncated, malformed, cannot be written, or is not ours.
+
+    >>> import psu_deploy as psu
+    >>> psu.StateMachine.load("nothing.psm")
+    Traceback (most recent call last):
+        ...
+    psu_deploy.errors.ArtifactError: nothing.psm does not exist or is not a file
+    """
 
 
 class MissingExtraError(PsuDeployError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    >>> require("nothing_of_that_name", extra="onnx")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    psu_deploy.errors.MissingExtraError: 'nothing_of_that_name' is not installed; it comes with the 'onnx' extra: ...
+    """
 
 
 class EngineError(PsuDeployError):
-    """An engine, such as onnxruntime or Lava in a process of its own, or a process of the same run failed or hung."""
+    """An engine, such as onnxruntime or Lava in a process of its own, or a process of the same run failed or hung.
+
+    >>> raise EngineError("Lava ended before it answered")
+    Traceback (most recent call last):
+        ...
+    psu_deploy.errors.EngineError: Lava ended before it answered
+    """
 
 
 class InternalError(PsuDeployError):
-    """A promise this package makes to itself did not hold: please report it."""
+    """A promise this package makes to itself did not hold: please report it.
+
+    >>> issubclass(InternalError, PsuDeployError)
+    True
+    """
 
 
 @dataclass(frozen=True)
@@ -107,6 +161,13 @@ class UnsupportedModelError(PsuDeployError):
     Args:
         problems: all of them, not just the first.
         action: what was being attempted, as a clause ("turn the model into a state machine").
+
+    >>> import psu_deploy as psu
+    >>> try:
+    ...     psu.to_state_machine(psu.PSN(T=4), (2,))
+    ... except psu.UnsupportedModelError as error:
+    ...     print(error.problems[0].reason)
+    not causal: step t needs inputs of later steps, so there is no serial form
     """
 
     def __init__(self, problems: Sequence[Problem], action: str) -> None:

@@ -52,7 +52,7 @@ def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     for row in rows:
         grid.add_row(*(Text(cell.replace("\n", " ")) for cell in row))
     width = 1 + sum(len(cell.encode()) + 2 for row in rows for cell in row)  # more than any line takes
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False, legacy_windows=False)
     with console.capture() as captured:
         console.print(grid)
     return [line.rstrip() for line in captured.get().splitlines()]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from psu_deploy.text import visible, visible_lines
+from psu_deploy.text import columns, visible, visible_lines
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,12 @@ def test_what_is_long_is_cut_in_the_middle():
 
 def test_lines_stay_lines():
     assert visible_lines("a\n  b\x1b\n") == "a\n  b\\x1b\n"
+
+
+def test_a_notebook_shows_a_table_once(monkeypatch):
+    """In one, rich displays what it prints, captured or not: an empty output beside every table."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    shown = []
+    monkeypatch.setattr("rich.jupyter.display", lambda *given: shown.append(given))
+    assert columns([("layer", "flips"), ("a", "0")], left=1) == ["layer  flips", "a          0"]
+    assert not shown

@@ -72,6 +72,15 @@ def to_state_machine(
     Raises:
         UnsupportedModelError: listing every module and operation that has no serial form here.
         InputError: if the model itself fails on an input of this shape.
+
+    >>> from psu_deploy.nn.containers import SpikingSequential
+    >>> from psu_deploy.nn.neurons import PSU
+    >>> model = SpikingSequential(nn.Linear(8, 32), PSU(), nn.Linear(32, 10))
+    >>> machine = to_state_machine(model, input_shape=(8,))
+    >>> machine.input_shape, machine.max_steps, machine.latency
+    ((8,), None, 0)
+    >>> [name for name in machine.state_spec]
+    ['1.V', '1.R']
     """
     features = feature_shape(input_shape)
     model = unwrapped(model)

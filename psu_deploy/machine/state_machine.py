@@ -46,6 +46,17 @@ class StateMachine(Graph):
 
     Raises:
         InputError: if a name is used twice or unknown, a layer gets the wrong number of inputs, or shapes do not fit.
+
+    Shapes: one step is (B, *input_shape) in and (B, *features) out; a sequence has T in front.
+
+    >>> from psu_deploy.machine import Node, ops
+    >>> machine = StateMachine((Node("sum", ops.Readout("sum"), ("x",)),), input_shape=(2,))
+    >>> x = np.array([[[1.0, 2.0]], [[3.0, 4.0]]], np.float32)  # (T, B, 2)
+    >>> machine.run(x).tolist()
+    [[[1.0, 2.0]], [[4.0, 6.0]]]
+    >>> y, state = machine.step(x[0], machine.initial_state())
+    >>> y.tolist()
+    [[1.0, 2.0]]
     """
 
     _interpreters: dict[Any, Interpreter] = field(default_factory=dict, init=False, repr=False)

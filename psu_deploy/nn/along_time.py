@@ -80,6 +80,8 @@ class Membrane(TimeFirst):
     Raises:
         InputError: if tau is below 1.
 
+    Shapes: (T, B, *features) in and out.
+
     >>> Membrane(tau=2.0)(torch.ones(3, 1, 1)).flatten()
     tensor([0.5000, 0.7500, 0.8750])
     """

@@ -21,6 +21,11 @@ class Lift(TimeFirst):
     Args:
         layer: any module without state in time.
 
+    Shapes: (T, B, ...) in, (T, B, ...) out.
+
+    Raises:
+        InputError: if a module that works along time would be lifted: its steps would be mixed with the batch.
+
     >>> import torch
     >>> Lift(nn.Conv1d(3, 8, 5))(torch.zeros(16, 4, 3, 20)).shape
     torch.Size([16, 4, 8, 16])
@@ -41,6 +46,11 @@ class SpikingSequential(TimeFirst):
     Args:
         layers: neurons, stateless layers and further containers, in order. Parameter names are those of
             `torch.nn.Sequential`.
+
+    Shapes: (T, B, ...) in, (T, B, ...) out.
+
+    Raises:
+        InputError: if a module that works along time would be lifted: its steps would be mixed with the batch.
 
     >>> import torch
     >>> from psu_deploy.nn.neurons import PSU
@@ -77,6 +87,16 @@ class Residual(TimeFirst):
     Args:
         layers: the body, as for `SpikingSequential`.
         shortcut: what the skip connection goes through where the shapes differ, such as a 1x1 convolution.
+
+    Shapes: (T, B, ...) in, (T, B, ...) out.
+
+    Raises:
+        InputError: if a module that works along time would be lifted: its steps would be mixed with the batch.
+
+    >>> import torch
+    >>> from psu_deploy.nn.neurons import PSU
+    >>> Residual(nn.Linear(8, 8), PSU())(torch.zeros(16, 4, 8)).shape
+    torch.Size([16, 4, 8])
     """
 
     def __init__(self, *layers: nn.Module, shortcut: nn.Module | None = None) -> None:

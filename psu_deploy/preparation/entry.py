@@ -44,6 +44,15 @@ def prepare(
             a number in it that is to be replaced is not finite.
         UnsupportedModelError: listing every layer that cannot be prepared, and why.
         MissingExtraError: if a matrix is to be fitted and the `nir` extra (scipy) is not installed.
+
+    >>> from psu_deploy.nn.containers import SpikingSequential
+    >>> from psu_deploy.nn.neurons import PSU
+    >>> model = SpikingSequential(nn.Linear(8, 32), PSU())
+    >>> report = prepare(model, target="nir", levels=7)
+    >>> [(layer.path, layer.staircase_error < 1 / 15) for layer in report.layers]
+    [('1', True)]
+    >>> model[1].estimator
+    Staircase(levels=7)
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"prepare changes a torch module in place, got {type(model).__name__}; capture comes after it")

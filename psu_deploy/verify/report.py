@@ -24,6 +24,15 @@ class EquivalenceReport(Findings):
     repeats their exact definition.
 
     Nothing is proven, and `ok` is false, where no neuron fired at all, or where rounding bounds leave decisions open.
+
+    >>> import torch
+    >>> import psu_deploy as psu
+    >>> model = psu.SpikingSequential(torch.nn.Linear(8, 32), psu.PSU(threshold=0.1))
+    >>> report = psu.verify(model, psu.to_state_machine(model, (8,)), torch.ones(20, 4, 8))
+    >>> report.ok, report.spikes_compared
+    (True, 2560)
+    >>> report.verdict
+    'EQUIVALENT: 2,560 spikes compared, 0 flips'
     """
 
     @property

@@ -37,6 +37,8 @@ class Staircase(nn.Module):
     Raises:
         InputError: if levels is not a whole number in 1..255.
 
+    Shapes: any, in and out.
+
     >>> Staircase(levels=3)(torch.tensor([-9.0, 0.0, 0.01, 9.0]))
     tensor([0.1250, 0.3750, 0.6250, 0.8750])
     """
@@ -125,6 +127,8 @@ class SigmoidTable(nn.Module):
     table beyond. It never falls, is within 0.0012 of the sigmoid everywhere, and 0.5 at 0. NaN stays NaN.
 
     It learns nothing and adds nothing to a state_dict. The table follows `.to(device)`; no dtype rounds it.
+
+    Shapes: any, in and out.
 
     >>> (SigmoidTable()(torch.tensor([-9.0, 0.0, 0.25, 9.0])) * 4096).tolist()
     [1.0, 2048.0, 2303.0, 4094.0]

@@ -45,6 +45,11 @@ class LIF(Neuron):
 
     Reference: arXiv 2402.00449, Eq. 1-3.
 
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+
     >>> LIF(tau=2.0)(torch.full((4, 1, 1), 1.5)).flatten()
     tensor([0., 1., 0., 1.])
     """
@@ -131,9 +136,26 @@ class PLIF(LIF):
     """LIF whose time constant is learned, `1/tau = sigmoid(w)`, one for the layer.
 
     Args:
-        tau: to start at, in steps, > 1; the others as for `LIF`.
+        tau: to start at, in steps, > 1.
+        threshold: V_th.
+        reset: "soft" subtracts the threshold after a spike, "hard" sets V to zero.
+        decay_input: whether the current is divided by tau too.
+        detach_reset: cut the gradient through the spike in the reset.
+        fire_on: ">=" or ">", whether a margin of exactly zero fires.
+        surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
 
     Reference: arXiv 2007.05785 (Fang et al., ICCV 2021), Eq. 5.
+
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+
+    >>> neuron = PLIF(tau=2.0)
+    >>> torch.sigmoid(neuron.w).item()  # 1/tau
+    0.5
+    >>> neuron(torch.full((4, 1, 1), 1.5)).flatten().tolist()
+    [0.0, 1.0, 0.0, 1.0]
     """
 
     def __init__(

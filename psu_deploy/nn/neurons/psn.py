@@ -25,6 +25,20 @@ class PSN(TimeFirst):
         surrogate: gives the gradient of Theta; None = `Atan(alpha=2.0)`.
 
     Reference: arXiv 2304.12760, Eq. 8.
+
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range.
+        HorizonError: in forward, if the number of steps is not T.
+
+    >>> neuron = PSN(T=4)
+    >>> neuron(torch.full((4, 1, 1), 9.0)).shape
+    torch.Size([4, 1, 1])
+    >>> neuron(torch.ones(5, 1, 1))
+    Traceback (most recent call last):
+        ...
+    psu_deploy.errors.HorizonError: PSN is defined for exactly 4 steps, got 5; x is (T, B, ...)
     """
 
     def __init__(self, T: int, *, fire_on: FireOn = ">=", surrogate: Surrogate | None = None) -> None:
@@ -70,6 +84,19 @@ class MaskedPSN(SpikingUnit):
     W starts at U(-1/sqrt(T), 1/sqrt(T)) and b at -1, which takes the place of a threshold.
 
     Reference: arXiv 2304.12760, masked PSN.
+
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+        HorizonError: in forward, if there are more steps than T.
+
+    >>> neuron = MaskedPSN(T=4, order=2, lambda_=0.0)
+    >>> neuron.lambda_ = 1.0  # after training: causal
+    >>> torch.count_nonzero(neuron.integrate.matrix(4), dim=1)  # inputs that a step looks at
+    tensor([1, 2, 2, 2])
+    >>> neuron(torch.full((4, 1, 1), 9.0)).shape
+    torch.Size([4, 1, 1])
     """
 
     integrate: MaskedMatrix
@@ -117,6 +144,14 @@ class SlidingPSN(SpikingUnit):
     The weights start at 1, 1/2, 1/4, ... and b at -1, which takes the place of a threshold.
 
     Reference: arXiv 2304.12760, Eq. 12.
+
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+
+    >>> SlidingPSN(order=3)(torch.tensor([1.0, 0.0, 2.0, 0.0]).view(4, 1, 1)).flatten().tolist()
+    [1.0, 0.0, 1.0, 1.0]
     """
 
     integrate: SlidingWindow

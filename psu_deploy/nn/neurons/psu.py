@@ -98,6 +98,11 @@ class PSU(_SharedEstimateUnit):
 
     Reference: arXiv 2402.00449, Eq. 10.
 
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+
     >>> import torch
     >>> PSU(tau=2.0)(torch.ones(3, 1, 1) * 3).flatten()
     tensor([1., 1., 1.])
@@ -145,6 +150,21 @@ class IPSU(_LeakyUnit):
         terms: number of exponentials; of no account for a matrix.
 
     Reference: arXiv 2402.00449, Eq. 11 (A_I learned).
+
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+        HorizonError: in forward, if there are more steps than T.
+
+    >>> import torch
+    >>> neuron = IPSU(T=4, threshold=0.5)
+    >>> neuron(torch.ones(4, 1, 1)).flatten().tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    >>> neuron.integrate.matrix(3)  # learned; starts as the leak
+    tensor([[0.5000, 0.0000, 0.0000],
+            [0.2500, 0.5000, 0.0000],
+            [0.1250, 0.2500, 0.5000]], dtype=torch.float64)
     """
 
     def __init__(
@@ -205,6 +225,19 @@ class RPSU(_LeakyUnit):
         terms: number of exponentials; of no account for a matrix.
 
     Reference: arXiv 2402.00449, Eq. 11 (A_R learned).
+
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+        HorizonError: in forward, if there are more steps than T.
+
+    >>> import torch
+    >>> neuron = RPSU(T=4, threshold=0.5)
+    >>> neuron(torch.ones(4, 1, 1)).flatten().tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    >>> [name for name, _ in neuron.named_parameters()]
+    ['estimate.entries']
     """
 
     def __init__(
@@ -252,6 +285,19 @@ class PPSU(_SharedEstimateUnit):
         temporal: `"matrix"`, or `"exponentials"`: A_I is a sum of exponentials, which any number of steps can use; it
             starts near the leak, and its bias is one number for all steps.
         terms: number of exponentials; of no account for a matrix.
+
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+        HorizonError: in forward, if there are more steps than T.
+
+    >>> import torch
+    >>> neuron = PPSU(T=4, threshold=0.5)
+    >>> neuron(torch.ones(4, 1, 1)).flatten().tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    >>> neuron.estimate is neuron.integrate
+    True
     """
 
     def __init__(

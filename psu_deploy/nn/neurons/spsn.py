@@ -35,6 +35,18 @@ class SPSN(Neuron):
         seed: of the noise in eval mode, >= 0; None draws one with torch's generator. Saved with the parameters.
 
     Reference: Yarga and Wood, arXiv 2306.12666; as in arXiv 2402.00449 (one leak, no synaptic filter).
+
+    Shapes: (T, B, *features) in and out; spikes are 0.0 or 1.0 in the dtype of the input.
+
+    Raises:
+        InputError: if an argument is out of its range; in forward, if x is no sequence.
+
+    >>> neuron = SPSN(tau=2.0, seed=0).eval()
+    >>> x = torch.zeros(6, 1, 1)  # fires half the time
+    >>> neuron(x).flatten()
+    tensor([0., 0., 0., 1., 0., 1.])
+    >>> torch.equal(neuron(x), neuron(x))  # the same noise every time
+    True
     """
 
     seed_buffer: Tensor

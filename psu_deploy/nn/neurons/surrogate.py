@@ -37,6 +37,10 @@ class Atan:
         alpha: sharpness; the paper uses 2.
 
     Reference: arXiv 2402.00449, section 5 (Atan surrogate).
+
+    >>> import torch
+    >>> Atan(alpha=2.0).derivative(torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([0.0920, 1.0000, 0.0920])
     """
 
     alpha: float = 2.0
@@ -54,6 +58,10 @@ class PiecewiseLinear:
         alpha: height of the triangle and inverse of its half width; the paper uses 2.
 
     Reference: arXiv 2402.00449, section 5 (PWL surrogate, DVS-CIFAR10).
+
+    >>> import torch
+    >>> PiecewiseLinear(alpha=2.0).derivative(torch.tensor([-0.5, 0.0, 0.25]))
+    tensor([0., 2., 1.])
     """
 
     alpha: float = 2.0
