@@ -135,7 +135,7 @@ def forms_of(
     forms = [Form("machine", partial(aligned_run, machine, machine.trace), machine)]
     if isinstance(model, nn.Module):
         unfolded = to_state_machine(model, machine.input_shape, converters=converters, simplified=False)
-        forms.insert(0, Form("module", lambda x: trace_module(model, machine, _like_parameters(x, model)), unfolded))
+        forms.insert(0, Form("module", lambda x: trace_module(model, machine, like_parameters(x, model)), unfolded))
     if not isinstance(runner, StateMachine):
         forms += _runner_forms(runner, machine)
     elif len(forms) == 1:
@@ -160,12 +160,17 @@ def compare_forms(
     machine: StateMachine, forms: Sequence[Form], x: Any, progress: Progress | None = None
 ) -> tuple[Comparison, ...]:
     """Every form against the next, as many samples at a time as fit into memory."""
-    neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
-    samples = max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x)))
-    starts = range(0, x.shape[1], samples)
+    starts = starts_of(machine, x)
+    samples = starts.step
     forms = forms if progress is None else _watched(forms, len(starts), progress)
     parts = [_compare_samples(machine, forms, x[:, start : start + samples]) for start in starts]
     return tuple(merge(list(zip(starts, column, strict=True))) for column in zip(*parts, strict=True))
+
+
+def starts_of(machine: StateMachine, x: Any) -> range:
+    """The first sample of every part of a batch, its step the number of samples that fit into memory at a time."""
+    neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
+    return range(0, x.shape[1], max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x))))
 
 
 def _watched(forms: Sequence[Form], times: int, progress: Progress) -> list[Form]:
@@ -194,7 +199,7 @@ def _compare_samples(machine: StateMachine, forms: Sequence[Form], x: Any) -> li
     ]
 
 
-def _like_parameters(x: Any, model: nn.Module) -> Tensor:
+def like_parameters(x: Any, model: nn.Module) -> Tensor:
     """x on the module's device, in its dtype."""
     tensor = torch.from_numpy(np.array(x))
     has_numbers = any(t.is_floating_point() for t in (*model.parameters(), *model.buffers()))

@@ -12,6 +12,7 @@ import sys
 import typer
 
 from psu_deploy import interrupt
+from psu_deploy.cli.centre import centre
 from psu_deploy.cli.console import SENTENCE, tell, unwritten
 from psu_deploy.cli.demo import demo
 from psu_deploy.cli.doctor import doctor
@@ -38,7 +39,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, train, tune, import_, export, verify, run, inspect, doctor):
+for verb in (demo, train, tune, import_, centre, export, verify, run, inspect, doctor):
     app.command(verb.__name__.rstrip("_"))(as_command(verb))
 app.add_typer(lava, name="lava")
 
