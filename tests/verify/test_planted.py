@@ -152,6 +152,16 @@ def check_structure(report, layer, bug):
     assert any(re.search(named, difference) for difference in report.differences), report.differences
 
 
+@pytest.mark.full
+def test_a_comment_in_c_is_named_after_what_it_is_about(tmp_path):
+    """It stands before its function, behind another one."""
+    right = NETWORKS["lif"]
+    path = exported(BUGS["threshold"][0](right), right, tmp_path / "net", "c")
+    first, *others = psu.load(path, compiled=False).structure(right).differences
+    assert "in net_layer_b: there is 'S = 1 if H - 0.5000005f >= 0 else 0', exporting this network gives" in first
+    assert all("in net_layer_b: " in other for other in others)
+
+
 OF_NIR = [(network, bug) for network in ("lif", "stairs") for bug in BUGS]
 
 
