@@ -6,6 +6,7 @@ import psu_deploy.interrupt  # noqa: F401  first: what ctrl-C does while the res
 from psu_deploy import importers, models
 from psu_deploy.api import export, load, verify
 from psu_deploy.capture import to_state_machine
+from psu_deploy.centring import centre_thresholds
 from psu_deploy.errors import (
     ArtifactError,
     EngineError,
@@ -77,6 +78,7 @@ __all__ = [
     "StateError",
     "StateMachine",
     "UnsupportedModelError",
+    "centre_thresholds",
     "certify",
     "export",
     "importers",

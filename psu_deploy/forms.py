@@ -113,6 +113,12 @@ def _compared(
     structure = structure_of(machine, runner)
     try:
         comparisons = compare_forms(machine, forms, x, progress, witness)
+    except HorizonError as error:
+        if isinstance(runner, StateMachine):
+            raise
+        # x is no longer than the machine allows, so the artifact ends before it
+        early = Comparison(forms[0].name, forms[-1].name, (), (), float("nan"), (f"it ends too early: {error}",), None)
+        return EquivalenceReport((early,), notes, structure, allow_silent)
     except PsuDeployError as error:
         if not structure.differences:
             raise
@@ -141,7 +147,7 @@ def forms_of(
     forms = [Form("machine", partial(aligned_run, machine, machine.trace), machine)]
     if isinstance(model, nn.Module):
         unfolded = to_state_machine(model, machine.input_shape, converters=converters, simplified=False)
-        forms.insert(0, Form("module", lambda x: trace_module(model, machine, _like_parameters(x, model)), unfolded))
+        forms.insert(0, Form("module", lambda x: trace_module(model, machine, like_parameters(x, model)), unfolded))
     if not isinstance(runner, StateMachine):
         forms += _runner_forms(runner, machine)
     elif len(forms) == 1:
@@ -170,9 +176,8 @@ def compare_forms(
     witness: Witness | None = None,
 ) -> tuple[Comparison, ...]:
     """Every form against the next, as many samples at a time as fit into memory."""
-    neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
-    samples = max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x)))
-    starts = range(0, x.shape[1], samples)
+    starts = starts_of(machine, x)
+    samples = starts.step
     forms = forms if progress is None else _watched(forms, len(starts), progress)
     parts = []
     for start in starts:
@@ -182,6 +187,12 @@ def compare_forms(
         if witness is not None:
             witness.see(start, seen)
     return tuple(merge(list(zip(starts, column, strict=True))) for column in zip(*parts, strict=True))
+
+
+def starts_of(machine: StateMachine, x: Any) -> range:
+    """The first sample of every part of a batch, its step the number of samples that fit into memory at a time."""
+    neurons = sum(prod(machine.shapes[name]) for name in machine.spiking)
+    return range(0, x.shape[1], max(1, _DECISIONS_AT_ONCE // max(1, neurons * len(x))))
 
 
 def _watched(forms: Sequence[Form], times: int, progress: Progress) -> list[Form]:
@@ -220,7 +231,7 @@ def _compare_samples(
     ]
 
 
-def _like_parameters(x: Any, model: nn.Module) -> Tensor:
+def like_parameters(x: Any, model: nn.Module) -> Tensor:
     """x on the module's device, in its dtype."""
     tensor = torch.from_numpy(np.array(x))
     has_numbers = any(t.is_floating_point() for t in (*model.parameters(), *model.buffers()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -85,8 +85,10 @@ def _of_lines(name: str, text: str, expected: str) -> Iterator[str]:
     lines, wanted = ((t.partition(f"\n{MARK}\n")[0]).split("\n") for t in (text, expected))
     inside, begun = "", 0
     for number, (is_, should) in enumerate(zip_longest(lines, wanted), 1):
-        heading = _heading(should or is_ or "")
+        line = should or is_ or ""
+        heading = _heading(line)
         inside, begun = (heading, number) if heading else (inside, begun)
+        inside = _said_of(wanted[number - 1 :]) if line.startswith("/*") else inside
         if is_ == should or _of_the_writer(is_, should):
             continue
         numbers = list(_numbers(is_ or "", should or "", (number - begun - 1) * PER_LINE))
@@ -110,6 +112,12 @@ def _heading(line: str) -> str:
     """The function or the array that a line begins."""
     found = re.match(r"(?:static void|const (?:float|int)) (\w+)", line)
     return found.group(1) if found else ""
+
+
+def _said_of(lines: Sequence[str]) -> str:
+    """What a comment is about: the function or the array right behind it; "" = none."""
+    end = next((index for index, line in enumerate(lines) if line.endswith("*/")), len(lines))
+    return _heading("".join(lines[end + 1 : end + 2]))
 
 
 def _of_the_writer(*lines: str | None) -> bool:

@@ -42,7 +42,7 @@ def trace_module(model: nn.Module, machine: StateMachine, x: Tensor) -> Trace:
         whole = 2 + len(machine.shapes[name])
         current, spikes = _use(seen[path], int(use or 1) - 1, len(x), whole)
         trace.spikes[name] = spikes.sign()  # some neurons scale what they emit
-        module = _module(model, name)
+        module = neuron_at(model, name)
         if isinstance(module, Neuron):
             _add_potentials(trace, name, module, current)
     return trace
@@ -81,7 +81,7 @@ def _recording(model: nn.Module, machine: StateMachine, seen: dict[str, list[tup
 
         return record
 
-    paths = {_path(name): _module(model, name) for name in machine.spiking}
+    paths = {_path(name): neuron_at(model, name) for name in machine.spiking}
     handles = [module.register_forward_hook(recorder(path), with_kwargs=True) for path, module in paths.items()]
     try:
         yield
@@ -94,6 +94,13 @@ def _path(name: str) -> str:
     return name.split("#")[0]
 
 
-def _module(model: nn.Module, name: str) -> nn.Module:
+def neuron_at(model: nn.Module, name: str) -> nn.Module:
+    """The module that a neuron layer of a machine was captured from; one that is used twice stands in two layers.
+
+    Args:
+        model: the machine was captured from it; what only wraps a module is looked through.
+        name: of the layer.
+    """
+    model = unwrapped(model)
     modules: dict[str, nn.Module] = dict(model.named_modules())
     return modules.get(_path(name), model)

@@ -12,6 +12,7 @@ import sys
 import typer
 
 from psu_deploy import interrupt
+from psu_deploy.cli.centre import centre
 from psu_deploy.cli.certify import certify
 from psu_deploy.cli.console import SENTENCE, tell, unwritten
 from psu_deploy.cli.demo import demo
@@ -39,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, train, tune, import_, export, verify, certify, run, inspect, fuzz, doctor):
+for verb in (demo, train, tune, import_, centre, export, verify, certify, run, inspect, fuzz, doctor):
     app.command(verb.__name__.rstrip("_"))(as_command(verb))
 app.add_typer(lava, name="lava")
 

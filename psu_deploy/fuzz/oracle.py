@@ -57,9 +57,7 @@ def judged(case: Case, runner: Runner) -> Judged:
     state = _started(case, machine)
     exact = machine.trace(_double(x), state, spikes=spikes)
     arithmetic = runner.arithmetic
-    bounds = rounding_bounds(
-        machine, _double(x), spikes, state, "float32", arithmetic=arithmetic, estimate=exact.estimate
-    )
+    bounds = rounding_bounds(machine, _double(x), spikes, state, "float32", arithmetic=arithmetic)
     nothing_rounds = case.state is None and arithmetic == AS_THE_MACHINE and is_exact(machine, case.x)
     margins, outer = bounds.margin, bounds.outputs
     if nothing_rounds:

@@ -21,6 +21,7 @@ from psu_deploy.machine.ops.fields import Array
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, Arithmetic
 from psu_deploy.machine.schedule import OUTPUT
 from psu_deploy.verify.alignment import aligned, check_lookahead, drained, in_machine_time
+from psu_deploy.verify.own_margins import wrong_decisions
 from psu_deploy.verify.rounding import Bounds, RunningBounds
 
 
@@ -114,9 +115,9 @@ class Judge:
         exact, bounds = self._arithmetic(spikes)
         disputed = tuple(d for name in self._machine.spiking for d in _disputed(name, spikes[name], exact, bounds))
         errors = {name: _off(_exact(y), exact.outputs[name]) for name, y in trace.outputs.items()}
-        wrong = [p for name, error in errors.items() for p in _beyond(_called(name), error, bounds.outputs[name])]
+        wrong = [p for name, error in errors.items() for p in _late(_called(name), error, bounds.outputs[name])]
         wrong += _wrong_inside(trace, exact, bounds, self._slopes)
-        wrong += _inconsistent(self._machine, trace)
+        wrong += wrong_decisions(self._machine, trace, self._precision, self._engine)
         wrong += _not_binary(spikes)
         return Certificate(disputed, exact, max(float(e.max()) for e in errors.values()), tuple(wrong), bounds)
 
@@ -146,25 +147,16 @@ def certify(
 def _wrong_inside(trace: Trace, exact: Trace, bounds: Bounds, slopes: Mapping[str, float]) -> list[str]:
     """V and R of every layer, and the last state, as far as the trace tells them."""
     found = []
-    for values, expected, what in ((trace.potential, exact.potential, "V"), (trace.reset, exact.reset, "R")):
+    seen = ((trace.potential, exact.potential, "V"), (trace.reset, exact.reset, "R"), (trace.margin, exact.margin, ""))
+    for values, expected, what in seen:
         for name, value in values.items():
-            bound = bounds.margin[name] * slopes[name]  # a margin's bound covers V and R, of which it is made
-            found += _beyond(f"{what} of layer {name!r}", (_exact(value) - expected[name]).abs(), bound)
+            # a margin's bound covers V and R, of which it is made
+            bound = bounds.margin[name] * (slopes[name] if what else 1.0)
+            called = f"{what or 'the margin'} of layer {name!r}"
+            found += _late(called, (_exact(value) - expected[name]).abs(), bound)
     for name, bound in bounds.state.items():
         if name in trace.state:
             found += _beyond(f"state {name!r}", (_exact(trace.state[name]) - exact.state[name]).abs(), bound)
-    return found
-
-
-def _inconsistent(machine: StateMachine, trace: Trace) -> list[str]:
-    """Layers whose spikes are not what their own margins say: no rounding turns a decision against its own margin."""
-    found = []
-    for node in machine.nodes:
-        if node.name in trace.margin:
-            margin = _exact(trace.margin[node.name])
-            fired = margin >= 0 if getattr(node.layer, "fire_on", ">") == ">=" else margin > 0
-            if not torch.equal(fired.double(), _exact(trace.spikes[node.name])):
-                found.append(f"spikes of layer {node.name!r} contradict its own margins")
     return found
 
 
@@ -183,8 +175,15 @@ def _called(output: str) -> str:
     return "an output" if output == OUTPUT else f"the output {output!r}"
 
 
+def _late(what: str, error: Tensor, bound: Tensor) -> list[str]:
+    """As `_beyond`, of rows (T, B, *features); those of the last steps where there are fewer."""
+    bound, before = bound[-len(error) :], len(bound) - len(error)
+    steps = ~(error <= bound).flatten(1).all(1)
+    return [f"{said}, first at step {before + int(steps.int().argmax())}" for said in _beyond(what, error, bound)]
+
+
 def _beyond(what: str, error: Tensor, bound: Tensor) -> list[str]:
-    if bool((error <= bound[-len(error) :]).all()):
+    if bool((error <= bound).all()):
         return []
     return [f"{what} is off by {float(error.max()):.3g}, more than rounding explains"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from psu_deploy.errors import InputError
 from psu_deploy.machine import StateMachine
 from psu_deploy.runtime import Runner, Structure
@@ -12,10 +14,22 @@ _SHOWN = 12
 
 def structure_of(machine: StateMachine, other: Runner | StateMachine) -> Structure:
     """What the artifact holds, against what exporting the machine writes. Nothing runs."""
-    if not isinstance(other, StateMachine):
-        return other.structure(machine)
-    same = other.content_hash == machine.content_hash
-    return Structure() if same else Structure(unchecked="the two machines hold other layers or numbers")
+    if isinstance(other, StateMachine):
+        same = other.content_hash == machine.content_hash
+        return Structure() if same else Structure(unchecked="the two machines hold other layers or numbers")
+    found, ends = other.structure(machine), _horizon_difference(machine, other)
+    if found.differences or not ends:
+        return found
+    return replace(found, differences=(ends,))
+
+
+def _horizon_difference(machine: StateMachine, runner: Runner) -> str:
+    """A file may spell a network in another way, but not end earlier or later; one of approximations has no end."""
+    ends = runner.artifact.horizon
+    if ends == machine.horizon or runner.artifact.approximations:
+        return ""
+    said = ("any number of steps" if steps is None else f"{steps} step(s)" for steps in (ends, machine.horizon))
+    return "it takes {}, the network is defined for {}".format(*said)
 
 
 def another_network(machine: StateMachine, other: Runner | StateMachine) -> str:

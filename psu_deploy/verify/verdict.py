@@ -91,7 +91,7 @@ def _failures(findings: Findings) -> Iterator[str]:
         yield f"{findings.differences[0]}{more}"
     unexplained = [decision for comparison in findings.comparisons for decision in comparison.unexplained]
     if unexplained:
-        d = unexplained[0]
+        d = min(unexplained, key=lambda decision: decision.t)  # of one step the first layer
         yield (
             f"{len(unexplained):,} decision(s) that rounding cannot explain, first at layer {d.layer!r}, step {d.t}, "
             f"sample {d.sample}, neuron {d.neuron} (margin {d.margin:.3g}, rounding bound {d.bound:.3g})"

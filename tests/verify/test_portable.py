@@ -14,8 +14,8 @@ import pytest
 
 import psu_deploy as psu
 from psu_deploy.errors import ArtifactError, HorizonError, InputError
+from psu_deploy.fuzz.grow import random_machine
 from psu_deploy.machine import Node, StateMachine, ops
-from tests.random_machines import random_machine
 from tests.verify.test_portable_soundness import DECIDING, fed, on_edge
 from tests.zoo import MACHINES, chain, neuron
 from tests.zoo import o as operators

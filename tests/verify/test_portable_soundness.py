@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import psu_deploy as psu
+from psu_deploy.fuzz.grow import random_machine
 from psu_deploy.machine import Node, StateMachine, ops
 from tests.exporters.onnx.test_other_engines import LEVELS, optimised
 from tests.helpers import noise
-from tests.random_machines import random_machine
 from tests.verify.engines import TO_NEAREST, Engine
 from tests.zoo import MACHINES, chain, inputs, neuron, steps_of
 from tests.zoo import o as operators

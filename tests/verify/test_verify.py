@@ -225,7 +225,7 @@ class TestDifferent:
         assert report.spike_flips == 0
         assert report.first_divergence is None
         assert report.max_abs_error == pytest.approx(1e-3, rel=0.01)
-        assert "onnx: an output is off by 0.001, more than rounding explains" in report.verdict
+        assert "onnx: an output is off by 0.001, more than rounding explains, first at step 0" in report.verdict
 
     @pytest.mark.full
     def test_a_dropped_layer(self, model, machine, x, tmp_path):
@@ -313,7 +313,7 @@ class TestTraces:
         good, bad = machine.trace(x), machine.trace(x)
         bad.spikes["a"][1, 0, 2] = bad.output[1, 0, 2] = 1.0
         found = self.compare(machine, x, (good, bad))
-        assert found.failures == ("bad: spikes of layer 'a' contradict its own margins",)
+        assert found.failures == ("bad: spikes of layer 'a' contradict its own margins, first at step 1",)
         assert [decision[:4] for decision in found.unexplained] == [("a", 1, 0, (2,))]
         assert not found.ok
 
@@ -354,7 +354,7 @@ class TestTraces:
     def test_an_output_beyond_rounding(self, machine, x, traces):
         traces[1].output[4, 0, 0] += 1e-3
         (failure,) = self.compare(machine, x, traces).failures
-        assert failure == "bad: an output is off by 0.001, more than rounding explains"
+        assert failure == "bad: an output is off by 0.001, more than rounding explains, first at step 4"
 
     def test_the_same_mistake_in_both(self, machine, x, traces):
         """Two runs that agree are still judged by exact arithmetic."""

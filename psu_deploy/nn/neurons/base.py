@@ -89,17 +89,30 @@ class SpikingUnit(Neuron):
     def __init__(self, threshold: float, fire_on: FireOn, surrogate: Surrogate | None) -> None:
         super().__init__()
         check_fire_on(fire_on)
-        check_number("threshold", threshold)
-        if not math.isfinite(threshold):
-            raise InputError(f"threshold must be finite, got {threshold}")
-        self._threshold = float(threshold)
+        self.fire_at(threshold)
         self.fire_on: FireOn = fire_on
         self.surrogate: Surrogate = Atan() if surrogate is None else surrogate
 
     @property
     def threshold(self) -> float:  # type: ignore[override]
-        """V_th. Fixed at construction, because the reset matrix is scaled by it."""
+        """V_th. Fixed at construction, because the reset matrix is scaled by it; but see `fire_at`."""
         return self._threshold
+
+    def fire_at(self, threshold: float) -> None:
+        """Move the threshold of the decision alone: the reset keeps the gain it was built with.
+
+        It is no parameter: a `state_dict` does not hold it.
+
+        Args:
+            threshold: V_th of `S = Theta(V - R - V_th)`, finite.
+
+        Raises:
+            InputError: if it is no finite number.
+        """
+        check_number("threshold", threshold)
+        if not math.isfinite(threshold):
+            raise InputError(f"threshold must be finite, got {threshold}")
+        self._threshold = float(threshold)
 
     @property
     def horizon(self) -> int | None:
