@@ -70,7 +70,7 @@ def layer_of(machine, name):
 MOVING = ("psu", "psu fires on more", "ipsu", "ipsu as coded", "rpsu", "ppsu", "sliding", "staircase", "lif", "if")
 
 
-@pytest.mark.rows(10)
+@pytest.mark.rows(6)
 @pytest.mark.parametrize("name", MOVING)
 def test_no_spike_changes_and_knife_edges_vanish(name):
     machine = two_layers(NEURONS[name])

@@ -96,7 +96,7 @@ def check_spikes(report, layer, step):
     assert found == (layer, str(step))
 
 
-@pytest.mark.rows(30)
+@pytest.mark.rows(15)
 @pytest.mark.parametrize("bug", BUGS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_in_a_machine(network, bug):
@@ -121,7 +121,7 @@ def check_runs(report, bug, layer, expected):
 
 
 @pytest.mark.full
-@pytest.mark.rows(5)
+@pytest.mark.rows(4)
 @pytest.mark.parametrize("bug", BUGS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_in_onnx(network, bug, tmp_path):
@@ -166,7 +166,7 @@ OF_NIR = [(network, bug) for network in ("lif", "stairs") for bug in BUGS]
 
 
 @pytest.mark.full
-@pytest.mark.rows(3)
+@pytest.mark.rows(2)
 @pytest.mark.parametrize(("network", "bug"), OF_NIR)
 def test_in_nir(network, bug, tmp_path):
     """A simulator tells spikes and outputs."""
