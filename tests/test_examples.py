@@ -13,7 +13,7 @@ import psu_deploy as psu
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
-NEED_A_FILE = {"serial_onnxruntime.py", "nir_in_norse.py", "nir_in_snntorch.py"}
+NEED_A_FILE = {"check_certificate.py", "serial_onnxruntime.py", "nir_in_norse.py", "nir_in_snntorch.py"}
 
 
 def run(*arguments: object) -> str:

@@ -283,7 +283,7 @@ def test_the_script_agrees_on_a_residual_network_with_batch_norm(joined, tmp_pat
 
 
 @pytest.mark.full
-@pytest.mark.rows(12)
+@pytest.mark.rows(6)
 @pytest.mark.parametrize("seed", range(300))
 def test_the_script_agrees_on_random_machines_or_names_what_it_does_not_know(seed, tmp_path):
     machine = random_machine(seed, 4)

@@ -106,7 +106,7 @@ def test_no_engine_leaves_a_bound_or_turns_a_certified_decision(name):
 
 
 @pytest.mark.full
-@pytest.mark.rows(12)
+@pytest.mark.rows(6)
 @pytest.mark.parametrize("seed", range(600))
 def test_nor_in_random_machines(seed):
     machine = random_machine(seed)
