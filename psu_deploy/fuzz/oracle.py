@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from psu_deploy.fuzz.case import Case
+from psu_deploy.fuzz.case import Case, with_silence
 from psu_deploy.fuzz.exact import is_exact
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE
@@ -40,8 +40,7 @@ class Judged(NamedTuple):
 
 def fed(case: Case) -> Any:
     """The input, and silence until the last answer is out."""
-    silence = np.zeros((case.machine.latency, *case.x.shape[1:]), case.x.dtype)
-    return np.concatenate([case.x, silence])
+    return with_silence(case.machine, case.x)
 
 
 def judged(case: Case, runner: Runner) -> Judged:
