@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from psu_deploy.errors import ArtifactError
 from psu_deploy.files.atomic import as_npz, write_whole
 from psu_deploy.fuzz.draw import Draw
+from psu_deploy.fuzz.edges import on_an_edge
 from psu_deploy.fuzz.grow import grown
 from psu_deploy.fuzz.options import Options, drawn_options
 from psu_deploy.fuzz.profiles import OWN, Profile, profile_of
@@ -65,6 +66,8 @@ def drawn_case(seed: int, number: int, target: str) -> Case:
     x = _input(draw, machine, max(1, min(steps, machine.max_steps or steps)), profile)
     stateful = draw.chance(0.4) and target not in OWN and not profile.exact
     state = _state(draw, machine, x.shape[1]) if stateful else None
+    if draw.chance(0.2) and not profile.exact:
+        machine = on_an_edge(draw, machine, with_silence(machine, x), state)
     split = draw.whole(0, len(x) + machine.latency - 1)
     options = drawn_options(target, Draw((seed, number, zlib.crc32(target.encode()))), profile)
     return Case(f"{seed}-{number}-{target}", machine, x, state, split, target, options)
@@ -92,6 +95,11 @@ def _state(draw: Draw, machine: StateMachine, batch: int) -> dict[str, Any]:
         name: draw.standard(*value.shape).astype(value.dtype) if machine.state_spec[name].batched else value
         for name, value in machine.initial_state(batch).items()
     }
+
+
+def with_silence(machine: StateMachine, x: Floats) -> Floats:
+    """The input, and silence until the last answer is out."""
+    return np.concatenate([x, np.zeros((machine.latency, *x.shape[1:]), x.dtype)])
 
 
 def save_case(case: Case, path: Path) -> None:

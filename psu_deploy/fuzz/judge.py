@@ -42,7 +42,7 @@ def _judge(case: Case, folder: Path) -> Outcome:
     if not runner.rounds and _overflows(case):
         return _overflowing(case, runner)
     report = api.verify(case.machine, runner, case.x, allow_silent=True)
-    found = _beside_verify(case, runner)
+    found = repeated(case, runner) if runner.rounds else judged(case, runner)
     if found.kind:
         return Outcome("failed", found.kind, report.verdict, found.differences, found.spikes)
     if report.status == "NOT EQUIVALENT":
@@ -50,15 +50,9 @@ def _judge(case: Case, folder: Path) -> Outcome:
     broken = broken_off(case, runner)
     if broken:
         return Outcome("failed", "stopped and taken up", broken[0], broken, found.spikes)
-    status = "ok" if report.ok else "unproven"
-    return Outcome(status, "", "" if report.ok else report.verdict, (), found.spikes, found.knife_edges)  # type: ignore[arg-type]
-
-
-def _beside_verify(case: Case, runner: Runner) -> Any:
-    """Whole numbers bit for bit, others against float64."""
-    if runner.rounds:
-        return repeated(case, runner, runner.repeats or runner)
-    return judged(case, runner)
+    if report.ok:
+        return Outcome("ok", spikes=found.spikes, knife_edges=found.knife_edges)
+    return Outcome("unproven", "", report.verdict, (), found.spikes, found.knife_edges)
 
 
 def _arrays(case: Case, options: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from psu_deploy.fuzz.case import Case
+from psu_deploy.fuzz.case import Case, with_silence
 from psu_deploy.fuzz.exact import is_exact
 from psu_deploy.machine import StateMachine, Trace
 from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE
@@ -20,6 +20,8 @@ from psu_deploy.runtime import Runner
 from psu_deploy.verify.rounding import rounding_bounds
 
 _SHOWN = 20
+
+_SPIKES = "spikes of"
 
 
 class Judged(NamedTuple):
@@ -40,8 +42,7 @@ class Judged(NamedTuple):
 
 def fed(case: Case) -> Any:
     """The input, and silence until the last answer is out."""
-    silence = np.zeros((case.machine.latency, *case.x.shape[1:]), case.x.dtype)
-    return np.concatenate([case.x, silence])
+    return with_silence(case.machine, case.x)
 
 
 def judged(case: Case, runner: Runner) -> Judged:
@@ -74,14 +75,29 @@ def judged(case: Case, runner: Runner) -> Judged:
     return Judged(kind, (*flips, *outputs), count, edges)
 
 
-def repeated(case: Case, runner: Runner, definition: Runner) -> Judged:
-    """Hold whole numbers against their definition, which they must be bit for bit."""
-    x = fed(case)
-    first, second = definition.trace(x), runner.trace(x)
-    pairs = [(f"spikes of {name!r}", first.spikes[name], second.spikes[name]) for name in first.spikes]
-    pairs += [(f"output {name!r}", y, second.outputs[name]) for name, y in first.outputs.items()]
-    found = tuple(said for what, a, b in pairs for said in islice(_unequal(what, np.asarray(a), np.asarray(b)), _SHOWN))
-    return Judged("wrong integers" if found else "", found, sum(np.size(s) for s in first.spikes.values()), 0)
+def repeated(case: Case, runner: Runner) -> Judged:
+    """Hold whole numbers against their definition, bit for bit; the definition itself against its samples, each alone.
+
+    Args:
+        case: what is run.
+        runner: of a file of whole numbers.
+    """
+    x, definition = fed(case), runner.repeats
+    second = _numbers(runner.trace(x))
+    if definition is not None:
+        first = _numbers(definition.trace(x))
+    else:
+        alone = [_numbers(runner.trace(x[:, b : b + 1])) for b in range(x.shape[1])]
+        first = {what: np.concatenate([one[what] for one in alone], axis=1) for what in second}
+    found = tuple(said for what in first for said in islice(_unequal(what, first[what], second[what]), _SHOWN))
+    count = sum(rows.size for what, rows in first.items() if what.startswith(_SPIKES))
+    return Judged("wrong integers" if found else "", found, count, 0)
+
+
+def _numbers(trace: Trace) -> dict[str, Any]:
+    """Spikes and outputs, by what they are."""
+    spikes = {f"{_SPIKES} {name!r}": np.asarray(rows) for name, rows in trace.spikes.items()}
+    return spikes | {f"output {name!r}": np.asarray(y) for name, y in trace.outputs.items()}
 
 
 def _started(case: Case, machine: StateMachine) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import psu_deploy as psu
+from psu_deploy.exporters.integers.runner import IntegerRunner
 from psu_deploy.fuzz.case import drawn_case, load_case, save_case
 from psu_deploy.fuzz.exact import is_exact
 from psu_deploy.fuzz.journal import NAME, Entry, Journal
+from psu_deploy.fuzz.judge import judge
 from psu_deploy.fuzz.options import Options
 from psu_deploy.fuzz.oracle import fed
 from psu_deploy.fuzz.outcome import Outcome
@@ -62,6 +64,21 @@ def test_options_states_steps_and_batches_vary():
     assert {case.split > 0 for case in cases} == {True, False}
 
 
+def test_some_decisions_are_on_a_knifes_edge():
+    """Float64 has a potential, less its reset, that is the threshold, but for the last bits."""
+    close = 0
+    for number in range(0, 60, 3):  # nothing in these is exact
+        case = drawn_case(0, number, "onnx")
+        state = None if case.state is None else {n: np.asarray(v) for n, v in case.state.items()}
+        try:
+            trace = case.machine.trace(fed(case).astype(np.float64), state)
+        except psu.StateError:
+            continue
+        drawn = [np.abs(m) for m in trace.margin.values() if m.size]
+        close += any(0 <= m.min() < 1e-12 for m in drawn)
+    assert 3 <= close <= 14
+
+
 def test_where_nothing_rounds_float32_is_float64():
     """In another order of the features, too, where there is one."""
     exact = 0
@@ -98,6 +115,22 @@ def test_an_exact_layer_is_not_exact_on_every_input():
     assert is_exact(machine, np.ones((2, 1, 1), np.float32))
     assert not is_exact(machine, np.full((2, 1, 1), 0.1, np.float32))
     assert not is_exact(machine, np.full((2, 1, 1), 2.0**23, np.float32))
+
+
+@pytest.mark.full
+def test_whole_numbers_do_not_depend_on_the_batch(tmp_path, monkeypatch):
+    """Where they have no other definition than themselves."""
+    numbers = (n for n in range(1, 40) if n % 4)
+    cases = (drawn_case(3, n, "lava") for n in numbers)
+    case = next(c for c in cases if c.x.shape[1] > 1 and judge(c, tmp_path).status == "ok")
+    right = IntegerRunner._trace
+
+    def wrong(runner, x, state):
+        trace = right(runner, x, state)
+        return trace.with_outputs(lambda y: y + (x.shape[1] > 1))
+
+    monkeypatch.setattr(IntegerRunner, "_trace", wrong)
+    assert judge(case, tmp_path).kind == "wrong integers"
 
 
 class TestJournal:

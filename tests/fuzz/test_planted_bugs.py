@@ -22,7 +22,6 @@ def first_failure(most, folder):
 
 
 @pytest.mark.full
-@pytest.mark.rows(8)
 @pytest.mark.parametrize("bug", MOST)
 def test_it_is_found_and_made_small(bug, planted, tmp_path):
     planted(bug)
