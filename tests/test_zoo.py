@@ -41,8 +41,9 @@ def fed(machine, batch=2):
 
 
 def with_silence(machine, x):
-    """Followed by nothing until the last answer is out."""
-    return np.concatenate([x, np.zeros((machine.latency, *x.shape[1:]), x.dtype)])
+    """Followed by nothing until the last answer is out; an image goes on being shown."""
+    after = np.repeat(x[:1], machine.latency, 0)
+    return np.concatenate([x, after if machine.static_input else np.zeros_like(after)])
 
 
 @pytest.mark.rows(400)

@@ -304,6 +304,17 @@ def _static() -> StateMachine:
     return StateMachine(nodes, (2, 4))
 
 
+def _late_image() -> StateMachine:
+    """One image, shown at every step; the answer is one step late."""
+    nodes = (
+        Node("weights", ops.Linear(normal(5, 3)), ("x",)),
+        Node("held", ops.Hold(), ("weights",)),
+        Node("late", ops.Wait(1), ("held",)),
+        Node("spikes", NEURONS["lif"], ("late",)),
+    )
+    return StateMachine(nodes, (3,))
+
+
 def _broadcast() -> StateMachine:
     """Features of different shapes in sums, products and differences; an axis put in front."""
     nodes = (
@@ -445,6 +456,7 @@ NETWORKS = {
     "residual": _residual(),
     "look-ahead": _look_ahead(),
     "static": _static(),
+    "an image, late": _late_image(),
     "functions": _functions(),
     **{name: chain((2, 3), ops.Softplus(), layer) for name, layer in OF_POSITIVES.items()},
     "input times itself": StateMachine((Node("cube", ops.Multiply(), ("x", "x", "x")),), (3,)),

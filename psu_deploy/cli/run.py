@@ -62,7 +62,7 @@ def _run_machine(path: Path, x: Floats, output: Path) -> Any:
     machine = StateMachine.load(path)
     check_array_file(output, tuple(machine.outputs))
     check_sequence(x, machine.input_shape, machine.max_steps, ("float32", "float64"))
-    return _each(lambda values: values[machine.latency :], machine.run(drained(x, machine.latency)))
+    return _each(lambda values: values[machine.latency :], machine.run(drained(machine, x)))
 
 
 def _run_artifact(path: Path, x: Floats, output: Path, options: dict[str, Any]) -> Any:
@@ -76,8 +76,8 @@ def _run_artifact(path: Path, x: Floats, output: Path, options: dict[str, Any]) 
         return runner.run(x)
     runner.reset(x.shape[1])
     with progress() as bar:
-        silence = repeat(np.zeros_like(x[0]), latency)
-        steps = bar.track(chain(x, silence), total=len(x) + latency, description="running")
+        after = repeat(x[0] if runner.artifact.static_input else np.zeros_like(x[0]), latency)
+        steps = bar.track(chain(x, after), total=len(x) + latency, description="running")
         answers = list(islice((runner.step(x_t) for x_t in steps), latency, None))
         return _each(lambda *rows: np.stack(rows), *answers)
 

@@ -98,8 +98,9 @@ def _state(draw: Draw, machine: StateMachine, batch: int) -> dict[str, Any]:
 
 
 def with_silence(machine: StateMachine, x: Floats) -> Floats:
-    """The input, and silence until the last answer is out."""
-    return np.concatenate([x, np.zeros((machine.latency, *x.shape[1:]), x.dtype)])
+    """The input, and silence until the last answer is out; an image goes on being shown."""
+    after = np.repeat(x[:1], machine.latency, 0)
+    return np.concatenate([x, after if machine.static_input else np.zeros_like(after)])
 
 
 def save_case(case: Case, path: Path) -> None:

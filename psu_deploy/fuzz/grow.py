@@ -71,23 +71,11 @@ class Growing:
                 del self.nodes[kept:], self.values[known:]
 
     def finished(self, apart: bool) -> StateMachine:
-        """All that nothing reads, side by side: in one output, or each as its own.
-
-        An image that is held cannot be followed by the silence that a late network is fed: there it is read once more.
-        """
+        """All that nothing reads, side by side: in one output, or each as its own."""
         if self.profile.chain and self.draw.chance(0.15):
             self._put(ops.Filter(operator(self.draw, self.parts)), self.values[-1])
         if self.profile.chain and self.draw.chance(0.3):
             self._put(ops.Readout(self.draw.one(("mean", "sum", "last"))), self.values[-1])
-        known = len(self.nodes)
-        machine = self._joined(apart)
-        if machine.static_input and machine.latency:
-            del self.nodes[known:], self.values[known + 1 :]
-            self._put(ops.Flatten(), self.values[0])
-            machine = self._joined(apart)
-        return machine
-
-    def _joined(self, apart: bool) -> StateMachine:
         unread = self._unread()
         ends = unread if len(unread) == 1 and self.profile.chain else [self._put(ops.Flatten(), v) for v in unread]
         if len(ends) > 1:

@@ -37,13 +37,17 @@ def check_lookahead(machine: StateMachine) -> None:
         raise UnsupportedModelError(problems, "judge the network by exact arithmetic")
 
 
-def drained(x: Any, latency: int) -> Any:
-    """The sequence and `latency` silent steps, (T + latency, B, ...), numpy or torch."""
-    if latency == 0:
+def drained(machine: StateMachine, x: Any) -> Any:
+    """The sequence and what follows it until the last answer is out, (T + latency, B, ...), numpy or torch.
+
+    Silence follows; an image that is shown at every step goes on being shown.
+    """
+    if machine.latency == 0:
         return x
+    shape = (machine.latency, *x.shape[1:])
     if isinstance(x, Tensor):
-        return torch.cat([x, x.new_zeros(latency, *x.shape[1:])])
-    return np.concatenate([x, np.zeros((latency, *x.shape[1:]), x.dtype)])
+        return torch.cat([x, x[:1].expand(shape) if machine.static_input else x.new_zeros(shape)])
+    return np.concatenate([x, np.broadcast_to(x[:1], shape) if machine.static_input else np.zeros(shape, x.dtype)])
 
 
 def aligned(machine: StateMachine, trace: Trace, steps: int) -> Trace:
@@ -67,7 +71,7 @@ def aligned_run(machine: StateMachine, run: Callable[..., Trace], x: Any, state:
         x: (T, B, *input_shape).
         state: where to start; None = the initial state.
     """
-    return aligned(machine, run(drained(x, machine.latency), state), len(x))
+    return aligned(machine, run(drained(machine, x), state), len(x))
 
 
 def in_machine_time(machine: StateMachine, spikes: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -124,7 +124,7 @@ class Judge:
     def _arithmetic(self, spikes: dict[str, Tensor]) -> tuple[Trace, Bounds]:
         if self._known is None or not all(torch.equal(spikes[name], rows) for name, rows in self._known[0].items()):
             machine, steps = self._machine, len(self._x)
-            x, late = drained(self._x, machine.latency), in_machine_time(machine, spikes)
+            x, late = drained(machine, self._x), in_machine_time(machine, spikes)
             bounds = RunningBounds(machine, x, late, self._state, self._precision, arithmetic=self._engine)
             exact = machine.trace(x, self._state, spikes=late, watch=bounds.step)
             self._known = (spikes, aligned(machine, exact, steps), _aligned(machine, bounds.all(), steps))

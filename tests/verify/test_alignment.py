@@ -29,13 +29,16 @@ def two_neurons():
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
-def test_drained(kind):
-    x = kind(np.ones((2, 3, 4), np.float32))
-    longer = drained(x, 3)
+@pytest.mark.parametrize(("machine", "value"), [(two_neurons(), 0), (MACHINES["an image, late"], 1)])
+def test_drained(kind, machine, value):
+    """Silence follows a sequence; an image goes on being shown."""
+    x = kind(np.ones((2, 5, 3), np.float32))
+    longer = drained(machine, x)
     assert type(longer) is type(x)
     assert longer.dtype == x.dtype
-    assert np.asarray(longer).tolist() == [*np.asarray(x).tolist(), *np.zeros((3, 3, 4)).tolist()]
-    assert drained(x, 0) is x
+    np.testing.assert_array_equal(longer[:2], x)
+    np.testing.assert_array_equal(longer[2:], np.full((machine.latency, 5, 3), value))
+    assert drained(MACHINES["hold"], x) is x
 
 
 def test_aligned_rows_are_those_of_the_parallel_network():

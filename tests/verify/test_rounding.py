@@ -419,7 +419,7 @@ def test_a_judge_and_its_bounds_see_the_same_estimate(machine):
     """`rounding_bounds` runs the machine itself where it is not told E; in machine time, late layers and all."""
     x = on_edge(0.0)[1].astype(np.float64)
     certificate = certify(machine, x, aligned_run(machine, machine.trace, x))
-    late = torch.from_numpy(drained(x, machine.latency))
+    late = torch.from_numpy(drained(machine, x))
     start = {name: torch.from_numpy(value) for name, value in machine.initial_state(2, "float64").items()}
     bounds = rounding_bounds(machine, late, machine.trace(late).spikes, start, "float32")
     for layer in machine.spiking:
