@@ -35,8 +35,10 @@ def excess(machine, x, trace, state=None, precision="float32", **options):
     }
     exact = machine.trace(exact_x, start, spikes=spikes)
     bounds = rounding_bounds(machine, exact_x, spikes, start, precision, **options)
-    output = torch.tensor(np.asarray(trace.output), dtype=torch.float64)
-    over = [(output - exact.output[-len(output) :]).abs() - bounds.outputs["y"][-len(output) :]]
+    over = [
+        (y - exact.outputs[name][-len(y) :]).abs() - bounds.outputs[name][-len(y) :]
+        for name, y in double(trace.outputs).items()
+    ]
     for name, margin in double(trace.margin).items():
         started = machine.starts[name]  # before it nothing is decided
         over.append(((margin - exact.margin[name]).abs() - bounds.margin[name])[started:])

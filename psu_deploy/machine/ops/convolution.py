@@ -66,8 +66,9 @@ class _Conv(Layer):
         return result
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        """Products with an exact zero round nothing."""
-        return self._sum_error(inputs, context, roundoff, self._terms(inputs[0], roundoff), self.bias)
+        """Products with an exact zero round nothing, where it is these products that are added up."""
+        terms = self._terms(inputs[0], roundoff) if roundoff.convolves_directly else prod(self.weight.shape[1:])
+        return self._sum_error(inputs, context, roundoff, terms, self.bias)
 
     def _terms(self, pair: Tensor, roundoff: Roundoff) -> Tensor:
         """How many inputs that are not zero meet in every place: (B, C_out, *places), or (B, 1, *places)."""

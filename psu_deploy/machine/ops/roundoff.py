@@ -62,6 +62,9 @@ class Roundoff:
         arithmetic: in which operations the judged run differs from the machine.
     """
 
+    convolves_directly = False
+    """Whether a convolution adds up its own products: by transforms, as on a GPU, it rounds where nothing fires too."""
+
     def __init__(self, precision: str, arithmetic: Arithmetic) -> None:
         self.arithmetic = arithmetic
         self.unit = SAFETY * UNIT_ROUNDOFF[precision]

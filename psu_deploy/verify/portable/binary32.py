@@ -47,6 +47,8 @@ class Binary32(Roundoff):
         assumed: layer -> decisions of this step that count as certain, (B, *features).
     """
 
+    convolves_directly = True
+
     def __init__(self) -> None:
         super().__init__("float32", AS_THE_MACHINE)
         self.dtype = torch.float64

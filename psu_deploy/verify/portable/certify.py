@@ -35,7 +35,7 @@ def certify(machine: StateMachine, x: Any, *, cases: int = 16) -> PortableCertif
     certified too, or counts as 0 or 1, whichever is worse. See docs/proof.md for the proof and what it assumes.
 
     Args:
-        machine: the network. What a runtime folds (a BatchNorm that is left in the machine) must be folded in it.
+        machine: the network. A BatchNorm that is left in it may be folded by a runtime or not.
         x: (T, B, *input_shape), float32 or float64, numpy or torch; of a machine that answers L steps late, with the L
             silent steps it is fed at the end. The run starts from the initial state.
         cases: a decision that is not certain may be a spike or none; so many combinations of these a sample is
