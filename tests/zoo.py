@@ -493,8 +493,9 @@ MACHINES = (
 
 
 def inputs(machine, T, B, seed=0):
-    """Random input that makes some neurons fire and some not, float32."""
-    return np.random.default_rng(seed).normal(0.5, 2.0, (T, B, *machine.input_shape)).astype(np.float32)
+    """Random input that makes some neurons fire and some not, float32; one image where a machine looks at one only."""
+    x = np.random.default_rng(seed).normal(0.5, 2.0, (T, B, *machine.input_shape)).astype(np.float32)
+    return np.repeat(x[:1], T, axis=0) if machine.static_input else x
 
 
 def steps_of(machine, most=STEPS):

@@ -9,6 +9,7 @@ from typing import Any
 from psu_deploy import api
 from psu_deploy.errors import InputError, MissingExtraError, PsuDeployError, StateError, UnsupportedModelError
 from psu_deploy.exporters import target_named
+from psu_deploy.exporters.integers.runner import IntegerRunner
 from psu_deploy.fuzz.case import Case
 from psu_deploy.fuzz.options import CALIBRATION
 from psu_deploy.fuzz.oracle import fed, judged, repeated
@@ -42,7 +43,7 @@ def _judge(case: Case, folder: Path) -> Outcome:
     if not runner.rounds and _overflows(case):
         return _overflowing(case, runner)
     report = api.verify(case.machine, runner, case.x, allow_silent=True)
-    found = repeated(case, runner) if runner.rounds else judged(case, runner)
+    found = repeated(case, runner) if isinstance(runner, IntegerRunner) else judged(case, runner)
     if found.kind:
         return Outcome("failed", found.kind, report.verdict, found.differences, found.spikes)
     if report.status == "NOT EQUIVALENT":

@@ -10,7 +10,7 @@ import torch
 
 import psu_deploy as psu
 from psu_deploy.exporters.integers.runner import IntegerRunner
-from psu_deploy.fuzz.case import drawn_case, load_case, save_case
+from psu_deploy.fuzz.case import Case, drawn_case, load_case, save_case
 from psu_deploy.fuzz.exact import is_exact
 from psu_deploy.fuzz.journal import NAME, Entry, Journal
 from psu_deploy.fuzz.judge import judge
@@ -62,6 +62,14 @@ def test_options_states_steps_and_batches_vary():
     assert {len(case.x) for case in cases} >= {1, 2, 3, 6, 9}
     assert {case.x.shape[1] for case in cases} >= {1, 2, 3, 5, 8}
     assert {case.split > 0 for case in cases} == {True, False}
+
+
+def test_rounded_weights_are_no_whole_numbers(tmp_path):
+    """A file of them is judged as one of float32 is: what is drawn for a sample depends on its place in the batch."""
+    machine = chain((3,), ops.Linear(np.ones((4, 3))), ops.BernoulliNeuron(ops.Identity(), 0))
+    x = np.zeros((2, 5, 3), np.float32)
+    outcome = judge(Case("0-0-onnx", machine, x, None, 0, "onnx", Options({"weights": "int8"}, {})), tmp_path)
+    assert (outcome.status, outcome.reason) == ("ok", "")
 
 
 def test_some_decisions_are_on_a_knifes_edge():
