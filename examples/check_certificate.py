@@ -25,7 +25,7 @@ TINY = 2.0**-99  # more than an operation loses to underflow, flushed to zero or
 SLACK = 1 + 2.0**-20  # for float64, in which all of this is computed
 SIGMOID = 8 * U  # how far off a sigmoid may be
 STEEPEST = 0.0963  # the largest |sigmoid''| is 1 / (6 sqrt(3))
-LARGEST = 2.0**126
+LARGEST = 2.0**100
 
 
 class UnknownError(Exception):
@@ -53,7 +53,7 @@ def half_ulp(size):
 
 def off(size, error, own, roundings):
     """Sizes and errors once `own` is added, and what underflow may do (L3)."""
-    own = np.where(own > 0, own + roundings * TINY, own)
+    own = np.where((size > 0) & (own >= 0), own + roundings * TINY, own)
     return size + own, np.where(size < LARGEST, error + own, np.inf)
 
 
@@ -68,14 +68,16 @@ def clipped(exact, error):
     return Value(exact, np.abs(exact) + error, error)
 
 
-def summed(exact, size, error, terms, offset, binary):
-    """A sum in any order (L4)."""
+def summed(exact, size, error, terms, offset, binary, divisor=1):
+    """A sum in any order, or a mean, of sums that are so many times as large (L4)."""
     size = size if offset is None else size + np.abs(offset)
     constants = gamma(1 if binary else 2)
     added = np.maximum(np.asarray(terms) - (1 if offset is None else 0), 0).astype(float)
     partial = np.minimum(size, (size + np.abs(exact) + error) / 2)
     largest = partial + ((1 + constants) * (1 + gamma(added)) - 1) * size
-    return off(size, error, constants * size + added * half_ulp(SLACK * largest), terms + 2)
+    each = half_ulp(SLACK * largest) if divisor == 1 else U * SLACK * largest
+    size, error = off(size, error, constants * size + added * each, terms + 2)
+    return size, np.where(size * divisor < LARGEST, error, np.inf)
 
 
 # -- layers: (fields, inputs, whether all inputs are 0 or 1) -> Value
@@ -135,7 +137,8 @@ def pool(layer, x, binary):
     divisor = 1 if layer["type"] == "SumPool" else size if counted else total(np.ones_like(x.exact))
     exact, magnitude, error = (total(v) / divisor for v in x)
     if not (binary and counted and size & (size - 1) == 0):
-        magnitude, error = summed(exact, magnitude, error, size + (0 if counted else 2), None, binary)
+        terms, mean = size + (0 if counted else 2), layer["type"] == "AvgPool"
+        magnitude, error = summed(exact, magnitude, error, terms, None, binary, size if mean else 1)
     return clipped(exact, error)
 
 
@@ -149,6 +152,11 @@ def affine(layer, x, binary):
 # -- causal operators: each keeps (exact, size, error) of its state under a key, and gives the three of its result
 
 
+def scalar(number):
+    """The size of a leak or gain: one that is subnormal may be lost, a huge one make up for what was (L3)."""
+    return 2.0**-102 if 0 < abs(number) < 2.0**-126 else abs(number) if abs(number) <= 2.0**26 else LARGEST**2
+
+
 def operate(op, key, x, state, t):
     """One step of a causal operator (L5)."""
     kind, three = op["type"], (lambda f: tuple(f(v, i) for i, v in enumerate(x)))
@@ -157,6 +165,7 @@ def operate(op, key, x, state, t):
         return (x.exact, *rounded(x.size, x.error, 3))
     if kind in ("Leak", "StrictLeak"):
         old = state.get(key, three(lambda v, _: np.zeros_like(v)))
+        part = lambda number, i: number if i == 0 else scalar(number)  # noqa: E731
         gain, decay = op["gain"], op["decay"]
         if kind == "Leak":
             new = three(lambda v, i: old[i] * part(decay, i) + part(gain, i) * v)

@@ -58,6 +58,8 @@ def certify(
     """
     import_tasks(task_file)
     _check(out, source, data, cases, at_least)
+    if data is not None and (steps is not None or batch is not None):
+        raise InputError(f"--steps and --batch are for random input, and {data} is given")
     with progress() as bar:
         bar.add_task("certifying every decision", total=None)
         network = open_source(source)

@@ -18,6 +18,7 @@ from psu_deploy.errors import InputError
 from psu_deploy.exporters import target_of
 from psu_deploy.report import Evidence, write_report
 from psu_deploy.report.page import check_installed
+from psu_deploy.text import visible
 from psu_deploy.verify import EquivalenceReport
 
 STDOUT = Path("-")
@@ -126,5 +127,6 @@ def _show(result: EquivalenceReport, report: Path | None, evidence: Evidence | N
     say(result)
     if report is not None and evidence is not None:
         write_report(report, result, evidence, command=shlex.join(["psu-deploy", *sys.argv[1:]]))
+        tell(f"wrote {visible(str(report))}")
     elif report is not None:
         result.save(report)

@@ -130,4 +130,6 @@ def load_case(path: Path) -> Case:
         started = state if bool(arrays["started"]) else None
         return Case(said["name"], machine, arrays["x"], started, int(said["split"]), said["target"], options)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{beside} is not the input of a case that the fuzzer saved: {error}") from error
+        raise ArtifactError(
+            f"{path} is no case that the fuzzer saved: its input {beside} cannot be read: {error}"
+        ) from error

@@ -71,7 +71,7 @@ def _safe(report: EquivalenceReport, name: str) -> str:
         return f"{name} is as silent as {first}: nothing fired in {report.spikes_compared:,} decisions, as was allowed."
     if not report.spike_flips:
         but = f", but {untried(report)}" if report.unexercised else ""
-        return f"{name} gives the same {report.spikes_compared:,} spikes as {first}: none differs{but}."
+        return f"{name} gives the same spikes as {first}: {report.spikes_compared:,} compared, none differs{but}."
     given, changed = report.answers
     answers = f" and {changed:,} of {given:,} answers" if given else ""
     return (

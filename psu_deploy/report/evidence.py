@@ -16,10 +16,14 @@ from psu_deploy.verify.witness import Seen
 class Evidence:
     """Collects, while `verify` runs, what `write_report` draws.
 
+    >>> import torch
     >>> import psu_deploy as psu
-    >>> evidence = psu.Evidence()
-    >>> report = psu.verify(model, "net.onnx", x, evidence=evidence)  # doctest: +SKIP
-    >>> psu.write_report("report.html", report, evidence)  # doctest: +SKIP
+    >>> model = psu.SpikingSequential(torch.nn.Linear(3, 4), psu.PSU(threshold=0.1))
+    >>> x, evidence = torch.ones(5, 2, 3), psu.Evidence()
+    >>> machine = psu.to_state_machine(model, input_shape=(3,))
+    >>> report = psu.verify(model, machine, x, allow_silent=True, evidence=evidence)
+    >>> evidence.collected.machine.input_shape
+    (3,)
     """
 
     def __init__(self) -> None:

@@ -44,6 +44,16 @@ def write_report(path: str | Path, report: EquivalenceReport, evidence: Evidence
         InputError: if the evidence has seen no verification.
         ArtifactError: if the file cannot be written.
         MissingExtraError: if jinja2 or matplotlib is not installed; `psu-deploy[report]` brings them.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> import psu_deploy as psu
+    >>> model = psu.SpikingSequential(torch.nn.Linear(3, 4), psu.PSU(threshold=0.1))
+    >>> machine, evidence = psu.to_state_machine(model, input_shape=(3,)), psu.Evidence()
+    >>> report = psu.verify(model, machine, torch.ones(5, 2, 3), allow_silent=True, evidence=evidence)
+    >>> with TemporaryDirectory() as folder:
+    ...     psu.write_report(f"{folder}/report.html", report, evidence).name
+    'report.html'
     """
     write_whole(path, page(report, evidence, command=command).encode())
     return Path(path)

@@ -70,7 +70,10 @@ class TestVerdict:
         assert words == "Safe to deploy"
         assert "How sure" in page(*good)
         compared = 2 * 12 * 5 * 6
-        assert sentence == f"the other machine gives the same {compared} spikes as the state machine: none differs."
+        assert (
+            sentence
+            == f"the other machine gives the same spikes as the state machine: {compared} compared, none differs."
+        )
 
     def test_do_not_deploy_names_layer_and_step(self, wrong, text):
         words, sentence = lead(text)

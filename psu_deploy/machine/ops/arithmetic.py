@@ -15,7 +15,7 @@ from psu_deploy.machine.ops.context import Context
 from psu_deploy.machine.ops.fields import Array, Shape, axis_of, check_axes, freeze
 from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.registry import op
-from psu_deploy.machine.ops.roundoff import Roundoff, product
+from psu_deploy.machine.ops.roundoff import Roundoff
 
 __all__ = ["Add", "Affine", "Divide", "MatMul", "Multiply", "Project", "Subtract"]
 
@@ -57,7 +57,7 @@ class Multiply(_Elementwise):
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
         """A product is the one thing that is not linear in magnitude and error."""
-        return roundoff.rounded(product(aligned(inputs)), len(inputs))
+        return roundoff.product(aligned(inputs))
 
 
 @op

@@ -86,6 +86,7 @@ class Layer(ABC):
         terms: int | Tensor,
         constant: Array | None = None,
         channels: int = 0,
+        divisor: int = 1,
     ) -> Tensor:
         """The bound of a layer that is linear in its input.
 
@@ -96,10 +97,11 @@ class Layer(ABC):
             terms: products that one result is the sum of, those with an exact zero not counted.
             constant: added to it, one per channel.
             channels: feature axis of the channels, 0 or -1.
+            divisor: of a mean: what is added up is so many times as large as the result.
         """
         pair = roundoff.absolute(self).step(inputs, context)
         if constant is None:
-            return roundoff.summed(pair, terms, context.value, context.binary)
+            return roundoff.summed(pair, terms, context.value, context.binary, divisor=divisor)
         size = roundoff.sizes(constant)
         size = size if channels else size.view(-1, *[1] * (pair.ndim - 2))
         return roundoff.summed(pair, terms, context.value, context.binary, size)

@@ -24,6 +24,7 @@ from psu_deploy.machine.ops.layer import Layer
 from psu_deploy.machine.ops.registry import op
 from psu_deploy.machine.ops.roundoff import Roundoff
 from psu_deploy.numerics.checks import is_whole
+from psu_deploy.numerics.subnormal import smallest_normal
 
 __all__ = ["GroupNorm", "LayerNorm", "RMSNorm"]
 
@@ -107,6 +108,8 @@ def _check(layer: LayerNorm | RMSNorm | GroupNorm, shape: Shape, *names: str) ->
     finite(layer, "eps")
     if layer.eps < 0:
         raise InputError(f"{type(layer).__name__}.eps must be 0 or more, got {layer.eps}")
+    if 0 < layer.eps < smallest_normal(torch.float32):
+        raise InputError(f"{type(layer).__name__}.eps must be 0 or a normal number of float32, got {layer.eps}")
     for name in names:
         freeze(layer, name, len(shape), optional=True)
         value = getattr(layer, name)

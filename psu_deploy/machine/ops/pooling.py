@@ -55,6 +55,11 @@ class _Pool(Layer):
         """Whether padded zeros count as numbers."""
         return True
 
+    @property
+    def _divides(self) -> bool:
+        """Whether the sum is divided by the size of the window."""
+        return False
+
     def _sees_padding_alone(self, size: Shape, places: Shape) -> bool:
         """Whether the first or the last window along an axis meets nothing of the input."""
         axes = zip(size, places, self.kernel, self.stride, self.padding, strict=True)
@@ -69,7 +74,8 @@ class _Pool(Layer):
         size = prod(self.kernel)
         if context.binary and self._pads_enter and size & (size - 1) == 0:
             return self.step(inputs, context)
-        return self._sum_error(inputs, context, roundoff, size + (0 if self._pads_enter else 2))
+        terms = size + (0 if self._pads_enter else 2)
+        return self._sum_error(inputs, context, roundoff, terms, divisor=size if self._divides else 1)
 
 
 @op
@@ -88,6 +94,10 @@ class AvgPool(_Pool):
     @property
     def _pads_enter(self) -> bool:
         return self.count_padding
+
+    @property
+    def _divides(self) -> bool:
+        return True
 
     def step(self, inputs: Sequence[Tensor], context: Context) -> Tensor:
         pool = _MEANS[len(self.kernel) - 1]

@@ -59,7 +59,8 @@ class Readout(Layer):
         """An extreme value is as large, and as far off, as the largest and the worst of all at most."""
         if self.keeps_spikes:
             return self._best(torch.maximum, inputs[0], context)
-        return self._sum_error(inputs, context, roundoff, context.step + 1)
+        steps = context.step + 1
+        return self._sum_error(inputs, context, roundoff, steps, divisor=steps if self.kind == "mean" else 1)
 
     def _best(self, better: Callable[[Tensor, Tensor], Tensor], x: Tensor, context: Context) -> Tensor:
         best = better(context.state["best"], x) if context.step else x
@@ -101,4 +102,4 @@ class MeanOfLast(Layer):
         return window.sum(1) / min(context.step + 1, self.steps)
 
     def error(self, inputs: Sequence[Tensor], context: Context, roundoff: Roundoff) -> Tensor:
-        return self._sum_error(inputs, context, roundoff, self.steps)
+        return self._sum_error(inputs, context, roundoff, self.steps, divisor=self.steps)

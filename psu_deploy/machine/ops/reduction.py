@@ -56,7 +56,9 @@ class Reduce(Layer):
         """An extreme value is as large, and as far off, as the largest and the worst of all at most."""
         if self.keeps_spikes:
             return self._over(torch.amax, inputs[0])
-        return roundoff.rounded(self.step(inputs, context), prod(inputs[0].shape[axis + 1] for axis in self.axes))
+        count = prod(inputs[0].shape[axis + 1] for axis in self.axes)
+        pair = roundoff.rounded(self.step(inputs, context), count)
+        return roundoff.divided(pair, count) if self.kind == "mean" else pair
 
     def _over(self, reduction: Callable[..., Tensor], x: Tensor) -> Tensor:
         return reduction(x, [axis + 1 for axis in self.axes], keepdim=self.keepdims)

@@ -6,7 +6,7 @@ What is linear in both goes through the layers of the machine itself, with absol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -110,8 +110,12 @@ class Roundoff:
     def absolute(self, layer: Any) -> Any:
         """The same layer, operator or estimator with absolute numbers and without its constant; cached as above."""
         if id(layer) not in self._absolute:
-            self._absolute[id(layer)] = (layer, _absolute(layer))
+            self._absolute[id(layer)] = (layer, _absolute(layer, self._size))
         return self._absolute[id(layer)][1]
+
+    def _size(self, value: float) -> float:
+        """|value|; one that is subnormal counts as in `tensor`."""
+        return self._lost_counts if 0 < abs(value) < smallest_normal(self._judged) else abs(value)
 
     def clipped(self, pair: Tensor, value: Tensor | None) -> Tensor:
         """What comes out is no larger than the exact value and its error, whatever it was summed of.
@@ -129,7 +133,13 @@ class Roundoff:
         return self.with_error(torch.cat([magnitude, error]), terms + 2, magnitude)
 
     def summed(
-        self, pair: Tensor, terms: int | Tensor, value: Tensor | None, binary: bool, offset: Tensor | None = None
+        self,
+        pair: Tensor,
+        terms: int | Tensor,
+        value: Tensor | None,
+        binary: bool,
+        offset: Tensor | None = None,
+        divisor: int = 1,
     ) -> Tensor:
         """Add the rounding of a sum of products that is known: here as of any other.
 
@@ -139,8 +149,17 @@ class Roundoff:
             value: the sum in exact arithmetic, where it is known.
             binary: whether every product is a weight or nothing.
             offset: |constant|.
+            divisor: of a mean, by which the sum is divided in the end.
         """
         return self.rounded(pair, terms, offset)
+
+    def divided(self, pair: Tensor, divisor: int) -> Tensor:
+        """A mean, of a sum that is so many times as large; an overflow is seen in the run itself."""
+        return pair
+
+    def product(self, factors: Sequence[Tensor]) -> Tensor:
+        """The pair of a product, rounded once for every factor and twice more."""
+        return self.rounded(product(factors), len(factors))
 
     def with_error(self, pair: Tensor, roundings: int | Tensor, magnitude: Tensor) -> Tensor:
         """Add so many roundings of numbers of this magnitude."""
@@ -182,7 +201,7 @@ def product(pairs: Sequence[Tensor]) -> Tensor:
     return torch.cat([magnitude, error])
 
 
-def _absolute(layer: Any) -> Any:
+def _absolute(layer: Any, size: Callable[[float], float]) -> Any:
     changed: dict[str, Any] = {}
     for field in fields(layer):
         value = getattr(layer, field.name)
@@ -191,7 +210,7 @@ def _absolute(layer: Any) -> Any:
         elif isinstance(value, np.ndarray):
             changed[field.name] = np.abs(value)
         elif isinstance(value, float):
-            changed[field.name] = abs(value)
+            changed[field.name] = size(value)
         elif is_dataclass(value):
-            changed[field.name] = _absolute(value)
+            changed[field.name] = _absolute(value, size)
     return replace(layer, **changed)

@@ -6,6 +6,8 @@ differ by E at most. Both are float64, so that their own rounding (2**-53) is fa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,11 @@ from psu_deploy.machine.ops.roundoff import AS_THE_MACHINE, SIGMOID_ERROR, Round
 U = 2.0**-24
 """Unit roundoff of binary32, rounding to nearest."""
 
-LARGEST = 2.0**126
-"""Nothing is known of what may come near an overflow."""
+LARGEST = 2.0**100
+"""Nothing is known of what is larger: a scalar of at most `GROWTH` may bring it near an overflow."""
+
+GROWTH = 2.0**26
+"""The largest leak, gain or other scalar behind which what underflows, 2**-126, is no more than what is counted."""
 
 SLACK = 1.0 + 2.0**-20
 """For the bounds' own arithmetic, and for that of the exact run: float64, 2**29 times finer than what they bound."""
@@ -79,9 +84,18 @@ class Binary32(Roundoff):
         return self.with_error(torch.cat([magnitude, error]), terms + 2, magnitude)
 
     def summed(
-        self, pair: Tensor, terms: int | Tensor, value: Tensor | None, binary: bool, offset: Tensor | None = None
+        self,
+        pair: Tensor,
+        terms: int | Tensor,
+        value: Tensor | None,
+        binary: bool,
+        offset: Tensor | None = None,
+        divisor: int = 1,
     ) -> Tensor:
-        """No partial sum is larger than the sum of the positive terms, or of the negative: (M + |sum|)/2."""
+        """No partial sum is larger than the sum of the positive terms, or of the negative: (M + |sum|)/2.
+
+        Of a mean either sums or terms are divided, so what is rounded may be larger, but by u of its size at most.
+        """
         assert value is not None, "the bound of a sum sees the sum"
         magnitude, error = pair.chunk(2)
         magnitude = magnitude if offset is None else magnitude + offset
@@ -89,7 +103,29 @@ class Binary32(Roundoff):
         added = (torch.as_tensor(terms) - (1 if offset is None else 0)).clamp(min=0).double()
         partial = torch.minimum(magnitude, (magnitude + value.abs() + error) / 2)
         largest = partial + ((1 + constants) * (1 + gamma(added)) - 1) * magnitude
-        return self._with(magnitude, error, constants * magnitude + added * half_ulp(SLACK * largest), terms + 2)
+        each = half_ulp(SLACK * largest) if divisor == 1 else U * SLACK * largest
+        pair = self._with(magnitude, error, constants * magnitude + added * each, terms + 2)
+        return self.divided(pair, divisor)
+
+    def divided(self, pair: Tensor, divisor: int) -> Tensor:
+        """Nothing is known where the sum comes near an overflow."""
+        magnitude, error = pair.chunk(2)
+        return torch.cat([magnitude, torch.where(magnitude * divisor < LARGEST, error, torch.inf)])
+
+    def product(self, factors: Sequence[Tensor]) -> Tensor:
+        """Part of a product may overflow, or be lost, before the rest makes up for it."""
+        magnitude, error = super().product(factors).chunk(2)
+        parts = torch.ones_like(magnitude)
+        for factor in factors:
+            size, off = factor.chunk(2)
+            parts = parts * (size + off).clamp(min=1.0)
+        error = torch.where(parts < LARGEST, error + len(factors) * self.tiny * parts * (magnitude > 0), torch.inf)
+        return torch.cat([magnitude, error])
+
+    def _size(self, value: float) -> float:
+        """What lets others grow so much could make up for a loss: nothing is known behind it."""
+        size = super()._size(value)
+        return size if size <= GROWTH else LARGEST**2
 
     def with_error(self, pair: Tensor, roundings: int | Tensor, magnitude: Tensor) -> Tensor:
         own, error = pair.chunk(2)
@@ -97,7 +133,7 @@ class Binary32(Roundoff):
 
     def _with(self, magnitude: Tensor, error: Tensor, own: Tensor, roundings: int | Tensor) -> Tensor:
         """A sum of zeros is zero; where terms may be subnormal, each operation may flush to zero besides."""
-        own = torch.where(own > 0, own + roundings * self.tiny, own)
+        own = torch.where((magnitude > 0) & (own >= 0), own + roundings * self.tiny, own)
         error = torch.where(magnitude < LARGEST, error + own, torch.inf)
         return torch.cat([magnitude + own, error])
 

@@ -57,7 +57,7 @@ class LayerCertificate:
 class PortableCertificate:
     """Which spikes every IEEE-754 binary32 runtime of a machine gives on some inputs; see `psu_deploy.certify`.
 
-    Attributes:
+    Args:
         machine_hash: `StateMachine.content_hash`.
         input_hash: SHA-256 of the inputs, float64, C order, as hex.
         input_shape: of the inputs, (T, B, *features).
@@ -65,6 +65,13 @@ class PortableCertificate:
         cases_of: into how many every sample was, (B,); 1 where every decision was certain at once.
         layers: one per neuron layer, in network order.
         knife_edges: the decisions that are not certified, those of an earlier step first; the first `MOST_LISTED`.
+
+    >>> import numpy as np
+    >>> import psu_deploy as psu
+    >>> machine = psu.to_state_machine(psu.models.DigitsNet("psu", hidden=4).eval(), input_shape=(8,))
+    >>> certificate = psu.certify(machine, np.zeros((8, 1, 8), np.float32))
+    >>> certificate.decisions, len(certificate.layers)
+    (64, 2)
     """
 
     machine_hash: str
