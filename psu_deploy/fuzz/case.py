@@ -130,6 +130,4 @@ def load_case(path: Path) -> Case:
         started = state if bool(arrays["started"]) else None
         return Case(said["name"], machine, arrays["x"], started, int(said["split"]), said["target"], options)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ArtifactError(
-            f"{path} is no case that the fuzzer saved: its input {beside} cannot be read: {error}"
-        ) from error
+        raise ArtifactError(f"{path} is no case of the fuzzer: its input {beside} cannot be read: {error}") from error
