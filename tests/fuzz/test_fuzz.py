@@ -218,7 +218,7 @@ class TestCommand:
 
     def test_a_case_without_its_input(self, tmp_path):
         path = chain((1,), ops.Flatten()).save(tmp_path / "case.psm")
-        call("fuzz", "--repeat", path).failed_with("case.npz is not the input of a case that the fuzzer saved")
+        call("fuzz", "--repeat", path).failed_with("case.psm is no case of the fuzzer: its input")
 
 
 def test_a_case_with_several_outputs_and_a_state_is_saved(tmp_path):
