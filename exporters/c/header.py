@@ -24,8 +24,12 @@ FORMAT = "psu-deploy.c.1"
 
 MARK = "/* What psu-deploy knows of these files:"
 
-
 _MARK = f"\n{MARK}\n".encode()
+_END = b"*/"
+
+
+MachineHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+"""It stands in a comment of C."""
 
 
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")]
@@ -75,6 +79,7 @@ class CHeader(Header):
     format: ClassVar[str] = FORMAT
 
     latency: Annotated[int, Meta(ge=0, le=MAX_DELAY)]
+    machine_hash: MachineHash
     prefix: Identifier
     weights: Form
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1)]
@@ -135,15 +140,31 @@ def metadata_in(path: Path, content: bytes) -> Any:
     """What the last comment of `net.c` says, as JSON gives it.
 
     Raises:
-        ArtifactError: if there is no such comment.
+        ArtifactError: if there is no such comment, or anything but JSON in it.
     """
-    _, found, written = content.rpartition(_MARK)
-    if not found:
-        raise ArtifactError(f"{path} is a C file but was not written by psu-deploy, or its last comment is missing")
+    _, written = parted(path, content)
     try:
-        return json.loads(written.removesuffix(b"*/\n"))
+        return json.loads(written.decode())  # decoded here: JSON would take other encodings, a compiler takes bytes
     except (ValueError, RecursionError) as error:
         raise malformed(path, "psu-deploy", error) from error
+
+
+def parted(path: Path, content: bytes) -> tuple[bytes, bytes]:
+    """The text of `net.c`, all that is compiled of it, and what the comment behind it holds.
+
+    The one place that says where the first ends: what is hashed and compared is what is compiled.
+
+    Raises:
+        ArtifactError: if there is no such comment, it begins twice, or it is not all that there is to the end.
+    """
+    text, found, behind = content.partition(_MARK)
+    if not found:
+        raise ArtifactError(f"{path} is a C file but was not written by psu-deploy, or its last comment is missing")
+    written, end, rest = behind.partition(_END)
+    if not end or rest.strip() or _MARK in behind:
+        reason = "their comment must begin once, and end with the file"
+        raise malformed(path, "psu-deploy", ValueError(reason))
+    return text, written
 
 
 def check_files(path: Path, files: Mapping[str, str], sources: Mapping[str, bytes]) -> None:
@@ -160,7 +181,7 @@ def check_files(path: Path, files: Mapping[str, str], sources: Mapping[str, byte
             f"{sorted(sources)}; export it again, under the name it shall have"
         )
     for name, said in files.items():
-        content = sources[name].rpartition(_MARK)[0] if name == path.name else sources[name]
+        content = parted(path, sources[name])[0] if name == path.name else sources[name]
         if sha256(content).hexdigest() != said:
             raise ArtifactError(
                 f"{path.parent / name} is not what was written together with {path.name}: it was edited, damaged, or "

@@ -14,7 +14,7 @@ import numpy as np
 
 from psu_deploy.errors import UnsupportedModelError
 from psu_deploy.exporters.c.emit import Emitted, emit
-from psu_deploy.exporters.c.header import MARK, CHeader, facts_of, metadata_in
+from psu_deploy.exporters.c.header import CHeader, facts_of, metadata_in, parted
 from psu_deploy.exporters.c.numbers import PER_LINE
 from psu_deploy.exporters.c.sources import sources_of
 from psu_deploy.exporters.c.weights import mapped, named
@@ -29,6 +29,8 @@ _MOST = 3
 
 _OF_THE_WRITER = ("machine_hash", "versions", "files")
 """Metadata that say who wrote the files, and of what; the rest is held against an export."""
+
+_MACHINE = re.compile(r" \*     machine  [0-9a-f]{64}")
 
 _LONGEST = 100
 """Letters of a line in a difference."""
@@ -57,7 +59,9 @@ def _differences(path: Path, sources: Mapping[str, bytes], machine: StateMachine
         if emitted.mapped and name.endswith(".bin"):
             yield from _of_numbers(name, sources[name], content, emitted)
         else:
-            yield from _of_lines(name, sources[name].decode("utf-8", "replace"), content.decode())
+            both = sources[name], content
+            texts = [parted(path, text)[0] if name == path.name else text for text in both]
+            yield from _of_lines(name, *(text.decode(errors="replace") for text in texts))
 
 
 def _of_metadata(said: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
@@ -82,7 +86,7 @@ def _of_numbers(name: str, content: bytes, expected: bytes, emitted: Emitted) ->
 
 
 def _of_lines(name: str, text: str, expected: str) -> Iterator[str]:
-    lines, wanted = ((t.partition(f"\n{MARK}\n")[0]).split("\n") for t in (text, expected))
+    lines, wanted = text.split("\n"), expected.split("\n")
     inside, begun = "", 0
     for number, (is_, should) in enumerate(zip_longest(lines, wanted), 1):
         line = should or is_ or ""
@@ -122,7 +126,7 @@ def _said_of(lines: Sequence[str]) -> str:
 
 def _of_the_writer(*lines: str | None) -> bool:
     """The hash of the machine, which says of another one that it is another, and not what differs."""
-    return all(line is not None and line.startswith(" *     machine  ") for line in lines)
+    return all(line is not None and _MACHINE.fullmatch(line) for line in lines)
 
 
 def _shown(line: str | None) -> str:

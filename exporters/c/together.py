@@ -15,8 +15,10 @@ from typing import TypeVar
 from psu_deploy.errors import ArtifactError, InputError
 from psu_deploy.exporters.c.header import metadata_in
 from psu_deploy.exporters.c.reading import read_source
-from psu_deploy.exporters.c.sources import names_of
+from psu_deploy.exporters.c.sources import names_of, page_of
+from psu_deploy.exporters.integers.pipeline import report_path
 from psu_deploy.files.atomic import atomic_path, complete
+from psu_deploy.files.temporaries import LOCK
 
 R = TypeVar("R")
 
@@ -57,11 +59,17 @@ def _complete(path: Path) -> None:
 
 
 def _is_rest(path: Path, folder: Path) -> bool:
-    """Whether a folder holds the numbers, which are moved last, of the export that `net.c` is of."""
+    """Whether a folder holds the rest of the export that `net.c` is of: the numbers, which are moved last, and no more.
+
+    Every source must have the hash that `net.c` says. It knows none of the files for people, which nobody compiles.
+    """
     try:
         said = metadata_in(path, read_source(path))["files"]
         numbers = next(name for name in names_of(path, "c")[2:] + names_of(path, "bin")[2:] if name in said)
-        return bool(sha256((folder / numbers).read_bytes()).hexdigest() == said[numbers])
+        left = {file.name: file for file in folder.iterdir() if file.name != LOCK}
+        sources = left.keys() - {page_of(path), report_path(path).name}
+        fit = all(sha256(read_source(left[name])).hexdigest() == said[name] for name in sources)
+        return numbers in sources and fit
     except (ArtifactError, OSError, LookupError, TypeError, StopIteration):
         return False
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from msgspec import Meta
-
-from psu_deploy.exporters.c.header import metadata_in
+from psu_deploy.exporters.c.header import Identifier, MachineHash, metadata_in
 from psu_deploy.exporters.c.integers.numbers import from_plain
 from psu_deploy.exporters.integers.from_tree import MalformedError, network_of
 from psu_deploy.exporters.integers.metadata import IntegerHeader, read_integer_header
@@ -37,8 +35,9 @@ class IntegerCHeader(IntegerHeader):
     target: ClassVar[str] = "c"
     format: ClassVar[str] = FORMAT
 
-    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")]
-    trace: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*\Z")], ...]
+    machine_hash: MachineHash
+    prefix: Identifier
+    trace: tuple[Identifier, ...]
     files: dict[str, str]
     network: dict[str, Any]
 

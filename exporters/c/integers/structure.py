@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from psu_deploy.errors import UnsupportedModelError
-from psu_deploy.exporters.c.header import MARK
+from psu_deploy.exporters.c.header import parted
 from psu_deploy.exporters.c.integers.header import LIBRARIES, IntegerCHeader
 from psu_deploy.exporters.c.integers.numbers import as_plain, from_plain
 from psu_deploy.exporters.c.integers.sources import sources_of
@@ -41,16 +41,16 @@ def structure_of(path: Path, sources: Mapping[str, bytes], header: IntegerCHeade
         return Structure((f"this network cannot be exported to C: {error.problems[0].reason}",))
     trees = from_plain(header.network), from_plain(as_plain(tree_of_network(network)))
     numbers = [*apart("layer", *trees), *facts_apart(metadata, said), *report]
-    found = first_of(numbers or list(_lines_apart(sources, expected)))
+    found = first_of(numbers or list(_lines_apart(path, sources, expected)))
     return judged_by_version(found, header.versions.get("psu-deploy"), version("psu-deploy"))
 
 
-def _lines_apart(sources: Mapping[str, bytes], expected: Mapping[str, bytes]) -> Iterator[str]:
+def _lines_apart(path: Path, sources: Mapping[str, bytes], expected: Mapping[str, bytes]) -> Iterator[str]:
     """Where the text of a file is not what its numbers give: their place, and both lines."""
-    for name, text in sources.items():
-        lines, wanted = (
-            whole.decode(errors="replace").partition(f"\n{MARK}\n")[0].split("\n") for whole in (text, expected[name])
-        )
+    for name, content in sources.items():
+        both = content, expected[name]
+        texts = [parted(path, text)[0] if name == path.name else text for text in both]
+        lines, wanted = (text.decode(errors="replace").split("\n") for text in texts)
         for number, (is_, should) in enumerate(zip_longest(lines, wanted), 1):
             if is_ != should:
                 shown = ["nothing" if line is None else repr(visible(line.strip(), _LONGEST)) for line in (is_, should)]

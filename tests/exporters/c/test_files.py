@@ -350,6 +350,67 @@ def test_the_numbers_are_checked_before_the_files_are_there(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+EVIL = "static void evil(void) {}"
+
+
+def differences(path):
+    return psu.load(path, compiled=False).structure(MACHINE).differences
+
+
+def test_code_in_the_line_of_the_machine(path):
+    """Another hash is one of another machine that may compute the same; anything else is code."""
+    change(path.parent / "net.h", MACHINE.content_hash, "0" * 64)
+    rehash(path, "net.h")
+    assert not differences(path)
+    forge(path, "net.h", "0" * 64, "*/ #define NET_PREFETCH(p) (y[0] = 1.0f) /*")
+    (difference,) = differences(path)
+    assert "there is '*     machine  */ #define NET_PREFETCH" in difference
+
+
+@pytest.mark.parametrize("name", ["net.h", "net_weights.c"])
+def test_code_behind_the_mark_of_another_file(path, name):
+    """Only `net.c` has metadata: the others are compared to their end."""
+    file = path.parent / name
+    file.write_text(f"{file.read_text()}\n{MARK}\n*/\n{EVIL}\n")
+    rehash(path, name)
+    assert any(repr(EVIL) in difference for difference in differences(path))
+
+
+def metadata_of(path):
+    return path.read_bytes().rpartition(f"\n{MARK}\n".encode())
+
+
+BEHIND = {
+    "two beginnings": lambda text, mark, said: text + mark + f"*/\n{EVIL}".encode() + mark + said,
+    "code behind it": lambda text, mark, said: text + mark + said + f"{EVIL}\n".encode(),
+    "no end": lambda text, mark, said: text + mark + said.removesuffix(b"*/\n"),
+    "an end in a string": lambda text, mark, said: (
+        text + mark + said.replace(b'"torch": "', f'"torch": "*/ {EVIL} /*'.encode())
+    ),
+    "two bytes a letter": lambda text, mark, said: (
+        text
+        + mark
+        + said.removesuffix(b"*/\n").decode().replace('"torch": "', '"torch": "\u5c2a\u2f0a').encode("utf-16-le")
+        + b"*/\n"
+    ),
+}
+"""What is behind the text of `net.c` -> a file whose hash of the text is right."""
+
+
+@pytest.mark.parametrize("kind", BEHIND)
+def test_code_behind_the_metadata(path, kind):
+    """They are one comment, the last: nothing of them is compared, and nothing of them is compiled."""
+    damaged = BEHIND[kind](*metadata_of(path))
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    text, mark, said = metadata_of(path)
+    if kind == "two beginnings":
+        before = sha256(text.partition(mark)[0]).hexdigest().encode()
+        path.write_bytes(text + mark + said.replace(before, sha256(text).hexdigest().encode()))
+    with refused("malformed psu-deploy metadata"):
+        psu.load(path, compiled=False)
+
+
 def rewrite(path, edit):
     """Change the metadata."""
     text, _, written = path.read_text().rpartition(f"{MARK}\n")

@@ -109,6 +109,20 @@ def test_what_a_killed_writer_left_of_something_else(tmp_path, monkeypatch):
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["net.h", "other.py"])
+def test_what_a_killed_writer_left_has_been_changed(tmp_path, monkeypatch, name):
+    """Every file is looked at before the first one is moved; the numbers alone say nothing of the others."""
+    path = psu.export(MACHINE, tmp_path / "net.c", target="c").path
+    killed(monkeypatch, 1, lambda: psu.export(OTHER, path, target="c"))
+    (left,) = unfinished(tmp_path)
+    with (left / name).open("a") as file:
+        file.write("/* ! */\n")
+    before = files(tmp_path)
+    with refused("net.h is not what was written together with net.c"):
+        psu.load(path)
+    assert files(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", ["README.md", "README.h"])
 def test_a_file_of_somebody_else(tmp_path, name):
     (tmp_path / name).write_text("# What this is about\n")

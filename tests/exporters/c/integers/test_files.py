@@ -60,6 +60,36 @@ def test_an_edited_file(path, name):
         psu.load(path)
 
 
+EVIL = "static void evil(void) {}"
+
+
+@pytest.mark.parametrize("name", ["net.h", "net_weights.c"])
+def test_code_behind_the_mark_of_another_file(path, name):
+    """Only `net.c` has metadata: the others are compared to their end."""
+    file = path.parent / name
+    file.write_text(f"{file.read_text()}\n{MARK}\n*/\n{EVIL}\n")
+    seen = sha256(file.read_bytes()).hexdigest()
+    metadata(path, lambda facts: facts["files"].update({name: seen}))
+    differences = psu.load(path, compiled=False).structure(machine()).differences
+    assert any(repr(EVIL) in difference for difference in differences)
+
+
+def test_code_behind_a_second_mark(path):
+    text, mark, said = path.read_text().rpartition(f"\n{MARK}\n")
+    other = f"{text}{mark}*/\n{EVIL}"
+    before, after = (sha256(content.encode()).hexdigest() for content in (text, other))
+    assert before in said
+    path.write_text(f"{other}{mark}{said.replace(before, after)}")
+    with refused("malformed psu-deploy metadata"):
+        psu.load(path, compiled=False)
+
+
+def test_code_in_the_hash_of_the_machine(path):
+    metadata(path, lambda facts: facts.update(machine_hash=f"0 * / {EVIL}"))
+    with refused("malformed psu-deploy metadata"):
+        psu.load(path, compiled=False)
+
+
 def _weight(facts, **other):
     facts["network"]["1"]["weight"] |= other
 
