@@ -144,7 +144,7 @@ def big_and_small():
 
 def test_a_place_with_fewer_knife_edges_is_better_than_the_middle():
     """Silent at 1.0 with a wide bound, firing at 1.5 with a narrow one: away from the first, close to the second."""
-    x = np.array([[0.3, 1.0], [0.0, 1.2]], np.float32)[:, None]
+    x = np.array([[0.9, 1.0], [0.0, 1.2]], np.float32)[:, None]
     machine = big_and_small()
     machine = StateMachine(
         (*machine.nodes[:2], replace(machine.nodes[2], layer=neuron(o.Identity(), threshold=1.01))), (2,)
