@@ -50,7 +50,7 @@ def test_a_refusal_a_crash_and_a_hang_are_those_of_their_case(planted, tmp_path)
         assert (hung.status, hung.kind) == ("failed", "hangs")
 
 
-@pytest.mark.full
+@pytest.mark.nightly
 def test_the_command_finds_keeps_and_repeats(planted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     planted("delay")
