@@ -2,9 +2,10 @@
 
     python check_certificate.py model.psm inputs.npy certificate.json
 
-Every margin and every bound is derived again, by the lemmas of docs/proof.md (L1 .. L9); then the certified share, the
-tightest decision and the knife edges are held against those of the certificate. What it does not know it names, and
-refuses. Exit code: 0 = the certificate is right, 1 = it is not, 2 = it cannot be checked.
+Every margin and every bound is derived again, by the lemmas of docs/proof.md (L1 .. L9); then every field of the
+certificate is held against them: the verdict, all counts, the tightest decisions and the knife edges with their
+numbers. A field that is missing or not known is wrong. A layer that it does not know it names, and refuses. Exit code:
+0 = the certificate is right, 1 = it is not, 2 = it cannot be checked.
 """
 
 from __future__ import annotations
@@ -463,39 +464,182 @@ def root(network, found, index, assumed):
     return min(places, key=lambda place: place[0], default=None)
 
 
+# -- what the certificate says, field by field
+
+NUMBER = (float, type(None))  # None = not finite
+DECISION = {"layer": str, "t": int, "sample": int, "neuron": [int], "margin": NUMBER, "bound": NUMBER}
+TIGHTEST = (DECISION, type(None))
+LAYER = {"name": str, "first_step": int, "decisions": int, "certified": int}
+LAYER |= {"tightest": TIGHTEST, "largest_bound": float}
+FORM = {
+    "format": str,
+    "version": int,
+    "verdict": str,
+    "machine": str,
+    "input": {"sha256": str, "shape": [int]},
+    "arithmetic": {"precision": str, "unit_roundoff": float},
+    "cases": {"most": int, "of_samples": [int]},
+    "decisions": int,
+    "certified": int,
+    "tightest": TIGHTEST,
+    "layers": [LAYER],
+    "knife_edges": [DECISION],
+}
+LISTED = 1000  # knife edges that a certificate lists at most
+
+
+def misshapen(form, value, where="it"):
+    """Fields that are missing, unknown or of another kind."""
+    if isinstance(form, tuple):
+        return min((misshapen(one, value, where) for one in form), key=len)
+    if isinstance(form, type):
+        return [] if type(value) is form else [f"{where} is {value!r}, which is no {form.__name__}"]
+    if type(value) is not type(form):
+        return [f"{where} is {value!r}"]
+    if isinstance(form, list):
+        return [one for i, item in enumerate(value) for one in misshapen(form[0], item, f"{where}[{i}]")]
+    odd = [f"{where} has no field {name!r}" for name in form if name not in value]
+    odd += [f"{where} has a field {name!r}, which is not known here" for name in value if name not in form]
+    return odd + [
+        one for name in form if name in value for one in misshapen(form[name], value[name], f"{where}.{name}")
+    ]
+
+
+def once(pairs):
+    """Of two values under one name a reader may see either."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a field is there twice")
+    return dict(pairs)
+
+
+def read(path):
+    """A certificate, and what of it is none."""
+    try:
+        told = json.loads(Path(path).read_bytes(), object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        return None, [f"it is no JSON: {error}"]
+    return told, misshapen(FORM, told)
+
+
+def same(name, derived, said):
+    """A sentence where they are not the same."""
+    return [] if derived == said else [f"{name} is {derived!r}, it says {said!r}"]
+
+
+def near(name, derived, said, scale):
+    """The same within what float64 loses, far below float32's rounding: `scale` is what it may lose a part of."""
+    if said is None or not np.isfinite(derived):
+        return [] if said is None and not np.isfinite(derived) else [f"{name} is {derived}, it says {said}"]
+    return [] if abs(derived - said) <= scale else [f"{name} is {derived}, it says {said}"]
+
+
+def sizes(name, margin, bound, said):
+    """Margin and bound of one decision."""
+    scale = 1e-6 * (bound if np.isfinite(bound) else LARGEST) + 1e-12 * abs(margin)
+    wrong = near(f"{name}: the margin", margin, said["margin"], scale)
+    return wrong + near(f"{name}: the bound", bound, said["bound"], scale)
+
+
+def of_layer(name, margin, bound, said):
+    """What is wrong with what it says of a layer."""
+    sure, title = ~uncertain(margin, bound), f"layer {name!r}"
+    wrong = same(f"{title}: the first step", 0, said["first_step"])
+    wrong += same(f"{title}: the number of decisions", sure.size, said["decisions"])
+    wrong += same(f"{title}: the number of certified ones", int(sure.sum()), said["certified"])
+    largest, scale = bound[sure].max(initial=0.0), 1e-12 * np.abs(margin[sure]).max(initial=0.0)
+    wrong += near(f"{title}: the largest bound", largest, said["largest_bound"], 1e-6 * largest + scale)
+    if said["tightest"] is None or not sure.any():
+        return wrong + same(
+            f"{title}: whether a decision is the tightest", bool(sure.any()), said["tightest"] is not None
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(sure & (bound > 0), np.abs(margin) / bound, np.inf)
+    place = (said["tightest"]["t"], said["tightest"]["sample"], *said["tightest"]["neuron"])
+    inside = len(place) == ratio.ndim and all(0 <= i < n for i, n in zip(place, ratio.shape, strict=True))
+    if said["tightest"]["layer"] != name or not inside or not sure[place] or ratio[place] > ratio.min() * (1 + 1e-6):
+        best = np.unravel_index(ratio.argmin(), ratio.shape)
+        return [*wrong, f"{title}: the tightest decision is at {tuple(map(int, best))}, it says {said['tightest']}"]
+    return wrong + sizes(f"{title}, tightest", margin[place], bound[place], said["tightest"])
+
+
+def of_knife_edges(found, said):
+    """What is wrong with the list of what is not certified."""
+    edges = []
+    for order, (name, (margin, bound)) in enumerate(found.items()):
+        places = np.argwhere(uncertain(margin, bound))[:LISTED].tolist()
+        edges += [(t, order, tuple(rest), name) for t, *rest in places]
+    edges = sorted(edges)[:LISTED]
+    told = [(edge["t"], edge["layer"], (edge["sample"], *edge["neuron"])) for edge in said]
+    if told != [(t, name, rest) for t, _, rest, name in edges]:
+        return ["its knife edges are others"]
+    places = [(name, (t, *rest)) for t, _, rest, name in edges]
+    return [
+        one
+        for (name, place), edge in zip(places, said, strict=True)
+        for one in sizes(f"knife edge {place} of layer {name!r}", *(part[place] for part in found[name]), edge)
+    ]
+
+
+def tightness(decision):
+    """How many times its bound a margin is."""
+    return abs(decision["margin"]) / decision["bound"] if decision["bound"] else math.inf
+
+
+def verdict(total, held, tightest):
+    """The sentence of a certificate."""
+    if not total:
+        return "NOTHING TO CERTIFY: the network decides nothing on these inputs"
+    if held == total:
+        name = repr(tightest["layer"])
+        name = name if len(name) <= 200 else f"{name[:97]} ... {name[-97:]}"
+        where = f"step {tightest['t']}, sample {tightest['sample']}, neuron {tuple(tightest['neuron'])}"
+        margin, bound = abs(tightest["margin"]), tightest["bound"]
+        return (
+            f"CERTIFIED: {held:,} of {total:,} decisions hold in every IEEE-754 binary32 runtime; "
+            f"tightest at layer {name}, {where}: margin {margin:.2g}, bound {bound:.2g}"
+        )
+    digits = 2 if total - held > total // 1000 else 4
+    whole, rest = divmod(held * 100 * 10**digits // total, 10**digits)
+    share = f"{whole}.{rest:0{digits}d} % CERTIFIED"
+    return f"{share}: {total - held:,} of {total:,} decisions may differ between runtimes"
+
+
+def of_all(found, told):
+    """What is wrong with the sums and the sentence over all layers; what they are made of is right."""
+    total = sum(margin.size for margin, _ in found.values())
+    held = sum(int((~uncertain(*one)).sum()) for one in found.values())
+    wrong = same("the number of decisions", total, told["decisions"])
+    wrong += same("the number of certified ones", held, told["certified"])
+    tightest = [layer["tightest"] for layer in told["layers"] if layer["tightest"] is not None]
+    best = min(tightest, key=tightness, default=None)
+    wrong += same("the tightest decision", best, told["tightest"])
+    return wrong + same("the verdict", verdict(total, held, best), told["verdict"])
+
+
 def check(psm, inputs, certificate):
-    """What is wrong with a certificate, sentence by sentence; empty = it is right."""
-    network, x = Network(psm), np.load(inputs).astype(np.float64)
-    told = json.loads(Path(certificate).read_text())
-    wrong = [] if network.hash == told["machine"] else ["it is of another machine"]
-    if hashlib.sha256(x.tobytes()).hexdigest() != told["input"]["sha256"]:
-        wrong.append("it is of other inputs")
+    """What is wrong with a certificate, sentence by sentence, and how many decisions there are; none = it is right."""
+    told, wrong = read(certificate)
+    if wrong:
+        return wrong, 0
+    network, x = Network(psm), np.ascontiguousarray(np.load(inputs), dtype=np.float64)
+    wrong = same("the format", "psu-deploy.portable-certificate", told["format"])
+    wrong += same("the version of the format", 1, told["version"])
+    arithmetic = {"precision": "IEEE-754 binary32, round to nearest", "unit_roundoff": U}
+    wrong += same("the arithmetic", arithmetic, told["arithmetic"])
+    wrong += same("the machine", network.hash, told["machine"])
+    wrong += same("the input's SHA-256", hashlib.sha256(x.tobytes()).hexdigest(), told["input"]["sha256"])
+    wrong += same("the input's shape", list(x.shape), told["input"]["shape"])
+    wrong += same("the list of neuron layers", network.neurons, [layer["name"] for layer in told["layers"]])
+    if told["cases"]["most"] < 1:
+        wrong.append(f"a sample has one case at least, it says {told['cases']['most']} at most")
     if wrong:
         return wrong, 0
     found, counts = certified(network, x, told["cases"]["most"])
-    if counts != told["cases"]["of_samples"]:
-        wrong.append(f"samples are taken apart into {counts} cases, it says {told['cases']['of_samples']}")
-    edges, names = [], [layer["name"] for layer in told["layers"]]
-    if names != network.neurons:
-        return [f"the neuron layers are {network.neurons}, it says {names}"], 0
-    for layer, (name, (margin, bound)) in zip(told["layers"], found.items(), strict=True):
-        sure = ~uncertain(margin, bound)
-        if (layer["decisions"], layer["certified"]) != (sure.size, int(sure.sum())):
-            wrong.append(f"layer {name!r}: {sure.sum()} of {sure.size} decisions are certified, it says {layer}")
-        elif layer["tightest"] is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = np.where(sure & (bound > 0), np.abs(margin) / bound, np.inf)
-            said, place = layer["tightest"], np.unravel_index(ratio.argmin(), ratio.shape)
-            at = (said["t"], said["sample"], *said["neuron"])
-            numbers = [(margin[at], said["margin"]), (bound[at], said["bound"]), (ratio[at], ratio[place])]
-            numbers.append((bound[sure].max(), layer["largest_bound"]))
-            wrong += [f"layer {name!r}: {a} is {b} in it" for a, b in numbers if not np.isclose(a, b, 1e-6, 1e-12)]
-        edges += [(t, names.index(name), name, (sample, *n)) for t, sample, *n in np.argwhere(~sure).tolist()]
-    edges = [(t, name, place) for t, _, name, place in sorted(edges, key=lambda edge: (edge[0], edge[1], edge[3]))]
-    listed = [(e["t"], e["layer"], (e["sample"], *e["neuron"])) for e in told["knife_edges"]]
-    if edges[: len(listed)] != listed or (len(listed) < len(edges) and len(listed) < 1000):
-        wrong.append("its knife edges are others")
-    return wrong, sum(margin.size for margin, _ in found.values())
+    wrong = same("the number of cases of each sample", counts, told["cases"]["of_samples"])
+    for (name, (margin, bound)), said in zip(found.items(), told["layers"], strict=True):
+        wrong += of_layer(name, margin, bound, said)
+    wrong += of_knife_edges(found, told["knife_edges"])
+    return wrong or of_all(found, told), sum(margin.size for margin, _ in found.values())
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Holds a network with moved thresholds against the one it was: no spike and no output may be another."""
+"""Holds a network with moved thresholds against the one it was: exact arithmetic's spikes and outputs stay."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from psu_deploy.machine import StateMachine
 from psu_deploy.verify import aligned_run
 
 Spikes = dict[str, Any]
+Outputs = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,14 @@ class Network:
     model: nn.Module | StateMachine
     machine: StateMachine
 
-    def spikes(self, x: Any) -> Spikes:
-        """Neuron layer -> spikes (T, B, *features) of the model in its own precision; a module in parallel."""
+    def run(self, x: Any) -> tuple[Spikes, Outputs]:
+        """Spikes (T, B, *features) by neuron layer, and outputs, in the model's own precision; a module in parallel."""
         if isinstance(self.model, StateMachine):
             trace = aligned_run(self.machine, self.machine.trace, x)
         else:
             trace = trace_module(self.model, self.machine, like_parameters(x, self.model))
-        return {name: _numpy(trace.spikes[name]) != 0 for name in self.machine.spiking}
+        spikes = {name: _numpy(trace.spikes[name]) != 0 for name in self.machine.spiking}
+        return spikes, {name: _numpy(values) for name, values in trace.outputs.items()}
 
 
 def check_exact(before: StateMachine, after: StateMachine, x: Any) -> Spikes:
@@ -55,9 +57,9 @@ def check_exact(before: StateMachine, after: StateMachine, x: Any) -> Spikes:
     return {name: old.spikes[name] != 0 for name in before.spiking}
 
 
-def turned(exact: Spikes, spikes: Spikes) -> int:
-    """Decisions unlike those of exact arithmetic."""
-    return sum(int((exact[name] != rows).sum()) for name, rows in spikes.items())
+def unlike(one: Spikes | Outputs, other: Spikes | Outputs) -> int:
+    """Decisions, or values of outputs, that are not the same in both."""
+    return sum(int((one[name] != rows).sum()) for name, rows in other.items())
 
 
 def first_changed(exact: Spikes, before: Spikes, after: Spikes) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from torch import Tensor, nn
 
-from psu_deploy.centring.check import Network, check_exact, first_changed, turned
+from psu_deploy.centring.check import Network, check_exact, first_changed, unlike
 from psu_deploy.centring.decisions import Decisions, decisions_of
 from psu_deploy.centring.gap import best_in, worse
 from psu_deploy.centring.report import CentredLayer, CentringReport
@@ -31,16 +31,18 @@ def centre_thresholds(model: Model, x: Any, *, converters: Converters | None = N
 
         a = max (V - R) over those that did not fire,   b = min (V - R) over those that did,   a < b
 
-    Any threshold between a and b gives the same spikes on x. A decision that lies nearer to it than float32 rounding
-    can move its margin is a *knife edge*. V_th moves to the middle, `(a + b)/2` in float32, or, where another place
-    between a and b is a knife edge for fewer decisions, to that.
+    Any threshold between a and b gives the same spikes on x, in exact arithmetic. A decision that lies nearer to it
+    than float32 rounding can move its margin is a *knife edge*. V_th moves to the middle, `(a + b)/2` in float32, or,
+    where another place between a and b is a knife edge for fewer decisions, to that.
 
     V_th moves alone: the reset R keeps its gain, though V_th was what it was made of. So V and R of every layer stay
     what they are, and with the spikes all layers behind it. Where V_th is more than what is compared, as in LIF with a
     soft reset, it stays. So it does where a layer never or always fired on x, and where no place is better.
 
-    Afterwards spikes and outputs on x are held against those before, in exact arithmetic and in the model's own
-    precision; a threshold that would change one is given back. Nothing is promised about other data, nor is accuracy on
+    Afterwards spikes and outputs on x are held against those before. In exact arithmetic they are the same, bit for
+    bit. A run in the model's own precision may change only where rounding had turned a decision before, and what it
+    decides there is then what exact arithmetic does; outputs follow. The report counts such spikes and outputs. A
+    threshold that would change another spike is given back. Nothing is promised about other data, nor is accuracy on
     them looked at: give as much of it as you have. A layer has one threshold for all of its neurons, so the more
     decisions there are, the narrower is its gap. A `state_dict` does not hold thresholds: keep the machine
     (`psu_deploy.to_state_machine(centred, shape).save(path)`).
@@ -105,8 +107,8 @@ def _all(found: dict[str, Decisions], threshold: Threshold) -> Decisions:
 
 def _held(
     before: Network, moved: dict[Threshold, float], reasons: dict[Threshold, str], parts: list[Any]
-) -> tuple[Network, tuple[int, int]]:
-    """The network with what could be moved, and how many decisions precision turned before and after.
+) -> tuple[Network, tuple[int, ...]]:
+    """The network with what could be moved, and what its own precision did; see `_compared`.
 
     Exact arithmetic leaves no doubt. A gap that is narrower than rounding may still turn a spike in the model's own
     precision that was right by luck: its threshold is given back.
@@ -122,17 +124,17 @@ def _held(
         reasons[suspects[-1]] = "its gap is narrower than rounding: in the model's own precision a spike would change"
 
 
-def _compared(before: Network, after: Network, parts: list[Any]) -> tuple[tuple[int, int], str | None]:
-    totals = [0, 0]
+def _compared(before: Network, after: Network, parts: list[Any]) -> tuple[tuple[int, ...], str | None]:
+    """Decisions that precision turned before and after; spikes and outputs that are others in it; a layer to undo."""
+    totals = np.zeros(4, np.int64)
     for x in parts:
         exact = check_exact(before.machine, after.machine, x)
-        old, new = before.spikes(x), after.spikes(x)
-        totals[0] += turned(exact, old)
-        totals[1] += turned(exact, new)
+        (old, outputs), (new, outputs_now) = before.run(x), after.run(x)
+        totals += unlike(exact, old), unlike(exact, new), unlike(old, new), unlike(outputs, outputs_now)
         changed = first_changed(exact, old, new)
         if changed is not None:
-            return (0, 0), changed
-    return (totals[0], totals[1]), None
+            return (), changed
+    return tuple(totals.tolist()), None
 
 
 def _moved(before: Network, thresholds: dict[str, float]) -> Network:

@@ -44,11 +44,15 @@ class CentringReport:
         layers: in network order.
         turned: decisions that the model, run in its own precision, made otherwise than exact arithmetic, before.
         turned_centred: the same now.
+        changed: decisions on x that are others now in the model's own precision, each turned before and not now.
+        changed_outputs: values of outputs that are others now in it.
     """
 
     layers: tuple[CentredLayer, ...]
     turned: int = 0
     turned_centred: int = 0
+    changed: int = 0
+    changed_outputs: int = 0
 
     @property
     def knife_edges(self) -> int:
@@ -72,10 +76,20 @@ class CentringReport:
         decisions = sum(layer.decisions for layer in self.layers)
         title = (
             f"{self.moved} of {len(self.layers)} threshold(s) moved; knife edges {self.knife_edges:,} -> "
-            f"{self.knife_edges_centred:,} of {decisions:,} decisions; no spike and no output on x is another"
+            f"{self.knife_edges_centred:,} of {decisions:,} decisions; {self._changes()}"
         )
         table = (f"  {line}{reason}" for line, reason in zip(lines, why, strict=True))
         return "\n".join([title, *table, *self._turned()])
+
+    def _changes(self) -> str:
+        exact = "in exact arithmetic no spike and no output on x is another"
+        if not self.changed and not self.changed_outputs:
+            return f"{exact}, nor in its own precision"
+        where = ", where rounding had turned a decision" if self.changed else ""
+        return (
+            f"{exact}, in its own precision {self.changed:,} spike(s) and {self.changed_outputs:,} value(s) of outputs "
+            f"are{where}"
+        )
 
     def _turned(self) -> list[str]:
         if not self.turned:

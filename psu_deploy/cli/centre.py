@@ -18,8 +18,9 @@ def centre(
     inputs: Annotated[Path, typer.Argument(help="(T, B, ...) as .npy, float32, time-first.")],
     out: Annotated[Path, typer.Option(help="The machine to write (.psm).")],
 ) -> None:
-    """Move every threshold to where rounding turns the fewest spikes on these inputs. No spike and no output on them
-    changes, and that is checked.
+    """Move every threshold to where rounding turns the fewest spikes on these inputs. In exact arithmetic no spike and
+    no output on them changes, and that is checked; a float32 run may change only where rounding had turned a decision
+    before, and such changes are counted.
 
     What is written is a machine, without what its training left beside it.
 

@@ -183,6 +183,27 @@ def test_what_rounding_turned_comes_back():
     assert centred.run(x).ravel().tolist() == machine.run(np.float64(x)).ravel().tolist() == [0, 1, 0]
     assert (report.turned, report.turned_centred) == (1, 0)
     assert "made 1 decision(s) unlike exact arithmetic, 0 now" in str(report)
+    assert (report.changed, report.changed_outputs) == (1, 1)
+    title = str(report).splitlines()[0]
+    assert "in exact arithmetic no spike and no output on x is another, in its own precision 1 spike(s) and 1 " in title
+    assert title.endswith("value(s) of outputs are, where rounding had turned a decision")
+
+
+def test_outputs_that_follow_a_turned_spike_are_counted():
+    """As above, read out twice: one spike, and two values of the output."""
+    fire, read = neuron(o.Identity(), threshold=1.0), ops.Linear(np.array([[2.0], [3.0]]))
+    machine = chain((2,), ops.Linear(np.array([[1.0, -1e-9]])), fire, read)
+    x = np.array([[1.0, 1.0], [2.0, 1.0], [0.0, 0.0]], np.float32)[:, None]
+    centred, report = psu.centre_thresholds(machine, x)
+    assert int((machine.run(x) != centred.run(x)).sum()) == 2
+    assert np.array_equal(machine.run(np.float64(x)), centred.run(np.float64(x)))
+    assert (report.changed, report.changed_outputs) == (1, 2)
+
+
+def test_a_report_without_changes_says_so():
+    _, report = psu.centre_thresholds(fires_at(1.0), at(0.25, 1.0, 2.0))
+    assert (report.changed, report.changed_outputs) == (0, 0)
+    assert "no spike and no output on x is another, nor in its own precision" in str(report)
 
 
 STAYING = {

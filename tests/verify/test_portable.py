@@ -298,28 +298,118 @@ def test_it_names_what_it_does_not_know(tmp_path):
         CHECK["check"](*written(machine, ones(), tmp_path))
 
 
+def everything_certified(d):
+    d.update(verdict="CERTIFIED: 18 of 18 decisions hold in every IEEE-754 binary32 runtime", certified=18)
+
+
+def no_tightest(d):
+    d.update(tightest=None)
+    for layer in d["layers"]:
+        layer.update(tightest=None, largest_bound=0.0)
+
+
+ALONE = "the machine alone tells"
 CHANGES = {
-    "decisions": lambda d: d["layers"][0].update(certified=d["layers"][0]["certified"] + 1),
-    "margin": lambda d: d["layers"][1]["tightest"].update(margin=0.8),
-    "bound": lambda d: d["layers"][1]["tightest"].update(bound=1e-9),
-    "place": lambda d: d["layers"][1]["tightest"].update(t=1 - d["layers"][1]["tightest"]["t"]),
-    "edges": lambda d: d["knife_edges"].pop(),
-    "cases": lambda d: d["cases"].update(of_samples=[1, 1, 2]),
-    "inputs": lambda d: d["input"].update(sha256="0" * 64),
-    "machine": lambda d: d.update(machine="0" * 64),
-}
+    "format": (lambda d: d.update(format="x"), "not a portable certificate"),
+    "version": (lambda d: d.update(version=99), "of version 99"),
+    "verdict": (lambda d: d.update(verdict="CERTIFIED"), "contradicts itself"),
+    "everything certified": (everything_certified, "contradicts itself"),
+    "machine": (lambda d: d.update(machine="0" * 64), ALONE),
+    "machine without a hash": (lambda d: d.update(machine=""), "the SHA-256 of its machine is none"),
+    "inputs": (lambda d: d["input"].update(sha256="0" * 64), ALONE),
+    "inputs without a hash": (lambda d: d["input"].update(sha256="x"), "the SHA-256 of its input is none"),
+    "shape": (lambda d: d["input"].update(shape=[1000, 1000, 3]), "1000 samples, each of 1 to 16 cases, are not"),
+    "shape of a sample": (lambda d: d["input"].update(shape=[2, 3, 7]), ALONE),
+    "no shape": (lambda d: d["input"].update(shape=[]), "are not .T, B"),
+    "precision": (lambda d: d["arithmetic"].update(precision="bfloat16, TF32"), "contradicts itself"),
+    "unit roundoff": (lambda d: d["arithmetic"].update(unit_roundoff=2.0**-8), "contradicts itself"),
+    "cases": (lambda d: d["cases"].update(of_samples=[1, 1, 2]), ALONE),
+    "number of cases": (lambda d: d["cases"].update(most=1), "each of 1 to 1 cases, are not"),
+    "no cases": (lambda d: d["cases"].update(most=0), "each of 1 to 0 cases, are not"),
+    "sum of decisions": (lambda d: d.update(decisions=19), "contradicts itself"),
+    "sum of certified ones": (lambda d: d.update(certified=18), "contradicts itself"),
+    "overall tightest": (lambda d: d.update(tightest={**d["tightest"], "margin": 1e9}), "contradicts itself"),
+    "no overall tightest": (lambda d: d.update(tightest=None), "contradicts itself"),
+    "no tightest": (no_tightest, "the tightest of them is None"),
+    "name": (lambda d: d["layers"][1].update(name="z"), "is none of its own"),
+    "one name twice": (lambda d: d["layers"][1].update(name="b"), "two layers have one name"),
+    "first step": (lambda d: d["layers"][0].update(first_step=1), "is none of its own"),
+    "first step behind the last": (lambda d: d["layers"][0].update(first_step=5), "12 decisions from step 5 on"),
+    "first step before the first": (lambda d: d["layers"][0].update(first_step=-1), "its first step is -1"),
+    "decisions of a layer": (lambda d: d["layers"][0].update(decisions=13), "13 decisions from step 0 on"),
+    "certified ones": (lambda d: d["layers"][0].update(certified=12), "0 decisions are not certified, and it lists 1"),
+    "more than all": (lambda d: d["layers"][0].update(certified=99), "99 of 12 decisions are certified"),
+    "margin": (lambda d: d["layers"][1]["tightest"].update(margin=0.8), ALONE),
+    "bound": (lambda d: d["layers"][1]["tightest"].update(bound=3e-7), ALONE),
+    "uncertain tightest": (lambda d: d["layers"][1]["tightest"].update(margin=0.0), "and is not certified"),
+    "margin of the tightest": (lambda d: d["layers"][0]["tightest"].update(margin=0.0143), "contradicts itself"),
+    "place": (lambda d: d["layers"][1]["tightest"].update(t=1, sample=1), ALONE),
+    "place outside": (lambda d: d["layers"][1]["tightest"].update(sample=-1), "is none of its own"),
+    "place of another layer": (lambda d: d["layers"][1]["tightest"].update(layer="b"), "is none of its own"),
+    "largest bound": (lambda d: d["layers"][1].update(largest_bound=1.0), ALONE),
+    "no largest bound": (lambda d: d["layers"][1].update(largest_bound=0.0), "and is not certified"),
+    "an infinite one": (lambda d: d["layers"][1].update(largest_bound=float("inf")), "its largest bound is inf"),
+    "no edges": (lambda d: d["knife_edges"].clear(), "1 decisions are not certified, and it lists 0"),
+    "edge twice": (lambda d: d["knife_edges"].append(d["knife_edges"][0]), "and it lists 2"),
+    "margin of an edge": (lambda d: d["knife_edges"][0].update(margin=1.0), "its margin is above its bound"),
+    "small margin of an edge": (lambda d: d["knife_edges"][0].update(margin=1e-9), ALONE),
+    "bound of an edge": (lambda d: d["knife_edges"][0].update(bound=1e-20), "its margin is above its bound"),
+    "large bound of an edge": (lambda d: d["knife_edges"][0].update(bound=1.0), ALONE),
+    "no bound of an edge": (lambda d: d["knife_edges"][0].update(bound=0.0), "its margin is above its bound"),
+    "infinite edge": (lambda d: d["knife_edges"][0].update(margin=None, bound=None), ALONE),
+    "place of an edge": (lambda d: d["knife_edges"][0].update(neuron=[1]), ALONE),
+    "edge outside": (lambda d: d["knife_edges"][0].update(t=2), "no place for a knife edge"),
+    "layer of an edge": (lambda d: d["knife_edges"][0].update(layer="z"), "and it lists 1"),
+    "missing": (lambda d: d.pop("verdict"), "contradicts itself"),
+    "missing in a layer": (lambda d: d["layers"][0].pop("first_step"), "malformed"),
+    "unknown": (lambda d: d.update(signed_by="somebody"), "contradicts itself"),
+    "unknown in an edge": (lambda d: d["knife_edges"][0].update(note="harmless"), "contradicts itself"),
+    "of another kind": (lambda d: d["layers"][0].update(decisions="12"), "contradicts itself"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_the_script_finds_what_is_not_so(change, tmp_path):
+@pytest.fixture(scope="module")
+def right(tmp_path_factory):
+    """Two layers with 17 certified decisions and a knife edge; the machine, the inputs and the certificate."""
     x = np.random.default_rng(0).uniform(0.5, 1.5, (2, 3, 3)).astype(np.float32)
     x[0, 0] = 1.0
-    files = written(on_the_edge(), x, tmp_path)
-    assert CHECK["check"](*files)[0] == []
-    data = json.loads(Path(files[2]).read_text())
+    return written(on_the_edge(), x, tmp_path_factory.mktemp("right"))
+
+
+@pytest.mark.rows(6)
+@pytest.mark.parametrize("name", CHANGES)
+def test_no_field_can_be_forged(name, right, tmp_path):
+    change, says = CHANGES[name]
+    machine, inputs, certificate = right
+    assert CHECK["check"](*right) == ([], 18)
+    psu.PortableCertificate.load(certificate)
+    data = json.loads(Path(certificate).read_text())
     change(data)
-    Path(files[2]).write_text(json.dumps(data))
-    assert CHECK["check"](*files)[0]
+    forged = tmp_path / "certificate.json"
+    forged.write_text(json.dumps(data))
+    assert CHECK["check"](machine, inputs, forged)[0]
+    if says is ALONE:
+        psu.PortableCertificate.load(forged)
+    else:
+        with pytest.raises(ArtifactError, match=says):
+            psu.PortableCertificate.load(forged)
+
+
+def test_a_field_that_is_there_twice_is_refused(right, tmp_path):
+    """A reader may see the first of them, or the last."""
+    machine, inputs, certificate = right
+    twice = tmp_path / "certificate.json"
+    twice.write_text(Path(certificate).read_text().replace("{", '{"verdict": "CERTIFIED: everything",', 1))
+    assert CHECK["check"](machine, inputs, twice)[0] == ["it is no JSON: a field is there twice"]
+    with pytest.raises(ArtifactError, match="a field is there twice"):
+        psu.PortableCertificate.load(twice)
+
+
+def test_the_script_knows_every_sentence_and_every_infinity(tmp_path):
+    """All is certified; a bound is infinite; more knife edges than are listed."""
+    huge = chain((2,), ops.Linear([[1e30, 1e30]]), fires(0.5)), np.full((1, 1, 2), 1e30, np.float32)
+    for machine, x in ((on_the_edge(), 2 * ones()), huge, (on_the_edge(), ones(2, 600))):
+        assert CHECK["check"](*written(machine, x, tmp_path))[0] == []
 
 
 @pytest.mark.full

@@ -141,7 +141,7 @@ class PortableCertificate:
         """Read a certificate that `save` wrote; its layers come without arrays.
 
         Raises:
-            ArtifactError: if the file is missing, truncated, malformed or not a certificate.
+            ArtifactError: if the file is missing, truncated, malformed or not a certificate, or contradicts itself.
         """
         from psu_deploy.verify.portable.storage import load
 

@@ -12,6 +12,7 @@ from psu_deploy.files.atomic import write_whole
 from psu_deploy.verify.certificate import Decision
 from psu_deploy.verify.portable.binary32 import U
 from psu_deploy.verify.portable.certificate import LayerCertificate, PortableCertificate
+from psu_deploy.verify.portable.consistency import contradictions
 
 FORMAT = "psu-deploy.portable-certificate"
 VERSION = 1
@@ -42,10 +43,10 @@ def save(certificate: PortableCertificate, path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> PortableCertificate:
-    """Read what `save` wrote; anything else is an `ArtifactError`."""
+    """Read what `save` wrote; anything else, and what says two things of one, is an `ArtifactError`."""
     source = Path(path)
     try:
-        data = json.loads(source.read_bytes())
+        data = json.loads(source.read_bytes(), object_pairs_hook=_once)
         _check_format(source, data)
         layers = tuple(_read_layer(layer) for layer in data["layers"])
         edges = tuple(_read(one) for one in data["knife_edges"])
@@ -64,9 +65,19 @@ def load(path: str | Path) -> PortableCertificate:
         raise ArtifactError(f"cannot read {source}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{source} is malformed or is not a certificate: {error}") from error
+    for wrong in contradictions(certificate):
+        raise ArtifactError(f"{source} contradicts itself: {wrong}")
     if to_dict(certificate) != data:
         raise ArtifactError(f"{source} contradicts itself: its sums are not those of its layers")
     return certificate
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values under one name a reader may see either."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is there twice")
+    return fields
 
 
 def _check_format(source: Path, data: Any) -> None:
