@@ -79,11 +79,11 @@ def export(
     return header_of(destination, written).artifact(destination)
 
 
-def _hdf5(graph: nir.NIRGraph) -> memoryview:
+def _hdf5(graph: nir.NIRGraph) -> bytes:
     """What `nir.write` writes. In memory: where the disk is full, HDF5 ends the process."""
     buffer = io.BytesIO()
     nir.write(buffer, graph)
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def self_check(machine: StateMachine, path: Path, graph: nir.NIRGraph, target: NirTarget) -> None:

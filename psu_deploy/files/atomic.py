@@ -98,20 +98,20 @@ def write_whole(path: str | Path, content: bytes | memoryview) -> None:
         temporary.write_bytes(content)
 
 
-def as_npy(array: NDArray[Any]) -> memoryview:
+def as_npy(array: NDArray[Any]) -> bytes:
     """What `np.save` writes. To a full disk, it would not say what is wrong."""
     buffer = io.BytesIO()
     np.save(buffer, array)
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
-def as_npz(arrays: Mapping[str, NDArray[Any]]) -> memoryview:
+def as_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """What `np.savez` writes, and it takes any names."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():
             archive.writestr(f"{name}.npy", as_npy(array))
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def _sentence(target: Path, error: OSError) -> str:

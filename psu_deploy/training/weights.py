@@ -30,7 +30,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint, whole or not at all."""
     buffer = io.BytesIO()  # torch.save itself says a full disk in its own way
     torch.save(checkpoint, buffer)
-    write_whole(path, buffer.getbuffer())
+    write_whole(path, buffer.getvalue())
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
