@@ -70,6 +70,10 @@ class Growing:
             except _MISFITS:
                 del self.nodes[kept:], self.values[known:]
 
+    def begin(self) -> None:
+        """A layer that always fits."""
+        self._put(ops.Flatten(), self.values[0])
+
     def finished(self, apart: bool) -> StateMachine:
         """All that nothing reads, side by side: in one output, or each as its own."""
         if self.profile.chain and self.draw.chance(0.15):
@@ -160,7 +164,7 @@ def grown(draw: Draw, layers: int, profile: Profile, steps: int, last: type, apa
         growing.grow(draw.one(profile.neurons if draw.whole(0, 4) == 0 else profile.kinds))
     growing.grow(last)
     if not growing.nodes:
-        growing.grow(ops.Flatten)
+        growing.begin()
     return growing.finished(apart)
 
 
