@@ -71,8 +71,8 @@ class Growing:
                 del self.nodes[kept:], self.values[known:]
 
     def begin(self) -> None:
-        """A layer that always fits."""
-        self._put(ops.Flatten(), self.values[0])
+        """A layer that always fits: the input may be larger than what others may give."""
+        self._put(ops.Reduce("sum", tuple(range(len(self.features))), keepdims=True), self.values[0])
 
     def finished(self, apart: bool) -> StateMachine:
         """All that nothing reads, side by side: in one output, or each as its own."""
