@@ -29,6 +29,8 @@ def killed(monkeypatch, renames, write):
     replace, done = Path.replace, []
 
     def counted(self, target):
+        if Path(target).suffix in (".so", ".sha256"):  # compiled to be looked at, and kept in the cache
+            return replace(self, target)
         if len(done) == renames:
             raise Killed
         done.append(target)
